@@ -1,0 +1,109 @@
+"""erlangen: declare a symmetry once, then measure, enforce, relax, learn and train with it.
+
+>>> import torch, erlangen as er
+>>> sym = er.Symmetry("SO(3)", input="points", output="invariant")
+>>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(30, 2))
+>>> x = torch.randn(8, 10, 3, generator=torch.Generator().manual_seed(0))
+>>> bool(er.equivariance_error(model, sym, x) > 0.1)
+True
+>>> exact = er.symmetrize(model, sym)
+>>> bool(er.equivariance_error(exact, sym, x, reduce="max") < 1e-5)
+True
+"""
+
+from erlangen import actions, data, enforce, errors, groups, measure, numerics, soft, testing
+from erlangen.enforce import symmetrize
+from erlangen.errors import ErlangenError, ErlangenWarning
+from erlangen.groups import (
+    SE,
+    SL,
+    SO,
+    Affine,
+    Cyclic,
+    Dihedral,
+    DirectProduct,
+    E,
+    Flow,
+    Generated,
+    GLPlus,
+    Group,
+    Icosahedral,
+    Lorentz,
+    O,
+    Octahedral,
+    Scaling,
+    SemidirectProduct,
+    Shifts,
+    Similarity,
+    Stabilizer,
+    Subgroup,
+    Symmetric,
+    Translation,
+    group,
+)
+from erlangen.measure import (
+    AuditReport,
+    EquivarianceTracker,
+    assert_equivariant,
+    audit,
+    equivariance_error,
+    lie_derivative,
+    worst_case,
+)
+from erlangen.soft import augment, discover, relax
+from erlangen.symmetry import Symmetry
+from erlangen.training import fit
+from erlangen.version import __version__
+
+__all__ = [
+    "Affine",
+    "AuditReport",
+    "Cyclic",
+    "Dihedral",
+    "DirectProduct",
+    "E",
+    "EquivarianceTracker",
+    "ErlangenError",
+    "ErlangenWarning",
+    "Flow",
+    "GLPlus",
+    "Generated",
+    "Group",
+    "Icosahedral",
+    "Lorentz",
+    "O",
+    "Octahedral",
+    "SE",
+    "SL",
+    "SO",
+    "Scaling",
+    "SemidirectProduct",
+    "Shifts",
+    "Similarity",
+    "Stabilizer",
+    "Subgroup",
+    "Symmetric",
+    "Symmetry",
+    "Translation",
+    "__version__",
+    "actions",
+    "assert_equivariant",
+    "audit",
+    "augment",
+    "data",
+    "discover",
+    "enforce",
+    "equivariance_error",
+    "errors",
+    "fit",
+    "group",
+    "groups",
+    "lie_derivative",
+    "measure",
+    "numerics",
+    "relax",
+    "soft",
+    "symmetrize",
+    "testing",
+    "worst_case",
+]

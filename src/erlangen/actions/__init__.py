@@ -1,0 +1,43 @@
+"""How groups act on data: points, images, graphs, matrices, sequences, and trees of these.
+
+>>> import torch, erlangen as er
+>>> move = er.actions.Points().on(er.SE(3))
+>>> g = er.SE(3).sample(generator=torch.Generator().manual_seed(0))
+>>> move.act(g, torch.zeros(1, 5, 3)).shape
+torch.Size([1, 5, 3])
+"""
+
+from erlangen.actions.base import Action, Custom, GroupAction, Part, Tree, tree_leaves, tree_map, tree_structure
+from erlangen.actions.compose import DirectSum, Factors, Sequence, TreeAction, trajectory
+from erlangen.actions.discrete import Graph, Permuted, Rolled
+from erlangen.actions.geometric import SPD, Invariant, Points, Pseudovectors, Vectors
+from erlangen.actions.image import Field, Image
+from erlangen.actions.names import ActionLike, parse_action
+
+__all__ = [
+    "Action",
+    "ActionLike",
+    "Custom",
+    "DirectSum",
+    "Factors",
+    "Field",
+    "Graph",
+    "GroupAction",
+    "Image",
+    "Invariant",
+    "Part",
+    "Permuted",
+    "Points",
+    "Pseudovectors",
+    "Rolled",
+    "SPD",
+    "Sequence",
+    "Tree",
+    "TreeAction",
+    "Vectors",
+    "parse_action",
+    "trajectory",
+    "tree_leaves",
+    "tree_map",
+    "tree_structure",
+]

@@ -1,0 +1,206 @@
+"""The contract of an action: how a group moves one kind of data.
+
+An `Action` is a small frozen description ("points", "image with bicubic interpolation") that knows no group yet.
+`Action.on(group)` checks that the two fit and returns a `GroupAction`, whose ``act(g, x)`` does the work.
+
+Broadcasting: the batch dimensions of ``g`` stand against the *first* dimensions of ``x`` and broadcast with them; what
+follows belongs to the data.
+
+==================  ======================  ==========================================
+g (SO(3))           x                       act(g, x)
+==================  ======================  ==========================================
+``[3, 3]``          ``[B, N, 3]``           one rotation for everything, ``[B, N, 3]``
+``[B, 3, 3]``       ``[B, N, 3]``           one rotation per sample, ``[B, N, 3]``
+``[K, 1, 3, 3]``    ``[1, B, N, 3]``        the orbit of every sample, ``[K, B, N, 3]``
+==================  ======================  ==========================================
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from erlangen.errors import ActionError, ShapeError, check_floating
+from erlangen.groups import Group
+
+Tree = Any
+"""A tensor, or a dict, list or tuple of trees."""
+
+
+class Part(NamedTuple):
+    """Geometric content of a tensor that a frame can be built from.
+
+    ``values`` is ``[B, M, n]``; a part that moves with translations is ``located``. ``weighable`` tells that row m is
+    item m of the sample (a node), so that a mask over items applies.
+    """
+
+    values: Tensor
+    located: bool
+    weighable: bool
+
+
+class Action(ABC):
+    """One kind of data that a group can act on. Subclasses are frozen dataclasses; see CONTRIBUTING for a new one.
+
+    Attributes:
+        item_ndim: the smallest number of trailing axes that one data item has.
+    """
+
+    item_ndim: int = 1
+
+    @property
+    def name(self) -> str:
+        """Text that names the action in reports; `erlangen.actions.parse_action` reads it where it can."""
+        return type(self).__name__.lower()
+
+    @abstractmethod
+    def apply(self, group: Group, g: Tensor, x: Tree) -> Tree:
+        """The moved data; `g` is a valid batch of elements, broadcasting as the module docstring says."""
+
+    def check_group(self, group: Group) -> None:  # noqa: B027 - optional, not abstract
+        """Raise `ActionError` when this kind of data cannot carry the group. By default every group fits."""
+
+    def is_exact(self, group: Group, g: Tensor, x: Tree) -> Tensor:
+        """Boolean ``[*batch of g]``: where ``act`` followed by its inverse returns x up to rounding."""
+        return torch.ones(group.batch_shape(g), dtype=torch.bool, device=g.device)
+
+    def mask(self, group: Group, g: Tensor, x: Tree) -> Tree | None:
+        """Boolean tensor that broadcasts to ``act(g, x)``: which entries are known; ``None`` if all are."""
+        return None
+
+    def width(self, group: Group) -> int | None:
+        """Length of the last axis, ``None`` if the action takes any."""
+        return None
+
+    def parts(self, group: Group, x: Tree) -> list[Part]:
+        """What a frame can be built from, for a batch ``x``; empty where there is nothing geometric."""
+        return []
+
+    def on(self, group: Group) -> GroupAction:
+        """Bind to a group; `ActionError` when the two do not fit."""
+        self.check_group(group)
+        return GroupAction(group, self)
+
+
+@dataclass(frozen=True)
+class GroupAction:
+    """An action of one group: ``act(g, x)``."""
+
+    group: Group
+    action: Action
+
+    def act(self, g: Tensor, x: Tree) -> Tree:
+        """Move data `x` by the elements `g`; shapes broadcast as in `erlangen.actions.base`."""
+        self.group.batch_shape(g)
+        return self.action.apply(self.group, g, x)
+
+    def inverse_act(self, g: Tensor, x: Tree) -> Tree:
+        """Move `x` by the inverses of `g`."""
+        return self.act(self.group.inverse(g), x)
+
+    def is_exact(self, g: Tensor, x: Tree) -> Tensor:
+        """Boolean ``[*batch of g]``: where the action is free of resampling."""
+        return self.action.is_exact(self.group, g, x)
+
+    def mask(self, g: Tensor, x: Tree) -> Tree | None:
+        """Which entries of ``act(g, x)`` are known, or ``None`` when all are."""
+        return self.action.mask(self.group, g, x)
+
+    def parts(self, x: Tree) -> list[Part]:
+        """Geometric content for frames."""
+        return self.action.parts(self.group, x)
+
+    @property
+    def name(self) -> str:
+        """Name of the action."""
+        return self.action.name
+
+    def __repr__(self) -> str:
+        return f"{self.group.name} on {self.name}"
+
+
+@dataclass(frozen=True)
+class Custom(Action):
+    """An action given by a function ``fn(g, x)``; `g` and `x` broadcast as the function decides.
+
+    For a parameterised action, or one that checks its group, subclass `Action`.
+    """
+
+    fn: Callable[[Tensor, Tree], Tree]
+    label: str = "custom"
+
+    @property
+    def name(self) -> str:
+        """The label."""
+        return self.label
+
+    def apply(self, group: Group, g: Tensor, x: Tree) -> Tree:
+        """Call the function."""
+        return self.fn(g, x)
+
+
+# --- trees -----------------------------------------------------------------------------------------------------------
+def tree_map(fn: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
+    """Apply `fn` to the tensors of one tree, or leaf by leaf to several trees of one structure."""
+    if isinstance(tree, dict):
+        return {key: tree_map(fn, value, *(other[key] for other in rest)) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        mapped = [tree_map(fn, value, *(other[i] for other in rest)) for i, value in enumerate(tree)]
+        return type(tree)(*mapped) if hasattr(tree, "_fields") else type(tree)(mapped)
+    return fn(tree, *rest)
+
+
+def tree_leaves(tree: Tree) -> list[Any]:
+    """Leaves of a tree, in order."""
+    if isinstance(tree, dict):
+        return [leaf for value in tree.values() for leaf in tree_leaves(value)]
+    if isinstance(tree, (list, tuple)):
+        return [leaf for value in tree for leaf in tree_leaves(value)]
+    return [tree]
+
+
+def tree_structure(tree: Tree) -> str:
+    """Readable structure of a tree with the shapes of its tensors, for messages."""
+    if isinstance(tree, dict):
+        return "{" + ", ".join(f"{key!r}: {tree_structure(value)}" for key, value in tree.items()) + "}"
+    if isinstance(tree, (list, tuple)):
+        inner = ", ".join(tree_structure(value) for value in tree)
+        return f"({inner})" if isinstance(tree, tuple) else f"[{inner}]"
+    return f"tensor{list(tree.shape)}" if isinstance(tree, Tensor) else type(tree).__name__
+
+
+# --- helpers for actions on one tensor -------------------------------------------------------------------------------
+def check_tensor(x: Tree, action: str, *, lead: int = 0, item_ndim: int = 1, floating: bool = True) -> Tensor:
+    """Return `x` if it is a tensor with room for `lead` batch dimensions and an item behind them; raise otherwise."""
+    if not isinstance(x, Tensor):
+        raise ActionError(
+            f"x is {tree_structure(x)}, but the action {action!r} moves one tensor; declare a dict or tuple of actions"
+        )
+    if x.ndim < lead + item_ndim:
+        raise ShapeError(
+            f"x has shape {tuple(x.shape)}: the action {action!r} needs at least {item_ndim} data axes behind the "
+            f"{lead} batch axes of g"
+        )
+    if floating:
+        check_floating(x, "x")
+    return x
+
+
+def matmul_rows(x: Tensor, matrices: Tensor) -> Tensor:
+    """``x @ matrices.mT`` for x ``[..., n]`` and matrices ``[*lead, n, n]`` with `lead` against the first axes of x."""
+    lead, n = matrices.ndim - 2, x.shape[-1]
+    rest = x.shape[lead:-1]
+    rows = x.reshape(*x.shape[:lead], -1, n) if x.numel() else x.reshape(*x.shape[:lead], rest.numel(), n)
+    moved = rows @ matrices.to(x).mT
+    return moved.reshape(*moved.shape[:lead], *rest, n)
+
+
+def lead_view(t: Tensor, lead: int, x: Tensor) -> Tensor:
+    """Insert axes so that ``t [*lead, *tail]`` broadcasts with ``x [*lead, *middle, *tail]``."""
+    tail = t.ndim - lead
+    return t.reshape(*t.shape[:lead], *([1] * (x.ndim - lead - tail)), *t.shape[lead:])

@@ -1,0 +1,173 @@
+"""Actions that move entries without computing on them: rolled grids, permuted nodes, graphs. All bit-exact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from erlangen.actions.base import Action, Tree, check_tensor, tree_structure
+from erlangen.errors import ActionError, ShapeError
+from erlangen.groups import Group, Shifts, Symmetric
+
+
+def gather_axis(x: Tensor, index: Tensor, axis: int) -> Tensor:
+    """``out[..., i, ...] = x[..., index[..., i], ...]`` along a negative axis; batch of `index` leads that of x."""
+    lead = index.ndim - 1
+    x = x.movedim(axis, -1)
+    batch = torch.broadcast_shapes(index.shape[:-1], x.shape[:lead])
+    x = x.expand(*batch, *x.shape[lead:])
+    index = index.reshape(*index.shape[:-1], *([1] * (x.ndim - lead - 1)), index.shape[-1])
+    return torch.gather(x, -1, index.expand(x.shape)).movedim(-1, axis)
+
+
+@dataclass(frozen=True)
+class Rolled(Action):
+    """Periodic signals under `Shifts`: entry i of each shifted axis moves to ``(i + g) mod size``.
+
+    Args:
+        axes: the shifted axes, negative, one per size of the group; by default the last ones.
+    """
+
+    axes: tuple[int, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """Name, with the axes where given."""
+        return "rolled" if self.axes is None else f"rolled(axes={self.axes})"
+
+    def check_group(self, group: Group) -> None:
+        """Only `Shifts` rolls."""
+        if not isinstance(group, Shifts):
+            raise ActionError(f"rolled: {group.name} is no group of cyclic shifts; use Shifts(size, ...)")
+        if self.axes is not None and (len(self.axes) != len(group.sizes) or any(a >= 0 for a in self.axes)):
+            raise ActionError(
+                f"axes = {self.axes}: give {len(group.sizes)} negative axes, one per size of {group.name}"
+            )
+
+    def apply(self, group: Group, g: Tensor, x: Tree) -> Tensor:
+        """Roll every axis."""
+        assert isinstance(group, Shifts)
+        axes = self.axes or tuple(range(-len(group.sizes), 0))
+        x = check_tensor(x, self.name, lead=g.ndim - 1, item_ndim=-min(axes), floating=False)
+        for i, (axis, size) in enumerate(zip(axes, group.sizes, strict=True)):
+            if x.shape[axis] != size:
+                raise ShapeError(
+                    f"x has shape {tuple(x.shape)}: axis {axis} has length {x.shape[axis]}, {group.name} shifts {size}"
+                )
+            source = (torch.arange(size, device=x.device) - g[..., i, None].to(x.device)) % size
+            x = gather_axis(x, source, axis)
+        return x
+
+
+@dataclass(frozen=True)
+class Permuted(Action):
+    """Nodes under `Symmetric`: row i moves to row ``g[i]``.
+
+    Args:
+        axis: the node axis, negative; -2 for features ``[..., n, F]``, -1 for one number per node.
+    """
+
+    axis: int = -2
+
+    def __post_init__(self) -> None:
+        if self.axis >= 0:
+            raise ActionError(f"axis = {self.axis}: count the node axis from the end, for example axis=-2")
+
+    @property
+    def item_ndim(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Trailing axes from the node axis on."""
+        return -self.axis
+
+    @property
+    def name(self) -> str:
+        """Name, with the axis where it is not -2."""
+        return "permuted" if self.axis == -2 else f"permuted(axis={self.axis})"
+
+    def check_group(self, group: Group) -> None:
+        """Only permutations permute."""
+        _need_permutations(group, self.name)
+
+    def apply(self, group: Group, g: Tensor, x: Tree) -> Tensor:
+        """Move the rows."""
+        x = check_tensor(x, self.name, lead=g.ndim - 1, item_ndim=self.item_ndim, floating=False)
+        _check_nodes(x, self.axis, group)
+        return gather_axis(x, group.inverse(g).to(x.device), self.axis)
+
+
+@dataclass(frozen=True)
+class Graph(Action):
+    """A graph as a dict under `Symmetric`; PyTorch Geometric's names.
+
+    ========================  =====================  ======================================================
+    key                       shape                  how it moves
+    ========================  =====================  ======================================================
+    ``adj``                   ``[..., n, n]``        rows and columns
+    ``adj`` with channels     ``[..., n, n, F]``     with ``channels=True``
+    ``x``, ``pos``, ``mask``  ``[..., n, F]``        rows (``mask`` ``[..., n]``)
+    ``edge_index``            ``[..., 2, E]`` int64  entries are renamed, the order of edges stays
+    ``edge_attr``, ``y``      any                    not at all
+    ========================  =====================  ======================================================
+    """
+
+    channels: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name, with the option where set."""
+        return "graph(channels=True)" if self.channels else "graph"
+
+    def check_group(self, group: Group) -> None:
+        """Only permutations act on graphs."""
+        _need_permutations(group, self.name)
+
+    def apply(self, group: Group, g: Tensor, x: Tree) -> dict[str, Tensor]:
+        """Move every entry by its own rule."""
+        if not isinstance(x, dict):
+            raise ActionError(
+                f"x is {tree_structure(x)}, but 'graph' moves a dict with keys such as adj, x, edge_index"
+            )
+        return {key: self._entry(group, g, key, value) for key, value in x.items()}
+
+    def _entry(self, group: Group, g: Tensor, key: str, value: Tensor) -> Tensor:
+        back = group.inverse(g)
+        if key == "adj":
+            rows, columns = (-3, -2) if self.channels else (-2, -1)
+            value = check_tensor(value, self.name, lead=g.ndim - 1, item_ndim=-rows, floating=False)
+            _check_nodes(value, rows, group)
+            _check_nodes(value, columns, group)
+            return gather_axis(gather_axis(value, back, rows), back, columns)
+        if key in ("x", "pos", "mask"):
+            axis = -1 if key == "mask" else -2
+            _check_nodes(check_tensor(value, self.name, lead=g.ndim - 1, item_ndim=-axis, floating=False), axis, group)
+            return gather_axis(value, back, axis)
+        if key == "edge_index":
+            return _rename(g, value)
+        if key in ("edge_attr", "y"):
+            return value
+        raise ActionError(
+            f"key {key!r} is unknown to 'graph' (adj, x, pos, mask, edge_index, edge_attr, y); "
+            "declare a dict of actions instead"
+        )
+
+
+def _rename(g: Tensor, edge_index: Tensor) -> Tensor:
+    """``g[edge_index]`` in batch."""
+    lead = g.ndim - 1
+    batch = torch.broadcast_shapes(g.shape[:-1], edge_index.shape[:lead])
+    edges = edge_index.expand(*batch, *edge_index.shape[lead:])
+    names = g.reshape(*g.shape[:-1], *([1] * (edges.ndim - lead - 1)), g.shape[-1])
+    return torch.gather(names.expand(*edges.shape[:-1], g.shape[-1]), -1, edges)
+
+
+def _need_permutations(group: Group, name: str) -> None:
+    if not isinstance(group, Symmetric):
+        raise ActionError(f"{name}: {group.name} does not permute nodes; use Symmetric(n)")
+
+
+def _check_nodes(x: Tensor, axis: int, group: Group) -> None:
+    if x.shape[axis] != group.shape[0]:
+        raise ShapeError(
+            f"x has shape {tuple(x.shape)}: axis {axis} has {x.shape[axis]} nodes, {group.name} permutes {group.shape[0]}"
+        )

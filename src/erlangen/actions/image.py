@@ -1,0 +1,236 @@
+"""Groups of the plane on pixel grids: scalar images and vector fields.
+
+Geometry: x to the right, y up, the origin in the middle of the image, lengths in pixels; a rotation by a positive angle
+turns the picture counterclockwise, as ``torch.rot90`` does. Quarter turns, flips and integer translations only move
+pixels and are bit-exact. Every other element resamples with the declared interpolation, and `Image.mask` says which
+pixels of the result are known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from erlangen.actions.base import Action, Tree, check_tensor, lead_view
+from erlangen.actions.discrete import Rolled
+from erlangen.errors import ActionError, ShapeError
+from erlangen.groups import Group, Shifts
+
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+Padding = Literal["zeros", "border", "circular"]
+
+ON_GRID = 1e-4
+"""Distance in pixels under which a source position counts as a pixel centre (float32 coordinates are good to 1e-5)."""
+
+
+@dataclass(frozen=True)
+class Image(Action):
+    """Images ``[..., H, W]`` (channels first), every channel moved alike.
+
+    Args:
+        interpolation: how values between pixels are read: "nearest", "bilinear" or "bicubic".
+        padding: what lies outside: "zeros", "border" (the nearest pixel) or "circular" (a torus).
+    """
+
+    interpolation: Interpolation = "bilinear"
+    padding: Padding = "zeros"
+    item_ndim = 2
+
+    def __post_init__(self) -> None:
+        for key, value, allowed in (
+            ("interpolation", self.interpolation, ("nearest", "bilinear", "bicubic")),
+            ("padding", self.padding, ("zeros", "border", "circular")),
+        ):
+            if value not in allowed:
+                raise ActionError(f"{key} = {value!r}: choose one of {', '.join(allowed)}")
+
+    @property
+    def name(self) -> str:
+        """Name, with the options that differ from the default."""
+        return _name("image", self.interpolation, self.padding)
+
+    def check_group(self, group: Group) -> None:
+        """The group must act on the plane."""
+        if group.space_dim != 2:
+            raise ActionError(
+                f"{self.name}: {group.name} acts on R^{group.space_dim}, an image needs a group of the plane such as "
+                "SO(2), Cyclic(4), Dihedral(4), SE(2), Translation(2), Scaling(2) or Shifts(H, W)"
+            )
+
+    def apply(self, group: Group, g: Tensor, x: Tree) -> Tensor:
+        """Move pixels where that is exact, resample elsewhere."""
+        lead = len(group.batch_shape(g))
+        x = check_tensor(x, self.name, lead=lead, item_ndim=2)
+        if isinstance(group, Shifts):
+            return Rolled().apply(group, g, x)
+        linear, shift = plane_map(group, g)
+        return _warp(x, linear, shift, self.interpolation, self.padding)
+
+    def is_exact(self, group: Group, g: Tensor, x: Tree) -> Tensor:
+        """Quarter turns, flips and integer translations."""
+        if isinstance(group, Shifts):
+            return super().is_exact(group, g, x)
+        linear, shift = plane_map(group, g)
+        return on_grid(linear, shift, *x.shape[-2:])
+
+    def mask(self, group: Group, g: Tensor, x: Tree) -> Tensor | None:
+        """Boolean ``[*batch of g, 1..., H, W]``: pixels whose value was read from inside the image."""
+        if isinstance(group, Shifts) or self.padding == "circular":
+            return None
+        linear, shift = plane_map(group, g)
+        height, width = x.shape[-2:]
+        columns, rows = _source(linear, shift, height, width)
+        inside = (columns >= -ON_GRID) & (columns <= width - 1 + ON_GRID)
+        inside &= (rows >= -ON_GRID) & (rows <= height - 1 + ON_GRID)
+        return lead_view(inside, inside.ndim - 2, x)
+
+
+@dataclass(frozen=True)
+class Field(Action):
+    """Vector fields on a pixel grid ``[..., 2, H, W]``: positions are resampled and the vectors turn with them.
+
+    Args:
+        interpolation, padding: as for `Image`.
+        components: "up" if the channels are (x to the right, y up); "down" if the second one grows downwards, the
+            convention of optical flow and of array indices.
+    """
+
+    interpolation: Interpolation = "bilinear"
+    padding: Padding = "zeros"
+    components: Literal["up", "down"] = "up"
+    item_ndim = 3
+
+    def __post_init__(self) -> None:
+        self._image()
+        if self.components not in ("up", "down"):
+            raise ActionError(f"components = {self.components!r}: choose 'up' or 'down'")
+
+    @property
+    def name(self) -> str:
+        """Name, with the options that differ from the default."""
+        return _name("field", self.interpolation, self.padding, self.components)
+
+    def _image(self) -> Image:
+        return Image(self.interpolation, self.padding)
+
+    def check_group(self, group: Group) -> None:
+        """The group must act on the plane."""
+        self._image().check_group(group)
+
+    def apply(self, group: Group, g: Tensor, x: Tree) -> Tensor:
+        """Resample, then turn the two components by the linear part."""
+        lead = len(group.batch_shape(g))
+        x = check_tensor(x, self.name, lead=lead, item_ndim=3)
+        if x.shape[-3] != 2:
+            raise ShapeError(f"x has shape {tuple(x.shape)}: a field has 2 components on axis -3, not {x.shape[-3]}")
+        moved = self._image().apply(group, g, x)
+        linear = group.linear(g, dtype=moved.dtype).to(moved)
+        if self.components == "down":
+            linear = linear * linear.new_tensor([[1.0, -1.0], [-1.0, 1.0]])
+        first, second = moved.unbind(-3)
+
+        def entry(i: int, j: int) -> Tensor:
+            return linear[..., i, j].reshape(*linear.shape[:-2], *([1] * (first.ndim - linear.ndim + 2)))
+
+        return torch.stack((entry(0, 0) * first + entry(0, 1) * second, entry(1, 0) * first + entry(1, 1) * second), -3)
+
+    def is_exact(self, group: Group, g: Tensor, x: Tree) -> Tensor:
+        """As for images."""
+        return self._image().is_exact(group, g, x)
+
+    def mask(self, group: Group, g: Tensor, x: Tree) -> Tensor | None:
+        """As for images."""
+        return self._image().mask(group, g, x)
+
+
+def _name(kind: str, interpolation: str, padding: str, components: str = "up") -> str:
+    options = [] if interpolation == "bilinear" else [f"interpolation={interpolation}"]
+    options += [] if padding == "zeros" else [f"padding={padding}"]
+    options += [] if components == "up" else [f"components={components}"]
+    return kind + (f"({', '.join(options)})" if options else "")
+
+
+def plane_map(group: Group, g: Tensor) -> tuple[Tensor, Tensor]:
+    """Linear part ``[..., 2, 2]`` and translation ``[..., 2]`` in float64, whatever the dtype of g."""
+    g = g.double() if g.is_floating_point() else g
+    linear = group.linear(g, dtype=torch.float64)
+    shift = group.translation(g, dtype=torch.float64)
+    return linear, linear.new_zeros(linear.shape[:-1]) if shift is None else shift
+
+
+def on_grid(linear: Tensor, shift: Tensor, height: int, width: int) -> Tensor:
+    """Which maps send pixel centres to pixel centres one to one: ``[...]`` booleans."""
+    inverse = torch.linalg.inv(linear)
+    integral = ((inverse - inverse.round()).abs() * max(height, width) < ON_GRID).flatten(-2).all(-1)
+    volume = (torch.linalg.det(inverse).abs() - 1).abs() < ON_GRID
+    corner = torch.stack(_source(linear, shift, height, width, corner=True), -1).flatten(-3)
+    return integral & volume & ((corner - corner.round()).abs() < ON_GRID).all(-1)
+
+
+def _source(linear: Tensor, shift: Tensor, height: int, width: int, *, corner: bool = False) -> tuple[Tensor, Tensor]:
+    """Column and row (float64 ``[..., H, W]``) from which each pixel of the result reads; or of one corner only."""
+    inverse = torch.linalg.inv(linear)
+    middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
+    y = middle_row - torch.arange(1 if corner else height, dtype=linear.dtype, device=linear.device)
+    x = torch.arange(1 if corner else width, dtype=linear.dtype, device=linear.device) - middle_column
+    xs = x - shift[..., 0, None]
+    ys = y - shift[..., 1, None]
+
+    def coordinate(i: int) -> Tensor:
+        return inverse[..., i, 0, None, None] * xs[..., None, :] + inverse[..., i, 1, None, None] * ys[..., :, None]
+
+    return coordinate(0) + middle_column, middle_row - coordinate(1)
+
+
+def _warp(x: Tensor, linear: Tensor, shift: Tensor, interpolation: Interpolation, padding: Padding) -> Tensor:
+    """Move or resample x ``[*lead, ..., H, W]`` by one affine map per leading index."""
+    full = linear.ndim - 2
+    lead = torch.broadcast_shapes(linear.shape[:-2], x.shape[:full])
+    used = full  # trailing batch axes of length 1 in g are data axes of the warp: one grid serves them all
+    while used and linear.shape[used - 1] == 1:
+        used -= 1
+    linear, shift = linear.reshape(*linear.shape[:used], 2, 2), shift.reshape(*shift.shape[:used], 2)
+    target = torch.broadcast_shapes(linear.shape[:used], x.shape[:used])
+    shape = (*target, *x.shape[used:])
+    height, width = x.shape[-2:]
+    flat = x.expand(shape).reshape(target.numel(), x.shape[used:-2].numel(), height, width)
+    linear = linear.expand(*target, 2, 2).reshape(-1, 2, 2)
+    shift = shift.expand(*target, 2).reshape(-1, 2)
+    exact = on_grid(linear, shift, height, width)
+    if bool(exact.all()):
+        out = _move(flat, linear, shift, padding)
+    elif not bool(exact.any()):
+        out = _resample(flat, linear, shift, interpolation, padding)
+    else:
+        out = torch.empty_like(flat)
+        out[exact] = _move(flat[exact], linear[exact], shift[exact], padding)
+        out[~exact] = _resample(flat[~exact], linear[~exact], shift[~exact], interpolation, padding)
+    return out.reshape(*lead, *x.shape[full:])
+
+
+def _move(x: Tensor, linear: Tensor, shift: Tensor, padding: Padding) -> Tensor:
+    """Bit-exact warp of x ``[L, C, H, W]`` for maps between pixel centres."""
+    height, width = x.shape[-2:]
+    columns, rows = (c.round().long().to(x.device) for c in _source(linear, shift, height, width))
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    if padding == "circular":
+        columns, rows = columns % width, rows % height
+    index = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+    out = torch.gather(x.flatten(-2), -1, index.flatten(-2)[:, None].expand(-1, x.shape[1], -1)).reshape(x.shape)
+    return torch.where(inside[:, None], out, out.new_zeros(())) if padding == "zeros" else out
+
+
+def _resample(x: Tensor, linear: Tensor, shift: Tensor, interpolation: Interpolation, padding: Padding) -> Tensor:
+    """Interpolated warp of x ``[L, C, H, W]``."""
+    columns, rows = _source(linear, shift, *x.shape[-2:])
+    if padding == "circular":
+        columns, rows = columns % x.shape[-1] + 2, rows % x.shape[-2] + 2
+        x = F.pad(x, (2, 2, 2, 2), mode="circular")  # two pixels: what bicubic reads around a position
+    height, width = x.shape[-2:]
+    grid = torch.stack((2 * columns / max(width - 1, 1) - 1, 2 * rows / max(height - 1, 1) - 1), -1).to(x)
+    mode = "zeros" if padding == "zeros" else "border"
+    return F.grid_sample(x, grid, mode=interpolation, padding_mode=mode, align_corners=True)

@@ -1,0 +1,19 @@
+"""Make models exactly equivariant: `symmetrize`, and the frames that it averages over."""
+
+from erlangen.enforce.frames import Frame, FrameSet, PointsFrame
+from erlangen.enforce.orbit import OrbitFrame
+from erlangen.enforce.pca_frames import PCAFrame
+from erlangen.enforce.sort_frames import SortFrame, spectral_signature
+from erlangen.enforce.symmetrize import Symmetrized, symmetrize
+
+__all__ = [
+    "Frame",
+    "FrameSet",
+    "OrbitFrame",
+    "PCAFrame",
+    "PointsFrame",
+    "SortFrame",
+    "Symmetrized",
+    "spectral_signature",
+    "symmetrize",
+]

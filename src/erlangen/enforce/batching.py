@@ -1,0 +1,124 @@
+"""Calling a model on batches that are repeated over frame elements."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from erlangen.actions import Tree, tree_leaves
+from erlangen.enforce.frames import FrameSet
+from erlangen.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Repeat tensors with leading axis B for each of `count` elements; leave everything else as it is."""
+
+    batch: int
+    count: int
+
+    def __call__(self, value: Any) -> Any:
+        """The repeated tensor, or the value."""
+        if isinstance(value, Tensor) and value.ndim and value.shape[0] == self.batch:
+            return value.repeat_interleave(self.count, 0)
+        return value
+
+
+def thin(frames: FrameSet, k: int, generator: Generator) -> FrameSet:
+    """k elements of every frame, drawn by weight with replacement."""
+    batch, shape = len(frames.gap), frames.elements.shape[2:]
+    weights = frames.weights.expand(batch, -1)
+    chosen = torch.multinomial(weights.detach().cpu().double(), k, replacement=True, generator=generator)
+    chosen = chosen.to(weights.device)
+    index = chosen.reshape(batch, k, *[1] * len(shape)).expand(batch, k, *shape)
+    elements = frames.elements.expand(batch, *frames.elements.shape[1:]).gather(1, index)
+    return frames._replace(elements=elements, weights=torch.full_like(chosen, 1, dtype=weights.dtype) / k)
+
+
+def flatten(value: Any, count: int) -> Any:
+    """``[B, K or 1, ...]`` to ``[B * K, ...]``."""
+    if not isinstance(value, Tensor):
+        return value
+    return value.expand(value.shape[0], count, *value.shape[2:]).flatten(0, 1)
+
+
+def is_floating(value: Any) -> bool:
+    """Whether a leaf is a floating tensor."""
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def cast_like(value: Any, like: Any) -> Any:
+    """A tensor in the dtype of another."""
+    return value.to(like.dtype) if isinstance(value, Tensor) else value
+
+
+def as_wide_as(elements: Tensor, tree: Tree) -> Tensor:
+    """Elements in the widest floating dtype of a tree; indices and permutations keep theirs."""
+    dtypes = [leaf.dtype for leaf in tree_leaves(tree) if is_floating(leaf)]
+    if not elements.is_floating_point() or not dtypes:
+        return elements
+    return elements.to(max(dtypes, key=lambda dtype: torch.finfo(dtype).bits))
+
+
+def check_output(leaf: Any, expected: int) -> None:
+    """Raise `ModelError` unless a leaf of the model's output is a tensor ``[expected, ...]`` that can be
+    averaged.
+    """
+    if not isinstance(leaf, Tensor):
+        raise ModelError(f"the model returned a {type(leaf).__name__}; give a model of tensors")
+    if leaf.ndim == 0 or leaf.shape[0] != expected:
+        raise ModelError(
+            f"the model returned shape {tuple(leaf.shape)} for a batch of {expected} (samples times frame "
+            "elements); its outputs must keep the leading batch axis, so leave sums and means over the "
+            "batch to the caller"
+        )
+    if not (leaf.is_floating_point() or leaf.is_complex()):
+        raise ModelError(f"the model returned {leaf.dtype}, which cannot be averaged; return scores, not labels")
+
+
+def weighted_sum(values: Tensor, weights: Tensor) -> Tensor:
+    """Sum over axis 1 of ``values [B, K, ...]`` with ``weights [B or 1, K]``."""
+    shape = (*weights.shape, *[1] * (values.ndim - 2))
+    return (values * weights.to(values.dtype).reshape(shape)).sum(1)
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Switch autocast off: moving data in half precision would cost the symmetry its digits."""
+    if not torch.is_autocast_enabled(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
+class _Function(nn.Module):
+    """A function of tensors as a module."""
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        super().__init__()
+        self.fn = fn
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        return self.fn(*args, **kwargs)
+
+
+def as_module(model: Any) -> nn.Module:
+    """A module as it is, or a function as a module; `ModelError` for anything else."""
+    if isinstance(model, nn.Module):
+        return model
+    if isinstance(model, type) or not callable(model):
+        given = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise ModelError(f"model is {given}; give an instance of torch.nn.Module, or a function of tensors")
+    return _Function(model)
+
+
+def takes_mask(model: nn.Module) -> bool:
+    """Whether the model has an argument ``mask``."""
+    call = model.fn if isinstance(model, _Function) else model.forward
+    parameters = inspect.signature(call).parameters.values()
+    return any(p.name == "mask" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)

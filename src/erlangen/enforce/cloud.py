@@ -1,0 +1,117 @@
+"""What a frame is computed from: all geometric rows of a batch, and questions about actions that frames
+ask.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from erlangen.actions import Action, DirectSum, Invariant, Part, Points, Pseudovectors, TreeAction, Vectors
+from erlangen.errors import GroupError, ShapeError
+from erlangen.groups import Group
+
+
+class Cloud(NamedTuple):
+    """Geometric rows of a batch, float64.
+
+    Attributes:
+        rows: ``[B, M, n]``, all parts one after the other, located ones relative to the centre, masked ones
+            zero.
+        weights: ``[B, M]``, zero for masked rows.
+        centre: ``[B, n]``, the weighted centroid of the located parts, or zero.
+        size: ``[B]``, the largest coordinate before centring: the scale of rounding errors. No gradient.
+    """
+
+    rows: Tensor
+    weights: Tensor
+    centre: Tensor
+    size: Tensor
+
+
+def gather_cloud(parts: list[Part], mask: Tensor | None, group: Group, *, centred: bool) -> Cloud:
+    """Collect the parts of a batch.
+
+    Args:
+        parts: geometric parts of the input, at least one.
+        mask: ``[B, N]``, boolean or non-negative weights; applies to every part whose rows are N items.
+        group: for messages.
+        centred: subtract the centroid of the located parts.
+
+    Raises:
+        ShapeError: there are no rows, or the mask fits no part.
+        GroupError: a centre is needed and nothing is located.
+    """
+    if sum(part.values.shape[1] for part in parts) == 0:
+        raise ShapeError("x has no points (n = 0); a frame needs at least one")
+    rows = [part.values.double() for part in parts]
+    weights = part_weights(parts, mask)
+    if mask is not None:
+        rows = [row.masked_fill((w == 0)[..., None], 0.0) for row, w in zip(rows, weights, strict=True)]
+    size = torch.cat(rows, 1).detach().abs().amax((1, 2))
+    centre = torch.zeros_like(rows[0][:, :1].sum(1))
+    if centred:
+        centre = _centroid(parts, rows, weights, group)
+        rows = [
+            (row - centre[:, None]).masked_fill((weight == 0)[..., None], 0.0) if part.located else row
+            for part, row, weight in zip(parts, rows, weights, strict=True)
+        ]
+    return Cloud(torch.cat(rows, 1), torch.cat(weights, 1), centre, size)
+
+
+def part_weights(parts: list[Part], mask: Tensor | None) -> list[Tensor]:
+    """Weights ``[B, M]`` of the rows of every part, float64: the mask where it applies, else one."""
+    if mask is None:
+        return [torch.ones_like(part.values[..., 0], dtype=torch.float64) for part in parts]
+    applies = [part.weighable and tuple(part.values.shape[:2]) == tuple(mask.shape) for part in parts]
+    if not any(applies):
+        shapes = ", ".join(str(tuple(part.values.shape)) for part in parts)
+        raise ShapeError(
+            f"mask has shape {tuple(mask.shape)}, but the geometric parts of x have shapes {shapes}; "
+            "the mask must be [B, N] with one entry per row of a part"
+        )
+    return [
+        mask.double() if fits else torch.ones_like(part.values[..., 0], dtype=torch.float64)
+        for part, fits in zip(parts, applies, strict=True)
+    ]
+
+
+def _centroid(parts: list[Part], rows: list[Tensor], weights: list[Tensor], group: Group) -> Tensor:
+    located = [i for i, part in enumerate(parts) if part.located and part.values.shape[1]]
+    if not located:
+        raise GroupError(
+            f"{group.name} moves an origin, but the input holds no points, only vectors; use the group "
+            "without translations"
+        )
+    total = torch.stack([weights[i].sum(1) for i in located]).sum(0)
+    moment = torch.stack([(rows[i] * weights[i][..., None]).sum(1) for i in located]).sum(0)
+    return moment / total.clamp(min=torch.finfo(total.dtype).tiny)[:, None]
+
+
+# --- questions about actions --------------------------------------------------------------------------------
+def leaf_actions(action: Action) -> list[Action]:
+    """The actions that a sum or tree consists of, in order."""
+    if isinstance(action, DirectSum):
+        children: list[Any] = list(action.summands)
+    elif isinstance(action, TreeAction):
+        children = [action.tree[key] for key in action.keys]
+    else:
+        return [action]
+    return [leaf for child in children for leaf in leaf_actions(child)]
+
+
+def has_parts(action: Action) -> bool:
+    """Whether a frame can be built from the data."""
+    return any(type(leaf).parts is not Action.parts for leaf in leaf_actions(action))
+
+
+def has_pseudovectors(action: Action) -> bool:
+    """Whether some of the data are axial."""
+    return any(isinstance(leaf, Pseudovectors) for leaf in leaf_actions(action))
+
+
+def is_first_order(action: Action) -> bool:
+    """Whether the data are coordinates of order one or invariant, so that each axis only has a sign."""
+    return all(isinstance(leaf, (Invariant, Points, Vectors, Pseudovectors)) for leaf in leaf_actions(action))

@@ -1,0 +1,191 @@
+"""Frames: a small set of group elements that an input chooses for itself.
+
+A frame is a map F from inputs to finite sets of group elements with ``F(g x) = g F(x)`` (as sets, with
+weights). Then ``sum_f w_f rho_out(f) model(rho_in(f)^-1 x)`` is equivariant, whatever the model (Puny et
+al., Frame Averaging for Invariant and Equivariant Network Design, ICLR 2022, theorem 1). The frames here
+come from principal axes, from chosen points, and for finite or compact groups from the group itself;
+`erlangen.enforce.sort_frames` sorts nodes.
+
+All frames are computed and returned in float64, whatever the dtype of the input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from erlangen.actions import Tree
+from erlangen.errors import GroupError, ShapeError
+from erlangen.groups import CSO, SE, SO, E, Group, O, Scaling, SemidirectProduct, Similarity, Translation
+from erlangen.symmetry import Symmetry
+
+ROUNDING = 4.0
+"""Coordinates below this many units of rounding of the largest input coordinate count as zero."""
+
+
+class FrameSet(NamedTuple):
+    """Frames of a batch.
+
+    Attributes:
+        elements: group elements ``[B, K, *shape]``, or ``[1, K, *shape]`` if all samples share them.
+        weights: ``[B, K]`` or ``[1, K]``, each row with sum 1; zero for padding where samples have fewer
+            elements.
+        gap: ``[B]``, how well the frame is determined, relative to the size of the sample. An error of
+            relative size eps in the input turns the frame by about eps / gap. Infinite where nothing can be
+            undetermined.
+        spectrum: ``[B, m]`` the positive numbers that the gap compares (eigenvalues, lengths), for
+            messages; all zero where no frame exists. ``None`` if there is nothing to compare.
+    """
+
+    elements: Tensor
+    weights: Tensor
+    gap: Tensor
+    spectrum: Tensor | None = None
+
+
+@runtime_checkable
+class Frame(Protocol):
+    """Anything that gives a `FrameSet` for a batch, with ``F(g x) = g F(x)``.
+
+    ``x`` is the input of the model, every tensor with the leading axis B; ``mask`` is ``[B, N]``, boolean or
+    non-negative weights, and is only passed when there is one.
+    """
+
+    def __call__(self, x: Tree, mask: Tensor | None = None) -> FrameSet:
+        """Frames of a batch."""
+        ...
+
+
+class Kind(NamedTuple):
+    """What a PCA frame has to fix: axes ("O" with reflections, "SO" without, ``None``), origin, scale."""
+
+    axes: str | None
+    origin: bool
+    scale: bool
+
+
+KINDS: dict[type[Group], Kind] = {
+    O: Kind("O", origin=False, scale=False),
+    SO: Kind("SO", origin=False, scale=False),
+    E: Kind("O", origin=True, scale=False),
+    SE: Kind("SO", origin=True, scale=False),
+    Translation: Kind(None, origin=True, scale=False),
+    Scaling: Kind(None, origin=False, scale=True),
+    CSO: Kind("SO", origin=False, scale=True),
+    Similarity: Kind("SO", origin=True, scale=True),
+}
+
+
+def assemble(group: Group, linear: Tensor, translation: Tensor) -> Tensor:
+    """Elements ``[..., *shape]`` of linear parts ``[..., n, n]`` and translations ``[..., n]``, which are
+    dropped where the group fixes the origin.
+    """
+    return group.join(linear, translation) if isinstance(group, SemidirectProduct) else linear
+
+
+# --- chosen points ------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class PointsFrame:
+    """The frame of n chosen points, for SO(n) and SE(n): one element.
+
+    The first point is the origin (SE), the differences to the others give axes by Gram-Schmidt, and the
+    last axis completes them to determinant +1. Two points in the plane, three in space (for example N, CA,
+    C of a residue).
+
+    Args:
+        indices: n different rows of the part.
+        part: which geometric part of the input the rows belong to, in the order of the input.
+        differentiable: let gradients flow through the axes.
+        symmetry: filled in by `on`.
+
+    Raises:
+        GroupError: the group is not SO(n) or SE(n) with n >= 2.
+        ShapeError: the number of indices is not n, or an index lies outside of the part.
+    """
+
+    indices: tuple[int, ...]
+    part: int = 0
+    differentiable: bool = False
+    symmetry: Symmetry | None = None
+
+    def on(self, symmetry: Symmetry) -> PointsFrame:
+        """The frame for a symmetry."""
+        group = symmetry.group
+        if type(group) not in (SO, SE) or group.space_dim < 2:
+            raise GroupError(f"points give frames of SO(n) and SE(n), not of {group.name}; use how='frames'")
+        if len(self.indices) != group.space_dim or len(set(self.indices)) != group.space_dim:
+            raise ShapeError(
+                f"indices = {self.indices}: a frame of {group.name} needs {group.space_dim} different points"
+            )
+        return replace(self, symmetry=symmetry)
+
+    @property
+    def is_enumerable(self) -> bool:
+        """One element is always listed."""
+        return True
+
+    def __call__(self, x: Tree, mask: Tensor | None = None) -> FrameSet:
+        """One element per sample; points that coincide or lie on one line get a gap near 0."""
+        if self.symmetry is None:
+            raise GroupError("PointsFrame knows no group yet; call .on(symmetry), or pass frame= to symmetrize")
+        group, parts = self.symmetry.group, self.symmetry.input.parts(x)
+        if self.part >= len(parts):
+            raise ShapeError(f"part = {self.part}, but the input has {len(parts)} geometric parts")
+        values = parts[self.part].values
+        _check_indices(self.indices, values.shape[1])
+        points = values[:, list(self.indices)].double()
+        origin = points[:, 0]
+        steps = points[:, 1:] - origin[:, None]
+        axes, residuals = _gram_schmidt(steps if self.differentiable else steps.detach())
+        longest = steps.detach().norm(dim=-1).amax(-1)
+        floor = ROUNDING * torch.finfo(values.dtype).eps * points.detach().abs().amax((1, 2))
+        exists = longest > floor
+        gap = torch.where(exists, residuals.amin(-1) / torch.where(exists, longest, 1.0), 0.0)
+        if KINDS[type(group)].origin and not parts[self.part].located:
+            raise GroupError(
+                f"{group.name} needs an origin, but part {self.part} of the input holds vectors; use SO(n)"
+            )
+        elements = assemble(group, axes[:, None], origin[:, None])
+        return FrameSet(elements, torch.ones_like(gap)[:, None], gap, residuals * exists[:, None])
+
+
+def _gram_schmidt(steps: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotations ``[B, n, n]`` whose columns span ``steps [B, n-1, n]`` in order, and the residual lengths
+    ``[B, n-1]``.
+
+    Where a residual vanishes the axis does not exist; any unit vector orthogonal to the earlier ones stands
+    in, so that the result is always a rotation.
+    """
+    n = steps.shape[-1]
+    axes: list[Tensor] = []
+    lengths: list[Tensor] = []
+    for step in steps.unbind(1):
+        rest = _reject(step, axes)
+        length = torch.linalg.vector_norm(rest.detach(), dim=-1)
+        lengths.append(length)
+        # The coordinate axis that is farthest from the span of the earlier axes.
+        eye = torch.eye(n, dtype=steps.dtype, device=steps.device)
+        spares = torch.stack([_reject(e.expand_as(step), [a.detach() for a in axes]) for e in eye], 1)
+        spare = spares[torch.arange(len(spares), device=steps.device), spares.norm(dim=-1).argmax(-1)]
+        ok = (length > 1e-14 * torch.linalg.vector_norm(step.detach(), dim=-1))[:, None]
+        rest = _reject(torch.where(ok, rest, spare), axes)  # the second pass restores orthogonality
+        axes.append(rest / torch.linalg.vector_norm(rest, dim=-1, keepdim=True))
+    columns = [list(range(k)) + list(range(k + 1, n)) for k in range(n)]
+    known = torch.stack(axes, 1)
+    cofactors = [(-1) ** (n - 1 + k) * torch.linalg.det(known[..., columns[k]]) for k in range(n)]
+    return torch.stack([*axes, torch.stack(cofactors, -1)], -1), torch.stack(lengths, -1)
+
+
+def _reject(vector: Tensor, axes: list[Tensor]) -> Tensor:
+    for axis in axes:
+        vector = vector - (vector * axis).sum(-1, keepdim=True) * axis
+    return vector
+
+
+def _check_indices(indices: tuple[int, ...], count: int) -> None:
+    for index in indices:
+        if not -count <= index < count:
+            raise ShapeError(f"indices = {indices}: {index} lies outside of the {count} points of the input")

@@ -1,0 +1,402 @@
+"""`symmetrize`: any torch module becomes equivariant, by averaging over frames, one canonical element, or
+an orbit.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal, cast
+
+import torch
+from torch import Generator, Tensor, nn
+
+from erlangen.actions import Permuted, Tree, tree_leaves, tree_map, tree_structure
+from erlangen.enforce.batching import (
+    Repeat,
+    as_module,
+    as_wide_as,
+    cast_like,
+    check_output,
+    flatten,
+    full_precision,
+    is_floating,
+    takes_mask,
+    thin,
+    weighted_sum,
+)
+from erlangen.enforce.cloud import has_parts
+from erlangen.enforce.frames import KINDS, Frame, FrameSet, PointsFrame
+from erlangen.enforce.orbit import OrbitFrame, first_tensor
+from erlangen.enforce.padding import zero_padding
+from erlangen.enforce.pca_frames import PCAFrame
+from erlangen.enforce.sort_frames import SortFrame, is_sortable
+from erlangen.errors import (
+    DegenerateFrameError,
+    DegenerateFrameWarning,
+    ErlangenWarning,
+    GroupError,
+    ModelError,
+    NotFiniteError,
+    OrbitError,
+    ShapeError,
+    SymmetryError,
+    UnknownNameError,
+    first_index,
+)
+from erlangen.groups import SemidirectProduct, Symmetric
+from erlangen.symmetry import Symmetry
+
+How = Literal["frames", "canonical", "points", "orbit"]
+OnDegenerate = Literal["warn", "error", "allow"]
+
+
+def symmetrize(
+    model: nn.Module | Callable[..., Any],
+    symmetry: Symmetry,
+    how: How | None = None,
+    *,
+    samples: int | None = None,
+    frame: Frame | None = None,
+    on_degenerate: OnDegenerate = "warn",
+    differentiable: bool = False,
+    chunk: int | None = None,
+    seed: int = 0,
+) -> Symmetrized:
+    """Wrap a model so that ``f(g x) = g f(x)`` holds for every input and every element, without training.
+
+    The result averages ``rho_out(g) model(rho_in(g)^-1 x)`` over group elements that the method chooses:
+
+    - ``"frames"``: a few elements that the input determines (Puny et al., ICLR 2022). Exact. Principal axes
+      for O, SO, E, SE (2^n or 2^(n-1) elements), Translation, Scaling, Similarity; sorted nodes for
+      Symmetric.
+    - ``"canonical"``: one element: principal axes, oriented by third moments. Exact, K times cheaper, but
+      undefined for point-symmetric inputs.
+    - ``"points"``: one element of SO(n) or SE(n) from n chosen points, with ``frame=PointsFrame((i, j,
+      k))``. Exact.
+    - ``"orbit"``: the whole group if it is finite (exact), or a fixed set of ``samples`` elements of a
+      compact group (quasi-uniform where the group has a grid, else from Haar measure): then only
+      approximate, and its `Symmetrized.certificate` is "statistical".
+
+    A model that was not trained this way sees inputs in new positions: expect to train it on.
+
+    Args:
+        model: an `nn.Module`, or a function of tensors. Its first argument is the input, with leading axis
+            B on every tensor; its outputs (a tensor or tree) must have that axis too.
+        symmetry: group and actions; the output action says how to move predictions back.
+        how: the method; by default "frames" where a frame exists, else "orbit" for finite groups.
+        samples: with frames, the number of random elements per sample and forward pass in train mode (an
+            unbiased estimate); in eval mode the whole frame is used unless it is too large to list, then a
+            fixed choice of `samples` elements. With an orbit, see above; for a finite group, the number in
+            train mode.
+        frame: a frame of your own, see `erlangen.enforce.Frame`, or a `PointsFrame`.
+        on_degenerate: what happens to inputs that do not determine their frame, because eigenvalues
+            coincide, points lie on one line, or the third moment vanishes (relative gap below the square
+            root of the machine epsilon of the input, where half of the digits are lost). "warn":
+            `DegenerateFrameWarning`, and `DegenerateFrameError` where there is no frame at all (all points
+            coincide); "error": the error for both; "allow": neither. What then holds: the output is finite;
+            it is equivariant only up to the choice between equally good frames, except that coincident
+            points (the model then sees zeros, or vectors alone) and, under full frames, directions without
+            extent stay exact.
+        differentiable: let gradients flow through eigenvectors too (with erlangen.numerics' safe gradient);
+            by default only through the data, the centroid and the size.
+        chunk: frame elements per call of the model; ``None`` is all at once. Smaller chunks bound the memory.
+        seed: seed of the random choices of `samples`.
+
+    Returns:
+        An ordinary module. It trains, saves (its state is the model's under ``model.``), exports and
+        compiles.
+
+    Raises:
+        SymmetryError: `symmetry` is not a `Symmetry`, or `how` and `frame` contradict each other.
+        GroupError: the method does not exist for the group.
+        ActionError: the method cannot read the input action.
+        ModelError: `model` is not a module or function.
+        OrbitError: `samples` or `chunk` is not positive, missing or has no meaning, or the group is too
+            large.
+        UnknownNameError: `how` or `on_degenerate` is no known name.
+
+    >>> import torch, erlangen as er
+    >>> sym = er.Symmetry(er.SE(3), input="points", output="invariant")
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(15, 2))
+    >>> exact = er.symmetrize(model, sym)
+    >>> exact(torch.randn(4, 5, 3)).shape
+    torch.Size([4, 2])
+    """
+    if not isinstance(symmetry, Symmetry):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise SymmetryError(f"symmetry is a {type(symmetry).__name__}; give er.Symmetry(group, input=..., output=...)")
+    _check_options(how, samples, on_degenerate, chunk)
+    chosen = how or _default_how(symmetry, frame)
+    source = _build_frame(symmetry, chosen, frame, samples, differentiable, seed)
+    return Symmetrized(
+        as_module(model),
+        symmetry,
+        source,
+        how=chosen,
+        samples=samples,
+        on_degenerate=on_degenerate,
+        chunk=chunk,
+        seed=seed,
+    )
+
+
+class Symmetrized(nn.Module):
+    """A model averaged over frames; made by `symmetrize`, which documents the options.
+
+    Attributes:
+        model: the wrapped model.
+        symmetry: what holds.
+        frame: gives the group elements of an input.
+        how: the method.
+
+    In train mode BatchNorm in the model takes its statistics over all frame elements of the batch together,
+    so a sample's output depends on the batch; a warning says so. Use LayerNorm or GroupNorm, or freeze it
+    with ``.eval()``.
+
+    Under `torch.compile` and `torch.export` the checks that look at values (finite input, degenerate
+    frames) are left out. `torch.func.vmap` over the wrapper is not supported: it takes a batch already.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        symmetry: Symmetry,
+        frame: Frame,
+        *,
+        how: How,
+        samples: int | None,
+        on_degenerate: OnDegenerate,
+        chunk: int | None,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.symmetry = symmetry
+        self.frame = frame
+        self.how: How = how
+        self.samples = samples
+        self.on_degenerate: OnDegenerate = on_degenerate
+        self.chunk = chunk
+        self.seed = seed
+        self._generator = Generator().manual_seed(seed)
+        self._takes_mask = takes_mask(model)
+        self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+
+    @property
+    def certificate(self) -> Literal["exact", "statistical"]:
+        """ "exact" if the average runs over a whole frame or orbit, "statistical" if it is a sample of one.
+
+        Sort frames with ``samples`` count as statistical, because the number of ties is only known with the
+        input.
+        """
+        if isinstance(self.frame, OrbitFrame) and not self.frame.is_whole:
+            return "statistical"
+        partial = self.training or not getattr(self.frame, "is_enumerable", True)
+        return "statistical" if self.samples is not None and partial else "exact"
+
+    def forward(self, x: Tree, *args: Any, mask: Tensor | None = None, **kwargs: Any) -> Tree:
+        """Symmetrized prediction for a batch.
+
+        Args:
+            x: the input, as the input action says, with leading axis B on every tensor.
+            *args: passed on; tensors with leading axis B are repeated for every frame element.
+            mask: ``[B, N]``, boolean (rows that exist) or non-negative weights. It weights centroid and
+                covariance, rows of weight zero are set to zero in what the model sees, and the model gets
+                it as ``mask=`` (permuted with the nodes under Symmetric).
+            **kwargs: as `args`.
+
+        Raises:
+            NotFiniteError: x holds NaN or Inf in rows that exist; names the sample.
+            ShapeError: shapes do not fit, or there are no points.
+            DegenerateFrameError: see ``on_degenerate``.
+            ModelError: the model's output has no batch axis, or the model takes no mask.
+        """
+        batch = self._check_input(x, mask)
+        device = first_tensor(x).device
+        with full_precision(device):
+            frames = self._frames(x, mask)
+            self._judge(frames, x)
+            elements, centre, local = self._centred(frames.elements, x)
+        elements = as_wide_as(elements, local)
+        count = elements.shape[1]
+        total: Tree = None
+        for first in range(0, count, self.chunk or count):
+            part = slice(first, first + (self.chunk or count))
+            with full_precision(device):
+                inputs, given = self._canonical(elements[:, part], local, mask)
+            extra = tree_map(Repeat(batch, elements[:, part].shape[1]), (args, kwargs))
+            out = self.model(inputs, *extra[0], **extra[1], **given)
+            with full_precision(device):
+                moved = self._back(elements[:, part], frames.weights[:, part], out, batch)
+            total = moved if total is None else tree_map(torch.add, total, moved)
+        return total if centre is None else self.symmetry.output.act(as_wide_as(centre, total), total)
+
+    # --- steps ----------------------------------------------------------------------------------------------
+    def _frames(self, x: Tree, mask: Tensor | None) -> FrameSet:
+        options = {} if mask is None else {"mask": mask}
+        sample = getattr(self.frame, "sample", None)
+        if self.samples is not None and self.training:
+            if sample is not None:
+                return sample(x, self.samples, self._generator, **options)
+            return thin(self.frame(x, **options), self.samples, self._generator)
+        if self.samples is not None and not getattr(self.frame, "is_enumerable", True):
+            generator = Generator().manual_seed(self.seed)
+            return cast(Any, sample)(x, self.samples, generator, whole=True, **options)
+        return self.frame(x, **options)
+
+    def _centred(self, elements: Tensor, x: Tree) -> tuple[Tensor, Tensor | None, Tree]:
+        """Split ``g = t h`` into a translation per sample and the rest; move x by t^-1 in float64.
+
+        Far from the origin, moving by g at once would cancel large numbers in the dtype of x.
+        """
+        group = self.symmetry.group
+        if not isinstance(group, SemidirectProduct):
+            return elements, None, x
+        shift = group.translation(elements)[:, 0]
+        eye = torch.eye(group.space_dim, dtype=shift.dtype, device=shift.device)
+        there, back = group.join(eye, shift), group.join(eye, -shift)
+        wide = tree_map(lambda t: t.double() if is_floating(t) else t, x)
+        local = tree_map(cast_like, self.symmetry.input.act(back, wide), x)
+        return group.compose(back[:, None], elements), there, local
+
+    def _canonical(self, elements: Tensor, x: Tree, mask: Tensor | None) -> tuple[Tree, dict[str, Tensor]]:
+        """What the model sees, ``[B * K, ...]``: the input moved by the inverse elements, and the mask."""
+        group = self.symmetry.group
+        back, count = group.inverse(elements), elements.shape[1]
+        single = tree_map(lambda t: t.unsqueeze(1) if isinstance(t, Tensor) else t, x)
+        moved = self.symmetry.input.act(back, single)
+        flat = tree_map(lambda t: flatten(t, count), moved)
+        if mask is None:
+            return flat, {}
+        copies = mask[:, None]
+        copies = Permuted(axis=-1).apply(group, back, copies) if isinstance(group, Symmetric) else copies
+        copies = flatten(copies, count)
+        return zero_padding(self.symmetry.input.action, flat, copies != 0), {"mask": copies}
+
+    def _back(self, elements: Tensor, weights: Tensor, out: Tree, batch: int) -> Tree:
+        """Move the model's outputs by the elements and take the weighted sum over them."""
+        count = elements.shape[1]
+        for leaf in tree_leaves(out):
+            check_output(leaf, batch * count)
+        stacked = tree_map(lambda t: t.unflatten(0, (batch, count)), out)
+        moved = self.symmetry.output.act(as_wide_as(elements, stacked), stacked)
+        return tree_map(lambda t: weighted_sum(t, weights), moved)
+
+    # --- checks ---------------------------------------------------------------------------------------------
+    def _check_input(self, x: Tree, mask: Tensor | None) -> int:
+        leaves = [leaf for leaf in tree_leaves(x) if isinstance(leaf, Tensor)]
+        sizes = {leaf.shape[0] if leaf.ndim else None for leaf in leaves}
+        if len(sizes) != 1 or None in sizes:
+            raise ShapeError(f"x is {tree_structure(x)}; every tensor needs the same leading batch axis")
+        batch = leaves[0].shape[0]
+        if mask is not None:
+            if mask.ndim != 2 or mask.shape[0] != batch:
+                raise ShapeError(f"mask has shape {tuple(mask.shape)}, but must be [B, N] with B = {batch}")
+            if not self._takes_mask:
+                raise ModelError(
+                    f"{type(self.model).__name__}.forward has no argument mask; padded rows are set to "
+                    "zero, so if the model needs no mask wrap it: symmetrize(lambda x, mask: model(x), ...)"
+                )
+        if torch.compiler.is_compiling():
+            return batch
+        if mask is not None and bool((mask < 0).any() if mask.dtype != torch.bool else False):
+            raise ShapeError(f"mask is negative at {first_index(mask < 0)}; weights must not be")
+        if self._has_batch_norm and self.training:
+            warnings.warn(
+                "the model has BatchNorm in train mode, whose statistics mix the frame copies of all "
+                "samples: outputs depend on the batch; use LayerNorm or GroupNorm, or put the BatchNorm "
+                "layers in eval mode",
+                ErlangenWarning,
+                stacklevel=3,
+            )
+        seen = x if mask is None else zero_padding(self.symmetry.input.action, x, mask != 0)
+        for leaf in tree_leaves(seen):
+            if is_floating(leaf) and not bool(torch.isfinite(leaf).all()):
+                index = first_index(~torch.isfinite(leaf))
+                raise NotFiniteError(
+                    f"x: sample {index[0]} of the batch is not finite ({leaf[index].item()} at index "
+                    f"{index}); remove or impute such values, or mask rows that do not exist"
+                )
+        return batch
+
+    def _judge(self, frames: FrameSet, x: Tree) -> None:
+        """Warn or raise for samples that do not determine their frame."""
+        if self.on_degenerate == "allow" or torch.compiler.is_compiling():
+            return
+        floats = [leaf.dtype for leaf in tree_leaves(x) if is_floating(leaf)]
+        tolerance = max((torch.finfo(dtype).eps for dtype in floats), default=0.0) ** 0.5
+        close = frames.gap < tolerance
+        if not bool(close.any()):
+            return
+        absent = close & (frames.spectrum == 0).all(-1) if frames.spectrum is not None else torch.zeros_like(close)
+        if bool(absent.any()):
+            raise DegenerateFrameError(
+                f"sample {first_index(absent)[0]} of x has no frame: zero covariance, all its points "
+                "coincide (or all vectors are zero); remove it, or pass on_degenerate='allow'"
+            )
+        index = first_index(close)[0]
+        values = [] if frames.spectrum is None else [float(f"{v:.4g}") for v in frames.spectrum[index]]
+        spectrum = f" of {values}" if values else ""
+        message = (
+            f"sample {index} of x ({int(close.sum())} of {len(close)} samples) does not determine its "
+            f"frame: relative gap{spectrum} is {float(frames.gap[index]):.2g}, below {tolerance:.2g}, so "
+            "the output may not be equivariant there; break the tie with further points or vectors, use "
+            "how='frames' or 'orbit', or pass on_degenerate='allow'"
+        )
+        if self.on_degenerate == "error":
+            raise DegenerateFrameError(message)
+        warnings.warn(message, DegenerateFrameWarning, stacklevel=3)
+
+    def extra_repr(self) -> str:
+        """Symmetry, method and certificate."""
+        return f"{self.symmetry!r}, how={self.how!r}, certificate={self.certificate!r}"
+
+
+# --- construction -------------------------------------------------------------------------------------------
+def _check_options(how: str | None, samples: Any, on_degenerate: str, chunk: Any) -> None:
+    if how not in (None, "frames", "canonical", "points", "orbit"):
+        raise UnknownNameError(f"how = {how!r}: choose 'frames', 'canonical', 'points' or 'orbit'")
+    if on_degenerate not in ("warn", "error", "allow"):
+        raise UnknownNameError(f"on_degenerate = {on_degenerate!r}: choose 'warn', 'error' or 'allow'")
+    for name, value in (("samples", samples), ("chunk", chunk)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise OrbitError(f"{name} = {value!r}: give a positive integer, or None")
+    if samples is not None and how in ("canonical", "points"):
+        raise OrbitError(f"samples = {samples}: how={how!r} uses one element; leave out samples=")
+
+
+def _default_how(symmetry: Symmetry, frame: Frame | None) -> How:
+    group, action = symmetry.group, symmetry.input.action
+    if frame is not None:
+        return "points" if isinstance(frame, PointsFrame) else "frames"
+    if (type(group) in KINDS and has_parts(action)) or (isinstance(group, Symmetric) and is_sortable(action)):
+        return "frames"
+    if not math.isinf(group.order):
+        return "orbit"
+    raise GroupError(
+        f"no exact method for {symmetry!r}: PCA frames need one of {', '.join(k.__name__ for k in KINDS)} "
+        "and points or vectors in the input; choose how='orbit' with samples=k for an approximation over a "
+        "compact group, or pass frame= with a frame of your own"
+    )
+
+
+def _build_frame(
+    symmetry: Symmetry, how: How, frame: Frame | None, samples: int | None, differentiable: bool, seed: int
+) -> Frame:
+    if frame is not None:
+        if how not in ("frames", "points"):
+            raise SymmetryError(f"how={how!r} builds its own frame; leave out frame=")
+        if isinstance(frame, PointsFrame):
+            return replace(frame, differentiable=frame.differentiable or differentiable).on(symmetry)
+        if not callable(frame):
+            raise SymmetryError(f"frame is a {type(frame).__name__}; give a function frame(x) -> FrameSet")
+        return frame
+    if how == "points":
+        raise SymmetryError("how='points' needs to know which: pass frame=PointsFrame((i, j, k))")
+    if how == "orbit":
+        return OrbitFrame(symmetry.group, samples, seed)
+    if isinstance(symmetry.group, Symmetric) and how == "frames":
+        return SortFrame(symmetry)
+    return PCAFrame(symmetry, canonical=how == "canonical", differentiable=differentiable)

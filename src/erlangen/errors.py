@@ -1,0 +1,125 @@
+"""Every error and warning of the library.
+
+All errors derive from `ErlangenError`, which is a `ValueError`, so `except ValueError` keeps working. A message names
+the argument, the batch index where there is one, the value and the remedy.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class ErlangenError(ValueError):
+    """Base of every error that this library raises on purpose."""
+
+
+class ShapeError(ErlangenError):
+    """A tensor has a shape that the call cannot use."""
+
+
+class DtypeError(ErlangenError):
+    """A tensor has a dtype that the call cannot use."""
+
+
+class NotFiniteError(ErlangenError):
+    """A tensor holds NaN or Inf."""
+
+
+class GroupError(ErlangenError):
+    """A group is asked for something that it does not have, or is built from parts that do not fit."""
+
+
+class GroupElementError(ErlangenError):
+    """A tensor is not an element of the group."""
+
+
+class MatrixFunctionError(ErlangenError):
+    """A matrix has no (real, principal) logarithm or root, or none that its dtype can resolve."""
+
+
+class ActionError(ErlangenError):
+    """An action does not fit the group."""
+
+
+class SymmetryError(ErlangenError):
+    """A symmetry is declared incompletely, or two structures that must match do not."""
+
+
+class UnknownNameError(ErlangenError):
+    """A name in a string (group, action, metric) is not known."""
+
+
+class DegenerateFrameError(ErlangenError):
+    """A frame is not determined by the input: equal eigenvalues, coincident points, zero covariance."""
+
+
+class OrbitError(ErlangenError):
+    """An orbit is too large to enumerate, or its elements cannot be used."""
+
+
+class ModelError(ErlangenError):
+    """A model cannot be called as the audit or the wrapper needs it."""
+
+
+class NondeterministicModelError(ModelError):
+    """A model gives two answers to one input."""
+
+
+class BatchDependenceError(ModelError):
+    """A model's answer for a sample changes with the rest of the batch."""
+
+
+class NotEquivariantError(ErlangenError, AssertionError):
+    """A model that was asserted to be equivariant is not."""
+
+
+class DataError(ErlangenError):
+    """A file or data set cannot be read, or does not fit the call."""
+
+
+class CheckpointError(DataError):
+    """A checkpoint is missing, damaged, or belongs to another run."""
+
+
+class MissingExtraError(ErlangenError, ImportError):
+    """An optional dependency is needed and is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package {package!r}; install it with: pip install 'erlangen[{extra}]'")
+        self.package, self.extra = package, extra
+
+
+class ErlangenWarning(UserWarning):
+    """Base of every warning of this library."""
+
+
+class DegenerateFrameWarning(ErlangenWarning):
+    """A frame is close to undetermined; the result may be inexact for the samples named."""
+
+
+class TrainModeWarning(ErlangenWarning):
+    """A module came in train mode and was switched to eval mode for the measurement."""
+
+
+def first_index(bad: Tensor) -> tuple[int, ...]:
+    """Index of the first true entry of a boolean tensor, as a tuple of ints."""
+    return tuple(int(i) for i in torch.nonzero(bad)[0])
+
+
+def check_finite(x: Tensor, name: str) -> None:
+    """Raise `NotFiniteError` when a floating or complex tensor holds NaN or Inf; name the first index."""
+    if x.is_floating_point() or x.is_complex():
+        bad = ~torch.isfinite(x)
+        if bool(bad.any()):
+            index = first_index(bad)
+            raise NotFiniteError(
+                f"{name} has {int(bad.sum())} values that are not finite, the first at index {index} "
+                f"({x[index].item()}); remove or impute them before the call"
+            )
+
+
+def check_floating(x: Tensor, name: str) -> None:
+    """Raise `DtypeError` when a tensor is not floating point."""
+    if not x.is_floating_point():
+        raise DtypeError(f"{name} has dtype {x.dtype}, but a floating dtype is needed; call {name}.float()")

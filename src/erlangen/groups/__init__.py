@@ -1,0 +1,89 @@
+"""Groups: what can act. Elements are plain tensors; `group("SE(3) x S5")` builds a group from its name."""
+
+from erlangen.groups.affine import SE, Affine, E, SemidirectProduct, Similarity, Translation
+from erlangen.groups.base import MAX_ENUMERATION, Group
+from erlangen.groups.decompositions import SVD, Iwasawa, Polar, PolarSqrt, iwasawa, polar, polar_sqrt, svd
+from erlangen.groups.finite import (
+    Cyclic,
+    Dihedral,
+    FiniteMatrixGroup,
+    Icosahedral,
+    Octahedral,
+    Tetrahedral,
+)
+from erlangen.groups.flows import Flow
+from erlangen.groups.generated import Generated, GeneratedGroup
+from erlangen.groups.grids import circle_grid, so3_grid, sphere_grid
+from erlangen.groups.linear import CSO, SL, SO, GLPlus, Lorentz, O, Scaling, TrivialGroup
+from erlangen.groups.matrix import MatrixGroup
+from erlangen.groups.names import group
+from erlangen.groups.permutations import Shifts, Symmetric
+from erlangen.groups.products import DirectProduct
+from erlangen.groups.rotations import (
+    axis_angle_to_matrix,
+    matrix_to_axis_angle,
+    matrix_to_quaternion,
+    planar_rotation,
+    quaternion_from_xyzw,
+    quaternion_to_matrix,
+    quaternion_to_xyzw,
+    random_rotations,
+    rotation_angle,
+)
+from erlangen.groups.subgroups import Stabilizer, StabilizerGroup, Subgroup
+
+__all__ = [
+    "Affine",
+    "CSO",
+    "Cyclic",
+    "Dihedral",
+    "DirectProduct",
+    "E",
+    "FiniteMatrixGroup",
+    "Flow",
+    "GLPlus",
+    "Generated",
+    "GeneratedGroup",
+    "Group",
+    "Icosahedral",
+    "Iwasawa",
+    "Lorentz",
+    "MAX_ENUMERATION",
+    "MatrixGroup",
+    "O",
+    "Octahedral",
+    "Polar",
+    "PolarSqrt",
+    "SE",
+    "SL",
+    "SO",
+    "SVD",
+    "Scaling",
+    "SemidirectProduct",
+    "Shifts",
+    "Similarity",
+    "Stabilizer",
+    "StabilizerGroup",
+    "Subgroup",
+    "Symmetric",
+    "Tetrahedral",
+    "Translation",
+    "TrivialGroup",
+    "axis_angle_to_matrix",
+    "circle_grid",
+    "group",
+    "iwasawa",
+    "matrix_to_axis_angle",
+    "matrix_to_quaternion",
+    "planar_rotation",
+    "polar",
+    "polar_sqrt",
+    "quaternion_from_xyzw",
+    "quaternion_to_matrix",
+    "quaternion_to_xyzw",
+    "random_rotations",
+    "rotation_angle",
+    "so3_grid",
+    "sphere_grid",
+    "svd",
+]

@@ -1,0 +1,44 @@
+"""Measure a symmetry: `audit` and its short forms.
+
+`audit` reports everything; `equivariance_error` is one number, `assert_equivariant` an assertion for tests,
+`worst_case` a search for the worst element, `lie_derivative` the local error per generator, `layer_errors` the place in
+the network where the symmetry is lost, `EquivarianceTracker` the error during training.
+"""
+
+from erlangen.measure.audit import audit
+from erlangen.measure.error import (
+    EquivarianceTracker,
+    assert_equivariant,
+    equivariance_error,
+    lie_derivative,
+)
+from erlangen.measure.html import report_page, write_report
+from erlangen.measure.layers import LayerError, layer_errors
+from erlangen.measure.metrics import METRICS, Metric
+from erlangen.measure.models import Model, OnnxModel
+from erlangen.measure.orbit import Orbit, orbit
+from erlangen.measure.report import AuditReport
+from erlangen.measure.terminal import comparison_table
+from erlangen.measure.worst import WorstCase, worst_case
+
+__all__ = [
+    "METRICS",
+    "AuditReport",
+    "EquivarianceTracker",
+    "LayerError",
+    "Metric",
+    "Model",
+    "OnnxModel",
+    "Orbit",
+    "WorstCase",
+    "assert_equivariant",
+    "audit",
+    "comparison_table",
+    "equivariance_error",
+    "layer_errors",
+    "lie_derivative",
+    "orbit",
+    "report_page",
+    "worst_case",
+    "write_report",
+]

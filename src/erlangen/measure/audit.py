@@ -1,0 +1,248 @@
+"""er.audit: how a model behaves on the orbits of its inputs.
+
+The evaluation along whole orbits follows Zhao, Wang and Kindlmann, "Evaluating Machine Learning Models with NERO:
+Non-Equivariance Revealed on Orbits" (2023): a metric becomes a function on the group, and the average of the answers,
+brought back, stands in for missing labels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from erlangen.actions import Tree, tree_leaves, tree_map, tree_structure
+from erlangen.errors import (
+    BatchDependenceError,
+    DataError,
+    NondeterministicModelError,
+    OrbitError,
+    SymmetryError,
+    check_finite,
+)
+from erlangen.measure.checkpoint import Progress
+from erlangen.measure.engine import local_blocks, ray_blocks
+from erlangen.measure.error import declared_symmetry, float_dtype, lie_derivative, resampling_floor
+from erlangen.measure.evaluate import relative_error
+from erlangen.measure.layers import layer_errors
+from erlangen.measure.metrics import Metric, MetricFunction, resolve_metric
+from erlangen.measure.models import Model, ModelLike
+from erlangen.measure.orbit import Orbit, orbit
+from erlangen.measure.report import AuditReport
+from erlangen.symmetry import Symmetry
+from erlangen.version import __version__
+
+SIDE_SAMPLES = 32
+"""Samples used for the side measurements: Lie derivative, resampling floor, layers."""
+
+MEMORY_LIMIT = 8 << 30
+"""Largest result (three float64 tables of elements x samples) that an audit accepts, in bytes."""
+
+
+def audit(
+    model: ModelLike,
+    symmetry: Symmetry | None,
+    x: Tree,
+    y: Tree | None = None,
+    *,
+    metric: str | Metric | MetricFunction | None = None,
+    elements: int | Tensor | None = None,
+    chunk: int | None = None,
+    seed: int = 0,
+    layers: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    progress: bool | None = None,
+    resume: str | Path | None = None,
+    name: str | None = None,
+) -> AuditReport:
+    """Measure a model on the orbits of its inputs.
+
+    Args:
+        model: a torch module (put into eval mode and restored), a function of tensors or numpy arrays, or the path of an
+            ONNX file.
+        symmetry: what is declared; ``None`` takes ``model.symmetry``.
+        x: a batch ``[B, ...]`` or a dict or tuple of batches, as the input action moves them.
+        y: labels or targets ``[B, ...]``; they move with the output action.
+        metric: "accuracy", "mse", "mae", "cosine", "cross_entropy", a `Metric`, or ``fn(prediction, target) -> [N]`` where
+            higher is better. Default: accuracy for integer labels, mse for floating ones.
+        elements: ``None`` (all of a small finite group, 72 on a circle, else 256), a number, or a tensor of elements.
+        chunk: elements per model call; by default found by timing and kept per model and shape. Results agree between
+            chunks to rounding; fix it to make them bit-equal.
+        seed: seed of sampled elements and of the bootstrap.
+        layers: also measure every layer of a torch module.
+        engine: "local", or "ray" to spread blocks of samples over Ray workers (extra ``ray``).
+        progress: show a progress bar on stderr; by default for work of more than a few seconds on a terminal.
+        resume: a file that keeps finished blocks; an audit that was stopped goes on from there, and the file is removed
+            by a caller who no longer needs it.
+        name: name of the model in the report.
+
+    Returns:
+        An `AuditReport`. After Ctrl-C it covers the samples finished by then, and ``report.complete`` is False.
+
+    Raises:
+        SymmetryError, ShapeError, DtypeError, NotFiniteError: inputs that do not fit the declaration.
+        NondeterministicModelError, BatchDependenceError, ModelError: a model that cannot be measured.
+        OrbitError: elements that cannot be visited, or a result table that would not fit in memory.
+        DataError, CheckpointError: labels of another length; a resume file of another audit.
+    """
+    symmetry = declared_symmetry(model, symmetry)
+    if chunk is not None and chunk < 1:
+        raise OrbitError(f"chunk = {chunk}: give a positive number of elements per model call, or None")
+    samples = check_data(x, y)
+    scorer = resolve_metric(metric, y)
+    visited = orbit(symmetry.group, elements, seed=seed, dtype=float_dtype(x), device=tree_leaves(x)[0].device)
+    _check_memory(len(visited), samples)
+    wrapped = Model(model)
+    started = time.perf_counter()
+    with wrapped.measuring():
+        base = probe(wrapped, symmetry, x)
+        width = _block_size(x, base, len(visited), samples)
+        state = Progress(len(visited), samples, width, resume, _fingerprint(visited, x, y, base, scorer))
+        plan = Plan(wrapped, symmetry, visited.elements, x, y, scorer, chunk, width)
+        make = {"local": local_blocks, "ray": ray_blocks}.get(engine)
+        if make is None:
+            raise OrbitError(f"engine = {engine!r}: choose 'local' or 'ray'")
+        state.run(make(plan, state.missing()), show=progress, label=f"{wrapped.name}: {symmetry}")
+        head = take(x, slice(0, SIDE_SAMPLES))
+        local = lie_derivative(model, symmetry, head) if symmetry.group.dim else None
+        floor = resampling_floor(wrapped, symmetry, visited.elements, head)
+        rows = layer_errors(model, symmetry, head, visited.elements) if layers else None
+    exact = visited.method == "all" and bool(symmetry.input.is_exact(visited.elements, take(x, slice(0, 1))).all())
+    done = state.done
+    return AuditReport(
+        model=name or wrapped.name,
+        symmetry=symmetry,
+        orbit=visited,
+        certificate="exact" if exact and state.complete else "statistical",
+        errors=state.errors[:, done],
+        base=None if state.base is None else state.base[done],
+        scores=None if state.scores is None else state.scores[:, done],
+        consensus=state.consensus[:, done],
+        metric=scorer,
+        samples=torch.nonzero(done)[:, 0],
+        lie_derivative=local,
+        resampling=floor,
+        layers=rows,
+        complete=state.complete,
+        seed=seed,
+        seconds=time.perf_counter() - started,
+        settings={
+            "dtype": str(float_dtype(x)).removeprefix("torch."),
+            "device": str(tree_leaves(x)[0].device),
+            "samples_per_block": width,
+            "chunk": chunk,
+            "engine": engine,
+            "erlangen": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    )
+
+
+@dataclass
+class Plan:
+    """One audit, ready to be cut into blocks of samples."""
+
+    model: Model
+    symmetry: Symmetry
+    elements: Tensor
+    x: Tree
+    y: Tree | None
+    metric: Metric | None
+    chunk: int | None
+    width: int
+
+    def block(self, start: int) -> tuple[Tree, Tree | None]:
+        """Inputs and targets of the block that starts at sample `start`."""
+        window = slice(start, start + self.width)
+        return take(self.x, window), None if self.y is None else take(self.y, window)
+
+
+def take(tree: Tree, window: slice) -> Tree:
+    """A slice of the batch axis of every leaf."""
+    return tree_map(lambda leaf: leaf[window], tree)
+
+
+def check_data(x: Tree, y: Tree | None) -> int:
+    """Number of samples; raises for empty, uneven or non-finite data."""
+    leaves = tree_leaves(x)
+    if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
+        raise SymmetryError(f"x is {tree_structure(x)}; give a tensor [B, ...], or a dict or tuple of tensors")
+    sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in leaves}
+    if len(sizes) > 1:
+        raise DataError(f"x has leaves of different length: {tree_structure(x)}; the first axis is the batch")
+    samples = sizes.pop()
+    if samples == 0:
+        raise DataError(f"x is empty ({tree_structure(x)}); give at least one sample")
+    for leaf in leaves:
+        check_finite(leaf, "x")
+    if y is not None:
+        for leaf in tree_leaves(y):
+            if not isinstance(leaf, Tensor):
+                raise DataError(f"y is {tree_structure(y)}; give a tensor [B, ...], or a dict or tuple of tensors")
+            if leaf.ndim == 0 or leaf.shape[0] != samples:
+                raise DataError(f"y has {tree_structure(leaf)} but x has {samples} samples; give one label per sample")
+            check_finite(leaf, "y")
+    return samples
+
+
+def probe(model: Model, symmetry: Symmetry, x: Tree) -> Tree:
+    """Answer to the first samples; raises when the model is random, or when its answers depend on the batch."""
+    head = take(x, slice(0, 8))
+    identity = symmetry.group.identity(device=tree_leaves(x)[0].device)
+    identity = identity.to(float_dtype(x)) if identity.is_floating_point() else identity
+    symmetry.input.act(identity, head)
+    base = model(head)
+    symmetry.output.act(identity.to(tree_leaves(base)[0].device), base)
+
+    def difference(a: Tree, b: Tree) -> float:
+        row = [tree_map(lambda leaf: leaf[None], tree) for tree in (a, b)]
+        return float(relative_error(row[0], row[1], row[1]).max())
+
+    again = difference(model(head), base)
+    if again > 1e-6:
+        raise NondeterministicModelError(
+            f"{model.name} gave two answers to one input (relative difference {again:.2g}); switch dropout and sampling off, "
+            "or fix their seed inside the model"
+        )
+    alone = difference(model(take(head, slice(0, 1))), take(base, slice(0, 1)))
+    if alone > 1e-3:
+        raise BatchDependenceError(
+            f"{model.name} answers sample 0 differently alone and in a batch (relative difference {alone:.2g}); replace "
+            "statistics over the batch (BatchNorm in train mode, normalising by the batch) by fixed ones"
+        )
+    for leaf in tree_leaves(base):
+        check_finite(leaf, f"{model.name}(x)")
+    return base
+
+
+def _check_memory(count: int, samples: int) -> None:
+    need = 3 * 8 * count * samples
+    if need > MEMORY_LIMIT:
+        raise OrbitError(
+            f"the orbit is too large: {count} elements x {samples} samples give {need / 2**30:.1f} GiB of results; pass "
+            "elements=a smaller number, or fewer samples"
+        )
+
+
+def _block_size(x: Tree, base: Tree, count: int, samples: int) -> int:
+    """Samples per block: about 2 MB of input, and at most 64 MB of answers kept for the consensus."""
+    per_sample = sum(leaf[0].nbytes for leaf in tree_leaves(x))
+    answer = count * sum(leaf[0].nbytes for leaf in tree_leaves(base))
+    return max(1, min(samples, 256, max(8, (2 << 20) // max(per_sample, 1)), (64 << 20) // max(answer, 1)))
+
+
+def _fingerprint(visited: Orbit, x: Tree, y: Tree | None, base: Tree, metric: Metric | None) -> str:
+    """Hash of everything that decides the numbers, the model's answers to the first samples included."""
+    digest = hashlib.sha256(f"{visited.group.name}|{metric.name if metric else None}".encode())
+    trees = [visited.elements, x, base] if y is None else [visited.elements, x, base, y]
+    for tree in trees:
+        for leaf in tree_leaves(tree):
+            digest.update(leaf.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,68 @@
+"""Where blocks of samples are evaluated: in this process, or on Ray workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from erlangen.errors import MissingExtraError
+from erlangen.measure.evaluate import Block, Chunk, evaluate_block
+
+if TYPE_CHECKING:
+    from erlangen.measure.audit import Plan
+
+
+def local_blocks(plan: Plan, starts: Iterable[int]) -> Iterator[tuple[int, Block]]:
+    """(first sample, result) of each block, one after the other."""
+    for start in starts:
+        x, y = plan.block(start)
+        policy = Chunk.of(plan.model, x, plan.chunk)
+        yield start, evaluate_block(plan.model, plan.symmetry, plan.elements, x, y, plan.metric, policy)
+
+
+def ray_blocks(plan: Plan, starts: Iterable[int]) -> Iterator[tuple[int, Block]]:
+    """The same blocks on Ray workers, in the order in which they finish.
+
+    The chunk is found on the first block in this process and then sent along, so that all blocks are cut alike.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtraError("ray", "ray", "engine='ray'") from error
+    rest = list(starts)
+    if not rest:
+        return
+    first = rest.pop(0)
+    x, y = plan.block(first)
+    policy = Chunk.of(plan.model, x, plan.chunk)
+    yield first, evaluate_block(plan.model, plan.symmetry, plan.elements, x, y, plan.metric, policy)
+    own = not ray.is_initialized()
+    if own:
+        ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
+    try:
+        yield from _remote_blocks(ray, plan, rest, policy.size)
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _remote_blocks(ray: Any, plan: Plan, starts: list[int], chunk: int) -> Iterator[tuple[int, Block]]:
+    shared = ray.put((plan.model.target, plan.symmetry, plan.elements, plan.metric))
+    task = ray.remote(num_cpus=1, max_retries=3)(_work)
+    waiting = {task.remote(shared, *plan.block(start), chunk): start for start in starts}
+    while waiting:
+        done, _ = ray.wait(list(waiting), num_returns=1)
+        yield waiting.pop(done[0]), ray.get(done[0])
+
+
+def _work(shared: tuple[Any, ...], x: Any, y: Any, chunk: int) -> Block:
+    """One block on a worker, with one thread: the workers share the machine."""
+    from erlangen.measure.models import Model
+
+    torch.set_num_threads(1)
+    target, symmetry, elements, metric = shared
+    model = Model(target)
+    with model.measuring(quiet=True):
+        return evaluate_block(model, symmetry, elements, x, y, metric, Chunk(fixed=chunk))

@@ -1,0 +1,201 @@
+"""Short measurements: one number, one assertion, the Lie derivative, the resampling floor."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from erlangen.actions import Tree, tree_leaves, tree_map
+from erlangen.errors import NotEquivariantError, OrbitError, SymmetryError
+from erlangen.measure.evaluate import Chunk, evaluate_block, relative_error, squares
+from erlangen.measure.models import Model, ModelLike
+from erlangen.measure.orbit import orbit
+from erlangen.symmetry import Symmetry
+
+Reduction = Literal["mean", "max", "none"]
+
+
+def float_dtype(x: Tree) -> torch.dtype:
+    """Dtype of the first floating leaf, in which elements are drawn; the default dtype if there is none."""
+    return next((leaf.dtype for leaf in tree_leaves(x) if leaf.is_floating_point()), torch.get_default_dtype())
+
+
+def declared_symmetry(model: object, symmetry: Symmetry | None) -> Symmetry:
+    """The symmetry given, or the one that the model carries as ``.symmetry``."""
+    found = symmetry if symmetry is not None else getattr(model, "symmetry", None)
+    if not isinstance(found, Symmetry):
+        raise SymmetryError(
+            f"{type(model).__name__} declares no symmetry: pass symmetry=er.Symmetry(group, input=..., output=...)"
+            if found is None
+            else f"symmetry is a {type(found).__name__}; pass er.Symmetry(group, input=..., output=...)"
+        )
+    return found
+
+
+def equivariance_error(
+    model: ModelLike,
+    symmetry: Symmetry | None,
+    x: Tree,
+    *,
+    elements: int | Tensor | None = None,
+    reduce: Reduction = "mean",
+    chunk: int | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """Relative error ``||f(gx) - g f(x)|| / ||f(x)||`` of a model, in float64.
+
+    Args:
+        model: torch module (measured in eval mode), callable, or path of an ONNX file.
+        symmetry: the symmetry, or ``None`` for the one the model carries.
+        x: a batch ``[B, ...]``, or a tree of batches.
+        elements: as for `erlangen.measure.orbit`.
+        reduce: "mean" or "max" over elements and samples (a scalar), or "none" (``[K, B]``).
+        chunk: elements per model call; by default found by timing.
+        seed: seed of sampled elements.
+    """
+    symmetry = declared_symmetry(model, symmetry)
+    visited = orbit(symmetry.group, elements, seed=seed, dtype=float_dtype(x), device=tree_leaves(x)[0].device)
+    wrapped = Model(model)
+    with wrapped.measuring():
+        policy = Chunk.of(wrapped, x, chunk)
+        errors = evaluate_block(wrapped, symmetry, visited.elements, x, None, None, policy).errors
+    if reduce == "none":
+        return errors
+    return errors.mean() if reduce == "mean" else errors.max()
+
+
+def assert_equivariant(
+    model: ModelLike,
+    x: Tree,
+    symmetry: Symmetry | None = None,
+    *,
+    tol: float | None = None,
+    elements: int | Tensor | None = 100,
+    seed: int = 0,
+) -> float:
+    """Raise `NotEquivariantError` unless the worst relative error stays below `tol`; return that error.
+
+    Args:
+        model, x, symmetry, elements, seed: as for `equivariance_error`.
+        tol: bound on the worst error; by default 1e-5 in float32 and 1e-12 in float64.
+    """
+    symmetry = declared_symmetry(model, symmetry)
+    if tol is None:
+        tol = 1e-12 if float_dtype(x) == torch.float64 else 1e-5
+    errors = equivariance_error(model, symmetry, x, elements=elements, reduce="none", seed=seed)
+    worst = float(errors.max())
+    if not worst <= tol:
+        element, sample = divmod(int(errors.argmax()), errors.shape[1])
+        raise NotEquivariantError(
+            f"{Model(model).name} is not equivariant under {symmetry}: relative error {worst:.3g} > {tol:.3g} at element "
+            f"{element}, sample {sample} (mean {float(errors.mean()):.3g} over {errors.shape[0]} elements); "
+            "er.audit shows where, er.symmetrize makes it exact"
+        )
+    return worst
+
+
+def lie_derivative(model: ModelLike, symmetry: Symmetry | None, x: Tree, *, step: float | None = None) -> Tensor:
+    """Local equivariance error per generator of the Lie algebra: ``||L_a f|| / ||f||``, float64 ``[dim]``, mean over x.
+
+    ``L_a f(x) = d/dt exp(-t a) f(exp(t a) x)`` at t = 0 (Gruver, Finzi, Goldblum, Wilson, The Lie Derivative for Measuring
+    Learned Equivariance, ICLR 2023), by central differences with one Richardson step, error O(step^4), so it needs no
+    gradient of the model. Zero for every generator is equivalent to equivariance under the identity component.
+
+    Args:
+        model, symmetry, x: as for `equivariance_error`.
+        step: length of the step in algebra coordinates; by default 2e-2 in float32, 1e-3 in float64.
+    """
+    symmetry = declared_symmetry(model, symmetry)
+    group = symmetry.group
+    if group.dim == 0:
+        raise OrbitError(f"{group.name} is discrete and has no Lie derivative; use equivariance_error")
+    dtype = float_dtype(x)
+    h = step or (1e-3 if dtype == torch.float64 else 2e-2)
+    wrapped = Model(model)
+    with wrapped.measuring():
+        base = wrapped(x)
+        device = tree_leaves(x)[0].device
+
+        def pulled(t: float, direction: Tensor) -> Tree:
+            g = group.exp(t * direction)
+            answer = wrapped(symmetry.input.act(g, x))
+            return symmetry.output.inverse_act(g.to(tree_leaves(answer)[0].device), answer)
+
+        def slope(t: float, direction: Tensor) -> Tree:
+            return tree_map(lambda a, b: (a - b) / (2 * t), pulled(t, direction), pulled(-t, direction))
+
+        rows = []
+        size = squares(_row(base)).double().sqrt()[0]
+        for direction in torch.eye(group.dim, dtype=dtype, device=device):
+            best = tree_map(lambda fine, coarse: (4 * fine - coarse) / 3, slope(h / 2, direction), slope(h, direction))
+            rows.append((squares(_row(best)).double().sqrt()[0] / size.clamp_min(1e-300)).mean().cpu())
+    return torch.stack(rows)
+
+
+def _row(tree: Tree) -> Tree:
+    return tree_map(lambda leaf: leaf[None], tree)
+
+
+class Resampling(dict[str, float]):
+    """How much an inexact action spoils by itself: ``input`` and ``model`` relative errors and ``elements`` tried."""
+
+
+def resampling_floor(
+    model: Model, symmetry: Symmetry, elements: Tensor, x: Tree, *, limit: int = 16
+) -> Resampling | None:
+    """Error of the action alone: act with g, then with its inverse, and ask how far x and f(x) have moved.
+
+    Args:
+        model: the model under measurement.
+        symmetry: the declared symmetry.
+        elements: ``[K, *shape]``; at most `limit` of those that resample are tried, evenly spread.
+        x: a batch.
+
+    Returns:
+        Mean relative change of the input and of the model's answer, or ``None`` when every element is exact. The trip
+        there and back resamples twice, so the second number bounds what one resampling adds to the equivariance error.
+    """
+    rough = ~symmetry.input.is_exact(elements, x)
+    if not bool(rough.any()):
+        return None
+    chosen = elements[rough]
+    chosen = chosen[torch.linspace(0, len(chosen) - 1, min(limit, len(chosen))).round().long()]
+    base = model(x)
+    inputs, answers = [], []
+    for g in chosen:
+        back = symmetry.input.inverse_act(g, symmetry.input.act(g, x))
+        inputs.append(relative_error(_row(back), _row(x), _row(x)).mean())
+        answers.append(relative_error(_row(model(back)), _row(base), _row(base)).mean())
+    return Resampling(
+        input=float(torch.stack(inputs).mean()), model=float(torch.stack(answers).mean()), elements=len(chosen)
+    )
+
+
+class EquivarianceTracker:
+    """Track the equivariance error during training: ``er.fit(..., callbacks=[EquivarianceTracker(sym, x)])``.
+
+    Args:
+        symmetry: the symmetry to watch.
+        x: a fixed batch.
+        every: measure every so many epochs.
+        elements, seed: as for `equivariance_error`.
+
+    The errors are in ``history`` as (epoch, mean error), and in the metrics of each epoch as "equivariance_error".
+    """
+
+    def __init__(
+        self, symmetry: Symmetry, x: Tree, *, every: int = 1, elements: int | Tensor | None = None, seed: int = 0
+    ) -> None:
+        self.symmetry, self.x, self.every, self.elements, self.seed = symmetry, x, every, elements, seed
+        self.history: list[tuple[int, float]] = []
+
+    def __call__(self, epoch: int, model: torch.nn.Module, metrics: dict[str, float]) -> None:
+        """Called by `erlangen.fit` after every epoch."""
+        if epoch % self.every:
+            return
+        with Model(model).measuring(quiet=True):
+            error = equivariance_error(model, self.symmetry, self.x, elements=self.elements, seed=self.seed)
+        metrics["equivariance_error"] = float(error)
+        self.history.append((epoch, float(error)))

@@ -1,0 +1,214 @@
+"""The inner loop of every measurement: a model on the orbits of a block of samples, in chunks of elements."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from erlangen.actions import Tree, tree_leaves, tree_map
+from erlangen.errors import NotFiniteError, first_index
+from erlangen.measure.metrics import Metric, labels_of
+from erlangen.measure.models import Model
+from erlangen.symmetry import Symmetry
+
+CHUNK_BYTES = 64 << 20
+"""Largest input of one model call, in bytes, that the automatic chunk asks for."""
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+def squares(tree: Tree, other: Tree | None = None, mask: Tree | None = None) -> Tensor:
+    """Sum of squares of a tree ``[C, B, ...]`` (or of its difference to another) per element and sample, ``[C, B]``.
+
+    Integer leaves (labels) count differing entries instead; alone, each entry counts one.
+    """
+    total: Tensor | None = None
+    leaves = tree_leaves(tree)
+    others = [None] * len(leaves) if other is None else tree_leaves(other)
+    masks = [None] * len(leaves) if mask is None else tree_leaves(mask)
+    for a, b, m in zip(leaves, others, masks, strict=True):
+        if a.is_floating_point():
+            value = (a if b is None else a - b.to(a)).square()
+        else:
+            value = (torch.ones_like(a) if b is None else a != b.to(a.device)).double()
+        if m is not None:
+            value = value * m
+        value = value.flatten(2).sum(-1) if value.ndim > 2 else value
+        total = value if total is None else total + value
+    assert total is not None
+    return total
+
+
+def relative_error(moved: Tree, expected: Tree, base: Tree, mask: Tree | None = None) -> Tensor:
+    """``||f(gx) - g f(x)|| / ||f(x)||`` per element and sample, float64 ``[C, B]``; absolute where f(x) is zero.
+
+    With a mask (resampled outputs) both norms run over the known entries, and the lower one is of ``g f(x)``.
+    """
+    size = squares(base) if mask is None else squares(expected, mask=mask)
+    difference = squares(moved, expected, mask)
+    size = size.double().sqrt()
+    return difference.double().sqrt() / torch.where(size > 0, size, torch.ones_like(size))
+
+
+# --- chunks ----------------------------------------------------------------------------------------------------------
+_TUNED: WeakKeyDictionary[object, dict[tuple[object, ...], int]] = WeakKeyDictionary()
+
+
+@dataclass
+class Chunk:
+    """How many elements go into one model call: fixed, or found by timing growing sizes on the work itself.
+
+    The sizes 1, 4, 16, ... are tried on the first elements until the time per element stops falling by 5 %; the best
+    one is kept per model and input shape for the life of the model.
+    """
+
+    fixed: int | None = None
+    limit: int = 1 << 20
+    memory: dict[tuple[object, ...], int] = field(default_factory=dict)
+    key: tuple[object, ...] = ()
+    _trial: int = 1
+    _best: tuple[float, int] = (float("inf"), 1)
+
+    @classmethod
+    def of(cls, model: Model, x: Tree, chunk: int | None) -> Chunk:
+        """For one model and one block of samples `x`."""
+        size = sum(leaf.nbytes for leaf in tree_leaves(x))
+        limit = max(1, CHUNK_BYTES // max(size, 1))
+        if chunk is not None:
+            return cls(fixed=chunk)
+        memory = _TUNED.setdefault(model.target, {}) if hasattr(model.target, "__weakref__") else {}
+        key = tuple((tuple(leaf.shape), leaf.dtype, leaf.device) for leaf in tree_leaves(x))
+        return cls(fixed=memory.get(key), limit=limit, memory=memory, key=key)
+
+    @property
+    def size(self) -> int:
+        """Elements of the next call."""
+        return self.fixed or min(self._trial, self.limit)
+
+    def record(self, count: int, seconds: float) -> None:
+        """Learn from a call of `count` elements."""
+        if self.fixed is not None or count < self.size:
+            return
+        per_element = seconds / count
+        improved = per_element < 0.95 * self._best[0]
+        if improved:
+            self._best = (per_element, count)
+        if not improved or count >= self.limit:
+            self.fixed = self._best[1]
+            self.memory[self.key] = self.fixed
+        self._trial = 4 * count
+
+
+# --- one block of samples --------------------------------------------------------------------------------------------
+@dataclass
+class Block:
+    """What the orbits of b samples gave, all float64 on the CPU; ``K`` elements."""
+
+    errors: Tensor
+    """Relative equivariance error ``[K, b]``."""
+    base: Tensor | None
+    """Metric of the samples as they are, ``[b]``."""
+    scores: Tensor | None
+    """Metric on the orbit against labels, ``[K, b]``."""
+    consensus: Tensor
+    """Metric on the orbit against the consensus, or without a metric the relative distance to it, ``[K, b]``."""
+
+
+def evaluate_block(
+    model: Model,
+    symmetry: Symmetry,
+    elements: Tensor,
+    x: Tree,
+    y: Tree | None,
+    metric: Metric | None,
+    chunk: Chunk,
+) -> Block:
+    """Run the model on all ``g x`` and compare with ``g f(x)``, with the labels and with the consensus."""
+    base = model(x)
+    base_row = tree_map(lambda leaf: leaf[None], base)
+    x_row = tree_map(lambda leaf: leaf[None], x)
+    errors, scores, answers = [], [], []
+    start = 0
+    while start < len(elements):
+        began = time.perf_counter()
+        g = elements[start : start + chunk.size, None]
+        answer = on_orbit(model, symmetry, g, x_row)
+        g = g.to(tree_leaves(base)[0].device)
+        expected = symmetry.output.act(g, base_row)
+        error = relative_error(answer, expected, base_row, symmetry.output.mask(g, base_row))
+        _check_errors(error, start, model)
+        errors.append(error.cpu())
+        if metric is not None and y is not None:
+            scores.append(_score(metric, answer, symmetry.output.act(g, tree_map(lambda leaf: leaf[None], y))))
+        answers.append((g, answer))
+        chunk.record(len(g), time.perf_counter() - began)
+        start += len(g)
+    return Block(
+        torch.cat(errors),
+        metric(base, y).cpu() if metric is not None and y is not None else None,
+        torch.cat(scores) if scores else None,
+        _consensus_scores(symmetry, answers, metric),
+    )
+
+
+def on_orbit(model: Model, symmetry: Symmetry, g: Tensor, x_row: Tree) -> Tree:
+    """``f(g x)`` as ``[C, b, ...]`` for elements ``[C, 1, *shape]`` and samples ``[1, b, ...]``, in one model call."""
+    moved = symmetry.input.act(g, x_row)
+    count, samples = tree_leaves(moved)[0].shape[:2]
+    answer = model(tree_map(lambda leaf: leaf.reshape(count * samples, *leaf.shape[2:]), moved))
+    return tree_map(lambda leaf: leaf.reshape(count, samples, *leaf.shape[1:]), answer)
+
+
+def _check_errors(error: Tensor, start: int, model: Model) -> None:
+    bad = ~torch.isfinite(error)
+    if bool(bad.any()):
+        element, sample = first_index(bad)
+        raise NotFiniteError(
+            f"{model.name} returned NaN or Inf for sample {sample} of the block under element {start + element} of the "
+            "orbit; check the model on that input"
+        )
+
+
+def _score(metric: Metric, answer: Tree, target: Tree) -> Tensor:
+    """Metric ``[C, b]`` of answers ``[C, b, ...]``."""
+    count, samples = tree_leaves(answer)[0].shape[:2]
+
+    def flat(tree: Tree) -> Tree:
+        return tree_map(lambda leaf: leaf.expand(count, *leaf.shape[1:]).reshape(-1, *leaf.shape[2:]), tree)
+
+    device = tree_leaves(answer)[0].device
+    target = tree_map(lambda leaf: leaf.to(device), flat(target))
+    return metric(flat(answer), target).reshape(count, samples).cpu()
+
+
+def _consensus_scores(symmetry: Symmetry, answers: list[tuple[Tensor, Tree]], metric: Metric | None) -> Tensor:
+    """Every answer against the consensus of all: a majority vote for labels, the mean of ``g^-1 f(gx)`` otherwise."""
+    consensus = consensus_of(symmetry, answers, vote=metric is not None and metric.name == "accuracy")
+    row = tree_map(lambda leaf: leaf[None], consensus)
+    rows = []
+    for g, answer in answers:
+        target = symmetry.output.act(g, row)
+        rows.append(
+            relative_error(answer, target, row, symmetry.output.mask(g, row)).cpu()
+            if metric is None
+            else _score(metric, answer, target)
+        )
+    return torch.cat(rows)
+
+
+def consensus_of(symmetry: Symmetry, answers: list[tuple[Tensor, Tree]], *, vote: bool) -> Tree:
+    """What the answers on an orbit agree on, brought back to the sample: ``[b, ...]``.
+
+    Args:
+        symmetry: the declared symmetry.
+        answers: pairs of elements ``[C, 1, *shape]`` and answers ``[C, b, ...]``.
+        vote: majority of the class labels instead of the mean of the answers.
+    """
+    back = [symmetry.output.inverse_act(g, answer) for g, answer in answers]
+    joined = tree_map(lambda *leaves: torch.cat(leaves), *back)
+    if vote:
+        return tree_map(lambda leaf: labels_of(leaf).mode(0).values, joined)
+    return tree_map(lambda leaf: leaf.mean(0) if leaf.is_floating_point() else leaf.mode(0).values, joined)

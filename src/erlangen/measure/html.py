@@ -1,0 +1,162 @@
+"""The report as one self-contained HTML page: no scripts, no fonts, nothing fetched."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+from erlangen.errors import SymmetryError
+from erlangen.measure.plots import orbit_plots, sample_plot, value_name
+from erlangen.measure.report import AuditReport
+from erlangen.measure.terminal import score_text
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c2330; --soft: #5b6472; --paper: #ffffff; --panel: #f5f6f8; --rule: #d9dde3 }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e8eaee; --soft: #a6aebb; --paper: #14171c; --panel: #1d2128; --rule: #343a44 } }
+* { box-sizing: border-box }
+body { margin: 0 auto; max-width: 1120px; padding: 2.2rem 1.4rem 4rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif }
+h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 .3rem } h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem }
+p { max-width: 46rem } .lead { color: var(--soft); margin-top: 0 }
+code { font: .92em ui-monospace, "SF Mono", Menlo, Consolas, monospace; background: var(--panel); padding: .1em .3em }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .4rem 0 }
+th, td { text-align: right; padding: .42rem .9rem; border-bottom: 1px solid var(--rule) }
+th { color: var(--soft); font-weight: 600; font-size: .88rem }
+td:first-child, th:first-child { text-align: left; padding-left: 0 }
+tbody td:first-child { font-weight: 600 } .wide { overflow-x: auto }
+.plots { display: flex; flex-wrap: wrap; gap: 1.2rem 1.6rem; align-items: flex-start }
+.plots svg { max-width: 100%; height: auto } svg { font: 12px system-ui, sans-serif } svg text { fill: currentColor }
+svg .heading { font-size: 13px; font-weight: 600 } details { margin: .8rem 0 } summary { cursor: pointer; font-weight: 600 }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .5rem 0 }
+dt { color: var(--soft) } dd { margin: 0 }
+"""
+
+
+def report_page(reports: Sequence[AuditReport], *, title: str | None = None, intro: Sequence[str] = ()) -> str:
+    """One page for one or several reports of the same symmetry; paragraphs of `intro` are plain text.
+
+    Raises:
+        SymmetryError: reports of different symmetries cannot share a page.
+    """
+    reports = list(reports)
+    if not reports:
+        raise SymmetryError("reports is empty; give at least one AuditReport")
+    first = reports[0]
+    for report in reports[1:]:
+        if report.symmetry != first.symmetry:
+            raise SymmetryError(f"reports mix {first.symmetry} and {report.symmetry}; write one page for each")
+    heading = title or f"{first.model} under {first.symmetry.group.name}"
+    sym = first.symmetry
+    parts = [
+        f"<h1>{html.escape(heading)}</h1>",
+        f'<p class="lead"><code>{html.escape(sym.group.name)}</code> acts on the input as '
+        f"<code>{html.escape(sym.input.name)}</code> and on the output as <code>{html.escape(sym.output.name)}</code>. "
+        f"{len(first.orbit)} elements ({html.escape(first.orbit.method)}), {len(first.samples)} samples.</p>",
+        *(f"<p>{html.escape(paragraph)}</p>" for paragraph in intro),
+        '<div class="wide">' + _summary(reports) + "</div>",
+        f"<h2>{html.escape(value_name(first).capitalize())} over the orbit</h2>",
+        *('<div class="plots">' + "".join(row) + "</div>" for row in orbit_plots(reports)),
+    ]
+    scatters = [plot for plot in map(sample_plot, reports) if plot]
+    if scatters:
+        parts += [
+            "<h2>Samples by their orbit curves</h2>",
+            "<p>Each dot is a sample. Samples whose score changes in the same way along the orbit lie together; a model "
+            "that keeps the symmetry puts all samples of one score on one spot.</p>",
+            '<div class="plots">' + "".join(scatters) + "</div>",
+        ]
+    parts += [_details(report) for report in reports]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(heading)}</title><style>{_STYLE}</style></head><body>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
+    )
+
+
+def write_report(
+    reports: Sequence[AuditReport], path: str | Path, *, title: str | None = None, intro: Sequence[str] = ()
+) -> Path:
+    """Write `report_page` to a file; returns its path."""
+    path = Path(path)
+    path.write_text(report_page(reports, title=title, intro=intro), encoding="utf-8")
+    return path
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    header = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _summary(reports: Sequence[AuditReport]) -> str:
+    name = reports[0].metric.name if reports[0].metric and reports[0].scores is not None else None
+    head = ["model", "mean error", "worst error", "certificate"]
+    if name:
+        every = "right for every element" if name == "accuracy" else f"worst {name} of each sample"
+        head[1:1] = [f"{name} as given", "over the orbit", "worst element", every]
+    rows = []
+    for report in reports:
+        row = [report.model, f"{report.error:.3g}", f"{report.worst_error:.3g}", report.certificate]
+        if name and report.worst_element:
+            scores = (report.upright, report.orbit_mean, report.worst_element[1], report.worst_sample)
+            row[1:1] = [score_text(value, name) for value in scores]
+        rows.append(row)
+    return _table(head, rows)
+
+
+def _details(report: AuditReport) -> str:
+    data = report.to_dict()
+    low, high = data["error"]["interval"]
+    facts = {
+        "equivariance error": f"mean {report.error:.3g} (95 % interval {low:.3g} to {high:.3g}), median "
+        f"{data['error']['median']:.3g}, 95 % quantile {data['error']['q95']:.3g}, worst {report.worst_error:.3g} at element "
+        f"{data['error']['max_at']['element']}, sample {data['error']['max_at']['sample']}",
+        "consensus": f"{data['consensus']['measure']} {data['consensus']['mean']:.4g} against what the orbit agrees on"
+        + (
+            ""
+            if report.orbit.closed
+            else " (the elements are no subgroup, so the consensus is not exactly equivariant)"
+        ),
+        "certificate": "exact: every element was visited and the action moves data without resampling"
+        if report.certificate == "exact"
+        else "statistical: mean, worst and interval over the elements visited",
+        "seed, time": f"{report.seed}, {report.seconds:.2f} s" + ("" if report.complete else "; interrupted"),
+        "settings": ", ".join(f"{key} {value}" for key, value in report.settings.items() if value is not None),
+    }
+    if report.lie_derivative is not None:
+        facts["Lie derivative per generator"] = ", ".join(f"{v:.3g}" for v in report.lie_derivative.tolist())
+    if report.resampling is not None:
+        facts["resampling alone"] = (
+            f"there and back changes the input by {report.resampling['input']:.3g} and the answer by "
+            f"{report.resampling['model']:.3g}: that much of the error may belong to the action"
+        )
+    items = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in facts.items())
+    name = report.metric.name if report.metric and report.scores is not None else "error"
+    hardest = _table(
+        ["sample", f"mean {name}", f"worst {name}", "at element", "mean error"],
+        [
+            [str(row["sample"]), score_text(row["mean"], name), score_text(row["worst"], name), str(row["worst_element"]),
+             f"{row['error']:.3g}"]
+            for row in data["hardest_samples"]
+        ],
+    )  # fmt: skip
+    layers = ""
+    if report.layers is not None:
+        rows = [
+            [
+                la.name,
+                la.kind,
+                la.best[0],
+                *(f"{la.errors[a]:.1e}" if a in la.errors else "-" for a in ("input", "output", "invariant")),
+            ]
+            for la in report.layers
+        ]
+        layers = "<h3>Layers</h3>" + _table(["layer", "kind", "moves like", "input", "output", "invariant"], rows)
+    return (
+        f"<details{' open' if report.layers else ''}><summary>{html.escape(report.model)}: all numbers</summary>"
+        f"<dl>{items}</dl><h3>Hardest samples</h3>{hardest}{layers}</details>"
+    )

@@ -1,0 +1,198 @@
+"""Anything callable as a function from trees of tensors to trees of tensors: torch, numpy, ONNX."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from erlangen.actions import Tree, tree_leaves, tree_map, tree_structure
+from erlangen.errors import DataError, MissingExtraError, ModelError, TrainModeWarning
+
+ModelLike = nn.Module | Callable[..., Any] | str | Path
+"""A torch module, a function of tensors or of numpy arrays, or the path of an ONNX file."""
+
+
+class Model:
+    """A model under measurement: ``model(x)`` with gradients off; x and the answer are trees of tensors.
+
+    Args:
+        target: a torch module, a callable on tensors or numpy arrays, or the path of an ``.onnx`` file.
+
+    Raises:
+        ModelError: the target cannot be called, or answers with something that is no tensor.
+    """
+
+    def __init__(self, target: ModelLike) -> None:
+        self.target = target
+        self.module = target if isinstance(target, nn.Module) else None
+        if isinstance(target, (str, Path)):
+            self._call: Callable[[Tree], Any] = OnnxModel(target)
+            self.name = Path(target).name
+        elif callable(target):
+            self._call = target
+            self.name = type(target).__name__ if self.module is not None else getattr(target, "__name__", "model")
+        else:
+            raise ModelError(
+                f"model is a {type(target).__name__}; give a torch module, a callable or the path of an ONNX file"
+            )
+        self._numpy = False
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where the module's parameters lie; ``None`` for other callables."""
+        if self.module is None:
+            return None
+        first = next(iter(self.module.parameters()), None)
+        return None if first is None else first.device
+
+    def __call__(self, x: Tree) -> Tree:
+        """Answer of the model, detached; leaves have the leading axis of x."""
+        if self.device is not None:
+            x = tree_map(lambda leaf: leaf.to(self.device), x)
+        with torch.no_grad():
+            y = self._answer(x)
+        return self._checked(y, x)
+
+    def _answer(self, x: Tree) -> Any:
+        if self._numpy:
+            return self._call(tree_map(_to_numpy, x))
+        try:
+            return self._call(x)
+        except (TypeError, AttributeError) as torch_error:
+            if self.module is not None or isinstance(self._call, OnnxModel):
+                raise
+            # A numpy function meets a tensor: numpy's own functions and methods refuse it with one of these.
+            try:
+                y = self._call(tree_map(_to_numpy, x))
+            except (TypeError, AttributeError) as numpy_error:
+                raise ModelError(
+                    f"{self.name} takes neither tensors ({torch_error}) nor numpy arrays ({numpy_error})"
+                ) from torch_error
+            self._numpy = True
+            return y
+
+    def _checked(self, y: Any, x: Tree) -> Tree:
+        if isinstance(y, (float, int)) or (isinstance(y, Tensor) and y.ndim == 0):
+            raise ModelError(
+                f"{self.name} returned one number for the whole batch; return one answer per sample, [B, ...]"
+            )
+        y = tree_map(lambda leaf: self._tensor(leaf), y)
+        n = tree_leaves(x)[0].shape[0]
+        for leaf in tree_leaves(y):
+            if leaf.ndim == 0 or leaf.shape[0] != n:
+                raise ModelError(
+                    f"{self.name} returned {tree_structure(y)} for a batch of {n} samples ({tree_structure(x)}); every "
+                    "tensor of the answer needs the batch as its first axis"
+                )
+        return y
+
+    def _tensor(self, leaf: Any) -> Tensor:
+        if isinstance(leaf, Tensor):
+            return leaf.detach()
+        if isinstance(leaf, (np.ndarray, np.generic)) and leaf.dtype.kind in "fiub":
+            return torch.from_numpy(np.ascontiguousarray(leaf))
+        kind = f"array of {leaf.dtype}" if isinstance(leaf, np.ndarray) else type(leaf).__name__
+        raise ModelError(
+            f"{self.name} returned {kind}; return tensors, numpy arrays of numbers, or dicts/tuples of these"
+        )
+
+    @contextlib.contextmanager
+    def measuring(self, *, quiet: bool = False) -> Generator[None]:
+        """Eval mode inside, the mode of every submodule restored on leaving, also after an error.
+
+        `TrainModeWarning` tells, unless `quiet`, when that changes what the module computes.
+        """
+        if self.module is None:
+            yield
+            return
+        modes = [(module, module.training) for module in self.module.modules()]
+        stateful = sorted({type(m).__name__ for m, training in modes if training and _depends_on_mode(m)})
+        if stateful and not quiet:
+            warnings.warn(
+                f"{self.name} is in train mode and holds {', '.join(stateful)}: it is measured in eval mode and restored "
+                "afterwards; call model.eval() to silence this",
+                TrainModeWarning,
+                stacklevel=4,
+            )
+        self.module.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+
+
+def _depends_on_mode(module: nn.Module) -> bool:
+    """Whether a module computes something else in train mode, as far as torch's own modules go."""
+    kinds = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
+    return isinstance(module, kinds)
+
+
+def _to_numpy(leaf: Tensor) -> np.ndarray[Any, Any]:
+    return leaf.detach().cpu().numpy()
+
+
+class OnnxModel:
+    """An ONNX file run by onnxruntime on the CPU. One output is a tensor, several are a tuple.
+
+    A dict is passed by input name, a tuple by position, a tensor as the only input. A graph with a fixed batch size is
+    fed in pieces of that size.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        path = Path(path)
+        if not path.is_file():
+            raise DataError(f"model = {str(path)!r}: there is no such file")
+        if path.suffix != ".onnx":
+            raise DataError(f"model = {str(path)!r}: only .onnx files can be run; pass a torch module as an object")
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise MissingExtraError("onnxruntime", "onnx", "running an ONNX model") from error
+        try:
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 3
+            self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise DataError(f"model = {str(path)!r} is not a readable ONNX file: {error}") from error
+        self._path = path
+        self._inputs: list[str] = [i.name for i in self._session.get_inputs()]
+        sizes = {i.shape[0] for i in self._session.get_inputs() if i.shape and isinstance(i.shape[0], int)}
+        self._fixed: int | None = min(sizes) if sizes else None
+
+    def __reduce__(self) -> tuple[type[OnnxModel], tuple[Path]]:
+        return OnnxModel, (self._path,)
+
+    def __call__(self, x: Tree) -> Tree:
+        """Run the graph on a batch."""
+        leaves = x if isinstance(x, dict) else dict(zip(self._inputs, tree_leaves(x), strict=False))
+        if set(leaves) != set(self._inputs):
+            raise ModelError(f"{self._path.name} has the inputs {self._inputs}, but x is {tree_structure(x)}")
+        feed = {name: _to_numpy(leaf) for name, leaf in leaves.items()}
+        n = next(iter(feed.values())).shape[0]
+        if self._fixed is None or n == self._fixed:
+            outputs = self._run(feed)
+        else:
+            pieces = [self._piece(feed, start, n) for start in range(0, n, self._fixed)]
+            outputs = [np.concatenate(column)[:n] for column in zip(*pieces, strict=True)]
+        tensors = tuple(torch.from_numpy(output) for output in outputs)
+        return tensors[0] if len(tensors) == 1 else tensors
+
+    def _piece(self, feed: dict[str, Any], start: int, n: int) -> list[Any]:
+        """One fixed-size piece, the last one filled up with copies of the last sample."""
+        assert self._fixed is not None
+        index = np.minimum(np.arange(start, start + self._fixed), n - 1)
+        return self._run({name: array[index] for name, array in feed.items()})
+
+    def _run(self, feed: dict[str, Any]) -> list[Any]:
+        try:
+            return self._session.run(None, feed)
+        except Exception as error:
+            raise ModelError(f"{self._path.name} refused the input: {error}") from error

@@ -1,0 +1,66 @@
+"""Reports on the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from erlangen.measure.report import AuditReport
+
+
+def score_text(value: float | None, name: str | None) -> str:
+    """A score for people: accuracies in percent, others with four digits."""
+    if value is None:
+        return "-"
+    return f"{100 * value:.1f} %" if name == "accuracy" else f"{value:.4g}"
+
+
+def summary_table(report: AuditReport) -> Table:
+    """Two columns: what was measured, and what came out."""
+    table = Table(title=f"{report.model}: {report.symmetry}", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    low, high = report.interval(report.errors)
+    table.add_row("equivariance error", f"{report.error:.3g}  (95 % interval {low:.3g} to {high:.3g})")
+    table.add_row("worst error", f"{report.worst_error:.3g}")
+    name = report.metric.name if report.metric else None
+    if report.scores is not None and report.worst_element is not None:
+        table.add_row(f"{name} as given", score_text(report.upright, name))
+        table.add_row(f"{name} over the orbit", score_text(report.orbit_mean, name))
+        table.add_row(
+            f"{name}, worst element", f"{score_text(report.worst_element[1], name)}  (#{report.worst_element[0]})"
+        )
+        right = "right for every element" if name == "accuracy" else f"{name}, worst of each sample"
+        table.add_row(right, score_text(report.worst_sample, name))
+    measure = name or "relative distance"
+    table.add_row(f"{measure} to consensus", score_text(float(report.consensus.mean()), name))
+    if report.lie_derivative is not None:
+        table.add_row("Lie derivative", "  ".join(f"{value:.2g}" for value in report.lie_derivative.tolist()))
+    if report.resampling is not None:
+        table.add_row(
+            "resampling alone",
+            f"{report.resampling['model']:.3g} of the error bound, input {report.resampling['input']:.3g}",
+        )
+    if report.layers is not None:
+        table.add_row("symmetry lost at", report.lost_at or "no layer")
+    table.add_row("certificate", f"{report.certificate}, {len(report.orbit)} elements ({report.orbit.method})")
+    state = "" if report.complete else "  (interrupted: the finished samples only)"
+    table.add_row("samples", f"{len(report.samples)}{state}")
+    table.add_row("seed, time", f"{report.seed}, {report.seconds:.2f} s, {report.settings['dtype']}")
+    return table
+
+
+def comparison_table(reports: list[AuditReport], title: str = "") -> Table:
+    """One row per report, the columns of the summary."""
+    name = reports[0].metric.name if reports[0].metric else None
+    table = Table(title=title or str(reports[0].symmetry), title_justify="left")
+    table.add_column("model", style="bold")
+    headings = ["as given", "over the orbit", "every element", "equivariance error"]
+    for heading in headings if name else headings[3:]:
+        table.add_column(heading, justify="right")
+    for report in reports:
+        scores = [score_text(v, name) for v in (report.upright, report.orbit_mean, report.worst_sample)]
+        table.add_row(report.model, *(scores if name else []), f"{report.error:.1e}")
+    return table

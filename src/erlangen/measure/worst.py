@@ -1,0 +1,94 @@
+"""The worst element of the group for a model: a search over the orbit, then a local one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from erlangen.actions import Tree, tree_leaves
+from erlangen.errors import OrbitError
+from erlangen.measure.audit import check_data, probe
+from erlangen.measure.error import declared_symmetry, float_dtype
+from erlangen.measure.evaluate import Chunk, evaluate_block
+from erlangen.measure.metrics import Metric, MetricFunction, resolve_metric
+from erlangen.measure.models import Model, ModelLike
+from erlangen.measure.orbit import orbit
+from erlangen.symmetry import Symmetry
+
+
+@dataclass(frozen=True)
+class WorstCase:
+    """The worst element found.
+
+    ``element`` is one group element; ``score`` the mean metric of the batch there (the mean relative error when there are no
+    labels), ``identity`` the same on the samples as they are (0 for the error), ``grid`` what the orbit alone had found,
+    ``evaluations`` the number of elements tried.
+    """
+
+    element: Tensor
+    score: float
+    identity: float
+    grid: float
+    evaluations: int
+
+
+def worst_case(
+    model: ModelLike,
+    symmetry: Symmetry | None,
+    x: Tree,
+    y: Tree | None = None,
+    *,
+    metric: str | Metric | MetricFunction | None = None,
+    elements: int | Tensor | None = None,
+    rounds: int = 8,
+    tries: int = 16,
+    seed: int = 0,
+) -> WorstCase:
+    """Search for the element under which the whole batch fares worst.
+
+    First the orbit of `erlangen.measure.orbit`; then, for Lie groups, `rounds` rounds of `tries` random steps
+    ``g exp(r a)`` around the best so far, r starting at 0.5 and halved after each round without gain.
+
+    Args:
+        model, symmetry, x, y, metric, elements, seed: as for `erlangen.audit`. Without labels the relative equivariance
+            error is maximised.
+        rounds, tries: size of the local search; 0 rounds for the orbit alone.
+    """
+    symmetry = declared_symmetry(model, symmetry)
+    if rounds < 0 or tries < 1:
+        raise OrbitError(f"rounds = {rounds}, tries = {tries}: rounds must be 0 or more, tries 1 or more")
+    check_data(x, y)
+    scorer = resolve_metric(metric, y) if y is not None else None
+    group, dtype = symmetry.group, float_dtype(x)
+    visited = orbit(group, elements, seed=seed, dtype=dtype, device=tree_leaves(x)[0].device)
+    wrapped = Model(model)
+    generator = Generator().manual_seed(seed)
+
+    def badness(g: Tensor) -> tuple[Tensor, float]:
+        """Mean over the batch, larger is worse, ``[K]``; and the value at the identity."""
+        block = evaluate_block(wrapped, symmetry, g, x, y if scorer else None, scorer, Chunk.of(wrapped, x, None))
+        if scorer is None or block.scores is None or block.base is None:
+            return block.errors.mean(1), 0.0
+        sign = -1.0 if scorer.higher_is_better else 1.0
+        return sign * block.scores.mean(1), sign * float(block.base.mean())
+
+    with wrapped.measuring():
+        probe(wrapped, symmetry, x)
+        values, identity = badness(visited.elements)
+        index = int(values.argmax())
+        best, worst, tried = visited.elements[index], float(values[index]), len(values)
+        grid, radius = worst, 0.5
+        for _ in range(rounds if group.dim else 0):
+            steps = radius * torch.randn(tries, group.dim, generator=generator, dtype=torch.float64).to(best)
+            near = group.compose(best, group.exp(steps))
+            values, _ = badness(near)
+            tried += tries
+            index = int(values.argmax())
+            if float(values[index]) > worst:
+                best, worst = near[index], float(values[index])
+            else:
+                radius /= 2
+    sign = -1.0 if scorer is not None and scorer.higher_is_better else 1.0
+    return WorstCase(best, sign * worst, sign * identity, sign * grid, tried)

@@ -1,0 +1,463 @@
+"""The delicate functions that everything stands on: norm, angle, eigenvalues, log, sqrt, and their gradients.
+
+Every function takes batches ``[..., n]`` of vectors or ``[..., n, n]`` of matrices in float32 or float64 and
+keeps dtype and device. The decompositions refuse bfloat16 and float16 (`DtypeError`) and switch autocast off
+inside, because below float32 they lose all digits. Where a derivative does not exist (norm at 0, eigenvectors
+at equal eigenvalues) the gradient is finite and each docstring says what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from erlangen.errors import (
+    DtypeError,
+    MatrixFunctionError,
+    ShapeError,
+    check_finite,
+    check_floating,
+    first_index,
+)
+
+MAX_NEWTON_STEPS = 60
+"""Steps of the square-root iteration; about log2(1 / angle to the negative axis) + 8 are used."""
+MAX_ROOTS = 40
+"""Square roots taken by `matrix_log`; about log2(|log A|) + 3 are used."""
+GREGORY_TERMS = 11
+"""Terms of the series of `matrix_log`: its argument is at most 0.15, and 0.15 ** 22 / 23 < 1e-19."""
+
+
+# --- vectors ------------------------------------------------------------------------------------------------
+def safe_norm(x: Tensor, dim: int | tuple[int, ...] = -1, keepdim: bool = False, eps: float = 0.0) -> Tensor:
+    """Euclidean norm ``sqrt(|x|^2 + eps^2)`` over `dim`, with gradient 0 instead of NaN at x = 0.
+
+    The vector is scaled by its largest entry first, so entries whose squares would overflow or underflow keep
+    full accuracy. First and second derivatives are exact except at x = 0 with eps = 0, where they are zero.
+
+    Args:
+        x: floating tensor of any shape.
+        dim: dimension or dimensions that are summed over.
+        keepdim: keep the summed dimensions with size 1.
+        eps: smoothing length, in the units of x.
+
+    Raises:
+        DtypeError: x is not floating point.
+    """
+    check_floating(x, "x")
+    dims = (dim,) if isinstance(dim, int) else tuple(dim)
+    if any(x.shape[d] == 0 for d in dims):
+        return x.sum(dims, keepdim=keepdim) + eps
+    largest = x.detach().abs().amax(dims, keepdim=True).clamp(min=eps)
+    scale = torch.where((largest > 0) & torch.isfinite(largest), largest, torch.ones_like(largest))
+    squares = (x / scale).square().sum(dims, keepdim=True) + (eps / scale).square()
+    zero = squares == 0
+    norm = torch.where(zero, 0.0, torch.where(zero, 1.0, squares).sqrt()) * scale
+    return norm if keepdim else norm.squeeze(dims)
+
+
+def angle(x: Tensor, y: Tensor) -> Tensor:
+    """Angle in radians, in [0, pi], between vectors ``[..., n]``, shape ``[...]`` after broadcasting.
+
+    ``2 atan2(|u - v|, |u + v|)`` of the unit vectors u and v (Kahan, "How futile are mindless assessments of
+    roundoff", 2006, section 12) keeps full accuracy near 0 and pi, where acos keeps half the digits. The
+    gradient is exact in between and 0 where x and y are parallel or opposite. The angle to a zero vector is 0
+    with gradient 0.
+    """
+    check_floating(x, "x")
+    check_floating(y, "y")
+    u, v = _unit(x), _unit(y)
+    difference, total = safe_norm(u - v), safe_norm(u + v)
+    zero = (safe_norm(x) == 0) | (safe_norm(y) == 0)
+    return 2 * torch.atan2(torch.where(zero, 0.0, difference), torch.where(zero, 1.0, total))
+
+
+def _unit(x: Tensor) -> Tensor:
+    length = safe_norm(x, keepdim=True)
+    return x / torch.where(length == 0, 1.0, length)
+
+
+def log_sinhc(x: Tensor) -> Tensor:
+    """``log(sinh(x) / x)``, elementwise, 0 at 0; does not overflow for large x; smooth at 0."""
+    check_floating(x, "x")
+    small = x.abs() < 0.3
+    near, far = torch.where(small, x, 0.0), torch.where(small, 1.0, x.abs())
+    s = near.square()
+    # Taylor series: the coefficients are 2^(2k) B_2k / (2k (2k)!) with the Bernoulli numbers B_2k.
+    coefficients = (1 / 6, -1 / 180, 1 / 2835, -1 / 37800, 1 / 467775, -691 / 3831077250, 2 / 127702575)
+    series = torch.zeros_like(s)
+    for coefficient in reversed(coefficients):
+        series = s * (coefficient + series)
+    return torch.where(small, series, far + torch.log(-torch.expm1(-2 * far) / (2 * far)))
+
+
+# --- symmetric matrices -------------------------------------------------------------------------------------
+class Eigh(NamedTuple):
+    """Result of `eigh`: ``values [..., n]`` ascending, ``vectors [..., n, n]`` in columns, ``gap [...]``."""
+
+    values: Tensor
+    vectors: Tensor
+    gap: Tensor
+
+
+def eigh(A: Tensor, *, check: bool = True) -> Eigh:
+    """Eigendecomposition of symmetric matrices ``[..., n, n]`` with a finite gradient and its spectral gap.
+
+    Only the symmetric part ``(A + A^T) / 2`` is used. ``gap`` is the smallest distance of neighbouring
+    eigenvalues divided by the largest absolute eigenvalue: 0 for the zero matrix, inf for n = 1; it carries
+    no gradient.
+
+    In the derivative, ``1 / d`` with d = l_i - l_j is replaced by ``d / (d^2 + e^2)``, e = sqrt(machine
+    epsilon) max|l|: equal to autograd's up to the relative error ``epsilon / gap^2``, and zero between equal
+    eigenvalues, where eigenvectors have no derivative. Works with double backward and `torch.func.jvp`.
+
+    Args:
+        A: the matrices.
+        check: look for NaN and Inf. Without it there is no device synchronisation, and the call works under
+            `torch.func.vmap` and `torch.compile`.
+
+    Raises:
+        ShapeError: A is not a batch of square matrices.
+        DtypeError: A is not float32 or float64.
+        NotFiniteError: A holds NaN or Inf.
+    """
+    check_square(A, "A")
+    if check:
+        check_finite(A, "A")
+    with full_precision(A):
+        values, vectors = _Eigh.apply((A + A.mT) / 2)
+    return Eigh(values, vectors, _gap(values.detach()))
+
+
+def sym_exp(A: Tensor, *, check: bool = True) -> Tensor:
+    """Matrix exponential of symmetric matrices ``[..., n, n]``.
+
+    The gradient is that of `sym_log`; `check` and errors are those of `eigh`.
+    """
+    return _sym_function(A, eigh(A, check=check), torch.exp, _exp_difference)
+
+
+def sym_log(A: Tensor, *, check: bool = True) -> Tensor:
+    """Matrix logarithm of symmetric positive definite matrices ``[..., n, n]``.
+
+    The first derivative is exact at equal eigenvalues too: it multiplies by divided differences of the
+    logarithm (Daleckii and Krein 1965; Higham, Functions of Matrices, theorem 3.11), written without
+    cancellation. Second derivatives are exact for distinct eigenvalues and finite at equal ones. Only the
+    symmetric part of A is used.
+
+    Args:
+        A: the matrices.
+        check: test that A is finite and positive definite. Without it there is no device synchronisation,
+            and matrices that are not positive definite give NaN.
+
+    Raises:
+        MatrixFunctionError: an eigenvalue is not positive to working precision; names the batch index.
+        ShapeError, DtypeError, NotFiniteError: as `eigh`.
+    """
+    eig = _definite(A, check, "sym_log")
+    return _sym_function(A, eig, torch.log, _log_difference)
+
+
+def sym_invsqrt(A: Tensor, *, check: bool = True) -> Tensor:
+    """Inverse square root of symmetric positive definite matrices ``[..., n, n]``; otherwise as `sym_log`."""
+    eig = _definite(A, check, "sym_invsqrt")
+    return _sym_function(A, eig, torch.rsqrt, _rsqrt_difference)
+
+
+def sym_sqrt(A: Tensor, *, check: bool = True) -> Tensor:
+    """Square root of symmetric positive semidefinite matrices ``[..., n, n]``; otherwise as `sym_log`.
+
+    Eigenvalues that are zero up to round-off (n epsilon max|l|) count as zero. The square root has no
+    derivative there; the gradient within their eigenspace is set to 0, as for `safe_norm`.
+
+    Raises:
+        MatrixFunctionError: an eigenvalue is negative beyond round-off; names the batch index.
+    """
+    eig = eigh(A, check=check)
+    if check:
+        _check_values(eig.values >= -_round_off(eig.values), eig.values, "sym_sqrt", "positive semidefinite")
+    return _sym_function(A, eig, _root, _root_difference)
+
+
+# --- general matrices ---------------------------------------------------------------------------------------
+def matrix_sqrt(A: Tensor) -> Tensor:
+    """Principal square root of real matrices ``[..., n, n]`` without eigenvalues on the closed negative axis.
+
+    Scaled Denman-Beavers iteration (Higham, Functions of Matrices, eq. 6.28), in float64 where the device has
+    it; an eigenvalue of modulus 1 at the angle d from the negative axis costs the factor 1/d in accuracy.
+    Differentiable any number of times, finite at equal eigenvalues. Not for use inside `torch.func.vmap`: the
+    number of steps depends on the values.
+
+    Raises:
+        MatrixFunctionError: the principal root does not exist, or its square does not return A to half the
+            digits; names the batch index and the eigenvalues.
+        ShapeError, DtypeError, NotFiniteError: as `eigh`.
+    """
+    check_square(A, "A")
+    check_finite(A, "A")
+    with full_precision(A):
+        work = _widest(A)
+        root = _denman_beavers(work)
+        _check_residual(root.detach() @ root.detach(), work.detach(), "square root", A.dtype)
+    return root.to(A.dtype)
+
+
+def matrix_log(A: Tensor) -> Tensor:
+    """Principal logarithm of real matrices ``[..., n, n]`` without eigenvalues on the closed negative axis.
+
+    Inverse scaling and squaring: square roots until ``|A - I| <= 0.25``, then Gregory's series
+    ``log A = 2 sum Z^(2k+1) / (2k+1)``, ``Z = (A - I)(A + I)^-1`` (Higham, Functions of Matrices, section
+    11.5), in float64 where the device has it. Each matrix of the batch takes only as many roots as it needs.
+    Differentiable any number of times, finite at equal eigenvalues. Not for use inside `torch.func.vmap`.
+
+    Raises:
+        MatrixFunctionError: the principal logarithm does not exist, or its exponential does not return A to
+            half the digits; names the batch index and the eigenvalues.
+        ShapeError, DtypeError, NotFiniteError: as `eigh`.
+    """
+    check_square(A, "A")
+    check_finite(A, "A")
+    with full_precision(A):
+        root = work = _widest(A)
+        eye = torch.eye(A.shape[-1], dtype=work.dtype, device=A.device)
+        scale = torch.ones((*A.shape[:-2], 1, 1), dtype=work.dtype, device=A.device)
+        for _ in range(MAX_ROOTS):
+            far = safe_norm(root.detach() - eye, dim=(-2, -1), keepdim=True) > 0.25
+            if not bool(far.any()):
+                break
+            half = _denman_beavers(root)
+            _check_residual((half @ half).detach(), root.detach(), "logarithm", A.dtype)
+            root = torch.where(far, half, root)
+            scale = torch.where(far, 2 * scale, scale)
+        log = scale * _gregory(root, eye)
+        _check_residual(torch.linalg.matrix_exp(log.detach()), work.detach(), "logarithm", A.dtype)
+    return log.to(A.dtype)
+
+
+def _denman_beavers(A: Tensor) -> Tensor:
+    """Square root by Newton steps for A^(1/2) and A^(-1/2) together; not finite where they do not converge.
+
+    The product form of the iteration needs one inverse per step instead of two, but loses the factor 1/d^2
+    next to the negative axis: rotations by almost pi would be lost.
+    """
+    n = A.shape[-1]
+    root, coroot = A, torch.eye(n, dtype=A.dtype, device=A.device).expand_as(A)
+    close, extra = 0.1 * torch.finfo(A.dtype).eps ** 0.5, 0
+    for _ in range(MAX_NEWTON_STEPS):
+        root_inverse, coroot_inverse = torch.linalg.inv_ex(root).inverse, torch.linalg.inv_ex(coroot).inverse
+        size = root.detach().abs().amax((-2, -1), keepdim=True)
+        error = (coroot_inverse - root).detach().abs().amax((-2, -1), keepdim=True) / size
+        # Any positive factor leaves the limit unchanged, so the scaling needs no gradient.
+        volume = torch.linalg.det(root.detach()) * torch.linalg.det(coroot.detach())
+        scaled = volume[..., None, None].abs() ** (-1 / (2 * n))
+        mu = torch.where((error > 0.1) & torch.isfinite(scaled), scaled, 1.0)
+        root, coroot = (mu * root + coroot_inverse / mu) / 2, (mu * coroot + root_inverse / mu) / 2
+        # The error is squared per step; two further steps carry the first and second derivatives along.
+        extra += int(bool(((error <= close) | ~torch.isfinite(error)).all()))
+        if extra == 3:
+            break
+    return root
+
+
+def _widest(A: Tensor) -> Tensor:
+    """A in float64, or as it is on devices without float64."""
+    return A if A.device.type == "mps" else A.double()
+
+
+def _gregory(A: Tensor, eye: Tensor) -> Tensor:
+    Z = torch.linalg.solve(A + eye, A - eye)
+    square = Z @ Z
+    total = eye / (2 * GREGORY_TERMS - 1)
+    for k in range(GREGORY_TERMS - 2, -1, -1):
+        total = eye / (2 * k + 1) + square @ total
+    return 2 * (Z @ total)
+
+
+# --- gradients ----------------------------------------------------------------------------------------------
+class _Eigh(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(A: Tensor) -> tuple[Tensor, Tensor]:
+        values, vectors = torch.linalg.eigh(A)
+        return values, vectors
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.save_for_backward(*output)
+        ctx.save_for_forward(*output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        values, vectors = ctx.saved_tensors
+        grad_values, grad_vectors = grads
+        with full_precision(values):
+            inner = vectors.mT @ grad_vectors
+            rotation = (inner - inner.mT) / 2 * _safe_reciprocal_differences(values)
+            return vectors @ (torch.diag_embed(grad_values) + rotation) @ vectors.mT
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> tuple[Tensor, Tensor]:
+        values, vectors = ctx.saved_tensors
+        with full_precision(values):
+            inner = vectors.mT @ tangents[0] @ vectors
+            return (
+                inner.diagonal(dim1=-2, dim2=-1).clone(),
+                vectors @ (inner * _safe_reciprocal_differences(values)),
+            )
+
+
+def _safe_reciprocal_differences(values: Tensor) -> Tensor:
+    """Matrix of ``1 / (l_j - l_i)``, Lorentzian-regularised, antisymmetric, zero on the diagonal."""
+    difference = values[..., None, :] - values[..., :, None]
+    largest = values.detach().abs().amax(-1)[..., None, None]
+    denominator = difference.square() + torch.finfo(values.dtype).eps * largest.square()
+    return difference / torch.where(denominator == 0, 1.0, denominator)
+
+
+class _SymFunction(torch.autograd.Function):
+    """V f(l) V^T, whose derivative with respect to A is V (f[l_i, l_j] * V^T dA V) V^T.
+
+    The eigendecomposition enters as an input so that double backward can differentiate through it.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(A: Tensor, values: Tensor, vectors: Tensor, f: _Scalar, difference: _Difference) -> Tensor:
+        return (vectors * f(values)[..., None, :]) @ vectors.mT
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, values, vectors, _, ctx.difference = inputs
+        ctx.save_for_backward(values, vectors)
+        ctx.save_for_forward(values, vectors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        values, vectors = ctx.saved_tensors
+        return _daleckii_krein(values, vectors, grads[0], ctx.difference), None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        values, vectors = ctx.saved_tensors
+        return _daleckii_krein(values, vectors, tangents[0], ctx.difference)
+
+
+_Scalar = Callable[[Tensor], Tensor]
+_Difference = Callable[[Tensor, Tensor], Tensor]
+
+
+def _sym_function(A: Tensor, eig: Eigh, f: _Scalar, difference: _Difference) -> Tensor:
+    with full_precision(A):
+        return _SymFunction.apply((A + A.mT) / 2, eig.values, eig.vectors, f, difference)
+
+
+def _daleckii_krein(values: Tensor, vectors: Tensor, direction: Tensor, difference: _Difference) -> Tensor:
+    with full_precision(values):
+        weights = difference(values[..., :, None], values[..., None, :])
+        return vectors @ (weights * (vectors.mT @ direction @ vectors)) @ vectors.mT
+
+
+# Divided differences (f(a) - f(b)) / (a - b), each in a form that stays accurate and smooth as a -> b.
+def _exp_difference(a: Tensor, b: Tensor) -> Tensor:
+    distance = (a - b).abs()
+    tie = distance == 0
+    # The limit 1 - d/2 keeps the derivative at a tie.
+    quotient = torch.where(tie, 1 - distance / 2, -torch.expm1(-distance) / torch.where(tie, 1.0, distance))
+    return torch.maximum(a, b).exp() * quotient
+
+
+def _log_difference(a: Tensor, b: Tensor) -> Tensor:
+    z = (a - b) / (a + b)
+    close = z.abs() < 0.1
+    square, series = torch.where(close, z, 0.0).square(), torch.zeros_like(z)
+    for k in range(8, -1, -1):  # atanh(z) / z; log a - log b = 2 atanh(z)
+        series = 1 / (2 * k + 1) + square * series
+    return torch.where(close, 2 * series / (a + b), (a.log() - b.log()) / torch.where(close, 1.0, a - b))
+
+
+def _rsqrt_difference(a: Tensor, b: Tensor) -> Tensor:
+    x, y = a.sqrt(), b.sqrt()
+    return -1 / (x * y * (x + y))
+
+
+def _root(values: Tensor) -> Tensor:
+    zero = values <= _round_off(values)
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, values).sqrt())
+
+
+def _root_difference(a: Tensor, b: Tensor) -> Tensor:
+    total = _root(a.squeeze(-1))[..., :, None] + _root(b.squeeze(-2))[..., None, :]
+    zero = total == 0
+    return torch.where(zero, 0.0, 1 / torch.where(zero, 1.0, total))
+
+
+# --- checks -------------------------------------------------------------------------------------------------
+@contextmanager
+def full_precision(x: Tensor) -> Generator[None]:
+    """Switch autocast off on the device of x: it would run matrix products in half precision."""
+    if torch.is_autocast_enabled(x.device.type):
+        with torch.autocast(x.device.type, enabled=False):
+            yield
+    else:
+        yield
+
+
+def check_square(A: Tensor, name: str) -> None:
+    """Raise unless A is a batch of square matrices (`ShapeError`) in float32 or float64 (`DtypeError`)."""
+    if A.ndim < 2 or A.shape[-1] != A.shape[-2] or A.shape[-1] == 0:
+        raise ShapeError(f"{name} has shape {tuple(A.shape)}, but square matrices [..., n, n] with n >= 1 are needed")
+    if A.dtype not in (torch.float32, torch.float64):
+        raise DtypeError(
+            f"{name} has dtype {A.dtype}, but decompositions need float32 or float64; "
+            f"call {name}.float() and cast the result back"
+        )
+
+
+def _gap(values: Tensor) -> Tensor:
+    if values.shape[-1] == 1:
+        return torch.full_like(values[..., 0], torch.inf)
+    largest = values.abs().amax(-1)
+    return values.diff(dim=-1).amin(-1) / torch.where(largest == 0, 1.0, largest)
+
+
+def _round_off(values: Tensor) -> Tensor:
+    largest = values.detach().abs().amax(-1, keepdim=True)
+    return values.shape[-1] * torch.finfo(values.dtype).eps * largest
+
+
+def _definite(A: Tensor, check: bool, caller: str) -> Eigh:
+    eig = eigh(A, check=check)
+    if check:
+        _check_values(eig.values > _round_off(eig.values), eig.values, caller, "positive definite")
+    return eig
+
+
+def _check_values(good: Tensor, values: Tensor, caller: str, kind: str) -> None:
+    bad = ~good.all(-1)
+    if bool(bad.any()):
+        index = first_index(bad)
+        raise MatrixFunctionError(
+            f"{caller} needs {kind} matrices, but A{list(index) if index else ''} has the eigenvalue "
+            f"{values[index].min().item():.6g} (the largest is {values[index].max().item():.6g}); "
+            "add a small multiple of the identity, or drop the null directions first"
+        )
+
+
+def _check_residual(back: Tensor, A: Tensor, kind: str, dtype: torch.dtype) -> None:
+    """Raise where the function of the result does not return A to half the digits of the dtype."""
+    distance = torch.linalg.matrix_norm(back - A)
+    bad = ~(distance <= torch.finfo(A.dtype).eps ** 0.5 * torch.linalg.matrix_norm(A))
+    if bool(bad.any()):
+        index = first_index(bad)
+        eigenvalues = ", ".join(f"{v:.4g}" for v in torch.linalg.eigvals(A[index]).tolist())
+        raise MatrixFunctionError(
+            f"A{list(index) if index else ''} has no real principal {kind}, or none that {dtype} resolves: "
+            f"its eigenvalues {eigenvalues} must keep away from the closed negative axis. "
+            "For group elements without a logarithm use erlangen.groups.decompositions.polar"
+        )

@@ -1,0 +1,7 @@
+"""Soft symmetry: train with it (`augment`), penalise its breaking (`relax`), ask which one holds (`discover`)."""
+
+from erlangen.soft.augment import Augment, augment
+from erlangen.soft.discover import Finding, discover
+from erlangen.soft.relax import SoftEquivariance, relax
+
+__all__ = ["Augment", "Finding", "SoftEquivariance", "augment", "discover", "relax"]

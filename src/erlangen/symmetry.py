@@ -1,0 +1,65 @@
+"""Symmetry: a group, and how it acts on the input and on the output of a model."""
+
+from __future__ import annotations
+
+from erlangen.actions import ActionLike, GroupAction, parse_action
+from erlangen.errors import ActionError, SymmetryError
+from erlangen.groups import Group
+from erlangen.groups import group as parse_group
+
+
+class Symmetry:
+    """The statement f(g x) = g f(x): a group and its actions on inputs and outputs.
+
+    Args:
+        group: a `Group`, or its name such as "SO(3)".
+        input: the action on inputs: a string ("points", "vectors + vectors"), an `Action`, a dict or tuple of these
+            for structured data, or a function ``fn(g, x)``.
+        output: the same for outputs. It is never assumed: write "invariant" for predictions that must not change.
+
+    Raises:
+        SymmetryError: `input` or `output` is missing.
+        ActionError: an action does not fit the group.
+        UnknownNameError: a name is not known.
+
+    >>> import erlangen as er
+    >>> er.Symmetry("SO(3)", input="points", output="invariant")
+    Symmetry(SO(3): points -> invariant)
+    """
+
+    def __init__(
+        self,
+        group: Group | str,
+        *,
+        input: ActionLike | None = None,  # noqa: A002
+        output: ActionLike | None = None,
+    ) -> None:
+        self.group: Group = parse_group(group)
+        self.input: GroupAction = self._bind(
+            "input", input, "how the group moves the model's input, for example 'points'"
+        )
+        self.output: GroupAction = self._bind(
+            "output", output, "'invariant' if predictions must not change, or the action that moves them"
+        )
+
+    def _bind(self, side: str, spec: ActionLike | None, meaning: str) -> GroupAction:
+        if spec is None:
+            raise SymmetryError(f"{side} is missing: declare {side}={meaning}")
+        try:
+            return parse_action(spec, name=side).on(self.group)
+        except ActionError as error:
+            raise ActionError(f"{side}: {error}") from error
+
+    @property
+    def is_invariance(self) -> bool:
+        """Whether the output action is trivial."""
+        return self.output.name.startswith("invariant") and "+" not in self.output.name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Symmetry) and (self.input, self.output) == (other.input, other.output)
+
+    def __hash__(self) -> int:
+        return hash((self.group, self.input.name, self.output.name))
+
+    def __repr__(self) -> str:
+        return f"Symmetry({self.group.name}: {self.input.name} -> {self.output.name})"

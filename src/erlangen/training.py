@@ -1,0 +1,290 @@
+"""er.fit: the one training loop, on Lightning Fabric (CPU, GPU, several devices and nodes)."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from erlangen.actions import Tree, tree_leaves, tree_map
+from erlangen.errors import CheckpointError, DataError, ErlangenError, NotFiniteError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Loss = Callable[[Any, Any], Tensor]
+Callback = Callable[[int, nn.Module, dict[str, float]], None]
+
+
+@dataclass
+class FitResult:
+    """What training did: metrics of every epoch, the epoch whose weights the model holds, and why it ended."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = -1
+    stopped_early: bool = False
+    resumed_from: int = 0
+
+
+def fit(
+    model: nn.Module,
+    x: Tree,
+    y: Tree,
+    *,
+    loss: Loss,
+    epochs: int,
+    batch_size: int = 32,
+    lr: float = 1e-3,
+    weight_decay: float = 0.0,
+    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
+    transform: Callable[..., Any] | None = None,
+    validation: tuple[Tree, Tree] | None = None,
+    metrics: dict[str, Loss] | None = None,
+    patience: int | None = None,
+    clip: float | None = None,
+    checkpoint: str | Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    accelerator: str = "cpu",
+    devices: int = 1,
+    nodes: int = 1,
+    strategy: str = "auto",
+    precision: Any = "32-true",
+    seed: int = 0,
+    progress: bool | None = None,
+) -> FitResult:
+    """Train a model in place.
+
+    The order of samples and torch's random numbers depend on `seed` and the epoch alone, so a run that was killed and
+    resumed ends with the same weights as one that was not.
+
+    Args:
+        model: trained in place; on return it holds the best weights by validation loss, or the last ones without
+            validation data.
+        x, y: trees of tensors ``[N, ...]``, held in memory.
+        loss: ``loss(model(x), y)``, a scalar.
+        epochs: passes over the data.
+        batch_size: samples per step and device.
+        lr, weight_decay: of AdamW, the default optimizer.
+        optimizer: ``optimizer(parameters)`` for another one.
+        transform: ``transform(x, y, generator=...) -> (x, y)`` on every batch, such as ``er.augment(symmetry)``.
+        validation: ``(x, y)``, measured after every epoch.
+        metrics: more functions like `loss`, measured on the validation data.
+        patience: stop after so many epochs without a better validation loss.
+        clip: largest norm of the gradient.
+        checkpoint: file written after every epoch, replaced atomically; an existing one is resumed.
+        callbacks: called as ``callback(epoch, model, metrics)`` after every epoch; may add to the metrics.
+        accelerator, devices, nodes, strategy, precision: as for ``lightning_fabric.Fabric``.
+        seed: seed of order, augmentation and dropout.
+        progress: show a progress bar on stderr; by default on a terminal.
+
+    Raises:
+        DataError: uneven or empty data.
+        NotFiniteError: the loss became NaN or Inf; the message names epoch and step, the last checkpoint stays.
+        CheckpointError: the checkpoint is damaged or of another model.
+    """
+    samples = _check(x, y, epochs, batch_size, patience, validation)
+    from lightning_fabric import Fabric
+
+    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision)
+    fabric.launch()
+    make = optimizer or (lambda parameters: torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay))
+    wrapped, opt = fabric.setup(model, make(model.parameters()))
+    run = _Run(fabric, wrapped, model, opt, Path(checkpoint) if checkpoint else None)
+    run.resume()
+    with torch.random.fork_rng(devices=[]), _bar(progress, epochs, fabric.is_global_zero) as advance:
+        advance(run.epoch)
+        while run.epoch < epochs and not run.result.stopped_early:
+            torch.manual_seed(_mix(seed, run.epoch, fabric.global_rank))
+            batches = _batches(samples, batch_size, seed, run.epoch, fabric)
+            row = run.train_epoch(x, y, batches, loss, transform, clip, _mix(seed, run.epoch, fabric.global_rank))
+            if validation is not None:
+                row |= run.validate(validation, {"validation_loss": loss, **(metrics or {})}, batch_size)
+            for callback in callbacks:
+                callback(run.epoch, model, row)
+            run.finish_epoch(row, patience)
+            advance(1)
+    run.restore_best()
+    return run.result
+
+
+def _check(
+    x: Tree, y: Tree, epochs: int, batch_size: int, patience: int | None, validation: tuple[Tree, Tree] | None
+) -> int:
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if value < 1:
+            raise ErlangenError(f"{name} = {value}: give a positive number")
+    if patience is not None and validation is None:
+        raise ErlangenError("patience needs validation=(x, y): early stopping watches the validation loss")
+    for label, (a, b) in {"": (x, y), "validation ": validation or (x, y)}.items():
+        sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in [*tree_leaves(a), *tree_leaves(b)]}
+        if len(sizes) != 1 or 0 in sizes:
+            raise DataError(f"{label}x and y have the lengths {sorted(sizes)}; give equally many, at least one")
+    return tree_leaves(x)[0].shape[0]
+
+
+def _mix(seed: int, epoch: int, rank: int) -> int:
+    """One seed from three numbers."""
+    return (seed * 1_000_003 + epoch * 8_191 + rank * 127) % (1 << 62)
+
+
+def _batches(samples: int, batch_size: int, seed: int, epoch: int, fabric: Fabric) -> Iterator[Tensor]:
+    """Indices of this process' batches: one permutation per epoch, dealt out so that all ranks take equally many steps."""
+    order = torch.randperm(samples, generator=Generator().manual_seed(_mix(seed, epoch, 0)))
+    world = fabric.world_size
+    if samples % world:
+        order = torch.cat((order, order[: world - samples % world]))
+    yield from order[fabric.global_rank :: world].split(batch_size)
+
+
+def _take(tree: Tree, window: Tensor | slice) -> Tree:
+    """Rows of every leaf."""
+    return tree_map(lambda leaf: leaf[window], tree)
+
+
+@dataclass
+class _Run:
+    """The state of one training run."""
+
+    fabric: Fabric
+    wrapped: Any
+    model: nn.Module
+    optimizer: Any
+    path: Path | None
+    epoch: int = 0
+    best: float = float("inf")
+    best_state: dict[str, Tensor] | None = None
+    result: FitResult = field(default_factory=FitResult)
+
+    def train_epoch(
+        self,
+        x: Tree,
+        y: Tree,
+        batches: Iterator[Tensor],
+        loss: Loss,
+        transform: Callable[..., Any] | None,
+        clip: float | None,
+        seed: int,
+    ) -> dict[str, float]:
+        self.wrapped.train()
+        generator = Generator().manual_seed(seed)
+        total, count = 0.0, 0
+        for step, index in enumerate(batches):
+            xb, yb = _take(x, index), _take(y, index)
+            if transform is not None:
+                xb, yb = transform(xb, yb, generator=generator)
+            xb, yb = (tree_map(self.fabric.to_device, tree) for tree in (xb, yb))
+            value = loss(self.wrapped(xb), yb)
+            if not bool(torch.isfinite(value)):
+                raise NotFiniteError(
+                    f"the loss is {value.item()} at epoch {self.epoch}, step {step}; lower lr, or pass clip="
+                )
+            self.optimizer.zero_grad()
+            self.fabric.backward(value)
+            if clip is not None:
+                self.fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=clip)
+            self.optimizer.step()
+            total, count = total + float(value.detach()) * len(index), count + len(index)
+        return {"epoch": float(self.epoch), "loss": self._mean(total, count)}
+
+    @torch.no_grad()
+    def validate(self, data: tuple[Tree, Tree], functions: dict[str, Loss], batch_size: int) -> dict[str, float]:
+        self.wrapped.eval()
+        samples = tree_leaves(data[0])[0].shape[0]
+        totals = dict.fromkeys(functions, 0.0)
+        for start in range(0, samples, batch_size):
+            window = slice(start, start + batch_size)
+            xb, yb = (tree_map(self.fabric.to_device, _take(tree, window)) for tree in data)
+            answer = self.wrapped(xb)
+            for name, function in functions.items():
+                totals[name] += float(function(answer, yb).mean()) * tree_leaves(xb)[0].shape[0]
+        return {name: total / samples for name, total in totals.items()}
+
+    def finish_epoch(self, row: dict[str, float], patience: int | None) -> None:
+        self.result.history.append(row)
+        if "validation_loss" in row and row["validation_loss"] < self.best:
+            self.best, self.result.best_epoch = row["validation_loss"], self.epoch
+            self.best_state = copy.deepcopy(self.model.state_dict())
+        self.epoch += 1
+        if patience is not None and self.epoch - 1 - self.result.best_epoch >= patience:
+            self.result.stopped_early = True
+        if self.path is not None:
+            self.save(self.path)
+
+    def restore_best(self) -> None:
+        if self.best_state is not None:
+            self.model.load_state_dict(self.best_state)
+        else:
+            self.result.best_epoch = self.epoch - 1
+        self.model.eval()
+
+    def _mean(self, total: float, count: int) -> float:
+        if self.fabric.world_size == 1:
+            return total / count
+        summed = self.fabric.all_reduce(torch.tensor([total, float(count)]), reduce_op="sum")
+        return float(summed[0] / summed[1])  # pyright: ignore[reportIndexIssue]
+
+    # --- checkpoint ----------------------------------------------------------------------------------------------
+    def save(self, path: Path) -> None:
+        """Write beside the file and replace it, so that a kill leaves the old or the new one, never a half."""
+        partial = path.with_name(path.name + ".partial")
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best_state": self.best_state or {},
+            "best": self.best,
+            "epoch": self.epoch,
+            "history": self.result.history,
+            "best_epoch": self.result.best_epoch,
+            "stopped_early": self.result.stopped_early,
+        }
+        if self.fabric.is_global_zero:
+            torch.save(state, partial)
+            os.replace(partial, path)  # noqa: PTH105 - the atomic form
+        self.fabric.barrier()
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one."""
+        if self.path is None or not self.path.exists():
+            return
+        try:
+            state = torch.load(self.path, weights_only=True, map_location=self.fabric.device)
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise CheckpointError(
+                f"checkpoint = {str(self.path)!r} cannot be resumed ({reason}); it is damaged or of another model: remove "
+                "it or pass another path"
+            ) from error
+        self.best_state = state["best_state"] or None
+        self.best, self.epoch = state["best"], state["epoch"]
+        self.result = FitResult(state["history"], state["best_epoch"], state["stopped_early"], self.epoch)
+
+
+class _bar:  # noqa: N801 - used as a function
+    """A progress bar over epochs on stderr; entering yields the function that advances it."""
+
+    def __init__(self, show: bool | None, epochs: int, first: bool) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        console = Console(stderr=True)
+        visible = first and (show if show is not None else console.is_terminal and sys.stderr.isatty())
+        self._bar = Progress(console=console, transient=True, disable=not visible)
+        self._epochs = epochs
+
+    def __enter__(self) -> Callable[[int], None]:
+        self._bar.start()
+        task = self._bar.add_task("training", total=self._epochs)
+        return lambda steps: self._bar.advance(task, steps)
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()

@@ -1,0 +1,193 @@
+"""Groups of the plane on images: torch.rot90, flips, rolls and scipy as oracles."""
+
+import math
+
+import pytest
+import torch
+from scipy import ndimage
+
+import erlangen as er
+from erlangen.actions import Field, Image
+from erlangen.errors import ActionError, ShapeError
+
+
+def rotation(degrees, dtype=torch.float32):
+    a = math.radians(degrees)
+    return torch.tensor([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]], dtype=dtype)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 7)])
+@pytest.mark.parametrize("padding", ["zeros", "border", "circular"])
+def test_quarter_turns_and_flips_are_bit_exact(size, padding, generator):
+    x = torch.randn(2, 3, *size, generator=generator)
+    action = Image(padding=padding).on(er.Dihedral(4))
+    for k in range(4):
+        assert torch.equal(action.act(torch.tensor(k), x), torch.rot90(x, k, (-2, -1)))
+        assert torch.equal(Image(padding=padding).on(er.SO(2)).act(rotation(90.0 * k), x), torch.rot90(x, k, (-2, -1)))
+    linear = er.Dihedral(4).linear(torch.arange(8), dtype=torch.float64)
+    flip = int((linear == torch.tensor([[-1.0, 0], [0, 1.0]])).flatten(1).all(1).nonzero()[0])
+    assert torch.equal(action.act(torch.tensor(flip), x), x.flip(-1))
+
+
+@pytest.mark.parametrize("name", ["Cyclic(4)", "Dihedral(4)"])
+def test_left_action_is_bit_exact(name, generator):
+    group = er.group(name)
+    g, h = group.sample(32, generator=generator), group.sample(32, generator=generator)
+    x = torch.randn(32, 9, 9, generator=generator)
+    action = Image().on(group)
+    assert torch.equal(action.act(group.compose(g, h), x), action.act(g, action.act(h, x)))
+    assert bool(action.is_exact(g, x).all())
+    assert bool(action.mask(g, x).all())
+
+
+def test_integer_translations_are_exact():
+    """x to the right, y up, in pixels; circular padding is torch.roll."""
+    x = torch.arange(30.0).reshape(1, 1, 5, 6)
+    g = er.Translation(2).identity()
+    g[0, 2], g[1, 2] = 2.0, 1.0
+    moved = Image(padding="circular").on(er.Translation(2)).act(g, x)
+    assert torch.equal(moved, torch.roll(x, (-1, 2), (-2, -1)))
+    zeros = Image().on(er.Translation(2)).act(g, x)
+    assert torch.equal(zeros[0, 0, :4, 2:], x[0, 0, 1:, :4])
+    assert float(zeros[0, 0, 4].abs().sum() + zeros[0, 0, :, :2].abs().sum()) == 0
+    known = torch.zeros(5, 6, dtype=torch.bool)
+    known[:4, 2:] = True
+    assert torch.equal(Image().on(er.Translation(2)).mask(g, x)[0, 0], known)
+
+
+@pytest.mark.parametrize(("interpolation", "order"), [("bilinear", 1), ("nearest", 0)])
+@pytest.mark.parametrize("degrees", [17.0, -64.0, 135.0])
+def test_rotation_against_scipy(interpolation, order, degrees, generator):
+    x = torch.randn(17, 17, generator=generator, dtype=torch.float64)
+    moved = Image(interpolation).on(er.SO(2)).act(rotation(degrees, torch.float64), x)
+    mask = Image(interpolation).on(er.SO(2)).mask(rotation(degrees, torch.float64), x)
+    expected = torch.from_numpy(ndimage.rotate(x.numpy(), degrees, reshape=False, order=order, mode="constant"))
+    inner = mask & (
+        torch.from_numpy(ndimage.rotate(torch.ones(17, 17).numpy(), degrees, reshape=False, order=1)) > 0.999
+    )
+    assert inner.sum() > 120
+    torch.testing.assert_close(moved[inner], expected[inner], rtol=0, atol=1e-9)
+
+
+def test_affine_warp_against_scipy(generator):
+    """A sheared, scaled, shifted image against ndimage.affine_transform with the same map."""
+    group = er.Affine(2)
+    g = torch.tensor([[1.1, 0.3, 1.5], [-0.2, 0.9, -0.7], [0, 0, 1]], dtype=torch.float64)
+    x = torch.randn(21, 15, generator=generator, dtype=torch.float64)
+    moved = Image().on(group).act(g, x)
+    inverse = torch.linalg.inv(g[:2, :2])
+    to_xy = torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)  # (row, column) from the middle -> (x, y)
+    matrix = to_xy.T @ inverse @ to_xy
+    middle = torch.tensor([10.0, 7.0], dtype=torch.float64)
+    offset = middle - matrix @ middle - to_xy.T @ inverse @ g[:2, 2]
+    expected = ndimage.affine_transform(x.numpy(), matrix.numpy(), offset.numpy(), order=1, mode="constant")
+    mask = Image().on(group).mask(g, x)
+    torch.testing.assert_close(moved[mask], torch.from_numpy(expected)[mask], rtol=0, atol=1e-9)
+
+
+def test_circular_bilinear_shift_is_exact_for_band_limited(generator):
+    """Bicubic shifts of a slow wave on a torus come close to the closed form, bilinear ones less so."""
+    columns = torch.arange(32, dtype=torch.float64)
+    x = torch.cos(2 * math.pi * columns / 32).expand(8, 32)
+    g = er.Translation(2).identity(dtype=torch.float64)
+    g[0, 2] = 0.5
+    expected = torch.cos(2 * math.pi * (columns - 0.5) / 32).expand(8, 32)
+    errors = {
+        kind: float((Image(kind, "circular").on(er.Translation(2)).act(g, x) - expected).abs().max())
+        for kind in ("bilinear", "bicubic")
+    }
+    assert errors["bicubic"] < errors["bilinear"] < 5e-3
+
+
+def test_mixed_batch_equals_single_elements(generator):
+    """Exact and resampled elements in one call agree with one call each, for orbits and for single samples."""
+    g = er.SO(2).grid(12)
+    x = torch.randn(3, 2, 10, 10, generator=generator)
+    action = Image().on(er.SO(2))
+    orbit = action.act(g[:, None], x[None])
+    assert action.is_exact(g, x).tolist() == [k % 3 == 0 for k in range(12)]
+    for k in range(12):
+        torch.testing.assert_close(orbit[k], action.act(g[k], x), rtol=0, atol=1e-6)
+    each = action.act(g[:3], x)
+    for b in range(3):
+        torch.testing.assert_close(each[b], orbit[b, b], rtol=0, atol=1e-6)
+
+
+def test_twelve_times_thirty_degrees_is_not_the_identity(generator):
+    """The noise floor of resampling is real: it is what the audit reports beside the model's error."""
+    x = torch.randn(1, 33, 33, generator=generator, dtype=torch.float64)
+    action = Image().on(er.SO(2))
+    moved = x
+    for _ in range(12):
+        moved = action.act(rotation(30.0, torch.float64), moved)
+    disk = ((torch.arange(33) - 16)[:, None] ** 2 + (torch.arange(33) - 16)[None] ** 2) < 14**2
+    assert float((moved - x)[:, disk].norm() / x[:, disk].norm()) > 0.1
+
+
+def swirl(size, components="up"):
+    """The rotation field (-y, x) about the middle: it is invariant under every rotation."""
+    axis = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    x, y = axis.expand(size, size), -axis[:, None].expand(size, size)
+    return torch.stack((-y, x if components == "up" else -x))
+
+
+@pytest.mark.parametrize("components", ["up", "down"])
+def test_swirl_is_invariant_under_rotation(components):
+    """The classic sign test: with y down a rotation must turn vectors the other way."""
+    field = swirl(21, components)
+    action = Field(components=components).on(er.SO(2))
+    assert torch.equal(action.act(torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64), field), field)
+    g = rotation(33.0, torch.float64)
+    mask = action.mask(g, field).expand_as(field)
+    torch.testing.assert_close(action.act(g, field)[mask], field[mask], rtol=0, atol=1e-10)
+
+
+def test_field_reverses_under_reflection():
+    """A swirl changes its sense under a mirror; a radial field does not."""
+    group = er.Dihedral(4)
+    linear = group.linear(torch.arange(8), dtype=torch.float64)
+    mirrors = torch.arange(8)[torch.linalg.det(linear) < 0]
+    field = swirl(9)
+    radial = torch.stack((field[1], -field[0]))
+    action = Field().on(group)
+    assert torch.equal(action.act(mirrors, field.expand(4, -1, -1, -1)), -field.expand(4, -1, -1, -1))
+    assert torch.equal(action.act(mirrors, radial.expand(4, -1, -1, -1)), radial.expand(4, -1, -1, -1))
+
+
+def test_sequence_follows_a_flow(generator):
+    """Frame t of a moving picture is rolled by t times the velocity; frame 0 stays."""
+    flow = er.Flow(er.Shifts(8, 8), torch.tensor([[1, 0], [0, 1]]))
+    action = er.actions.Sequence(er.actions.Rolled(), -4).on(flow)
+    x = torch.randn(2, 5, 1, 8, 8, generator=generator)
+    g = torch.tensor([[1, 2], [0, -3]])
+    moved = action.act(g, x)
+    for b in range(2):
+        for t in range(5):
+            assert torch.equal(moved[b, t], torch.roll(x[b, t], (t * int(g[b, 0]), t * int(g[b, 1])), (-2, -1)))
+
+
+def test_rotating_sequence(generator):
+    flow = er.Flow(er.SO(3), torch.tensor([[0.0, 0.0, 1.0]]))
+    x = torch.randn(4, 6, 7, 3, generator=generator, dtype=torch.float64)
+    g = torch.tensor([[0.3], [-0.1], [0.0], [1.0]], dtype=torch.float64)
+    moved = er.actions.Sequence(er.actions.Points(), -3).on(flow).act(g, x)
+    for t in range(6):
+        turn = er.SO(3).exp(t * g * torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
+        torch.testing.assert_close(moved[:, t], x[:, t] @ turn.mT, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: Image().on(er.SO(3)), ActionError, "group of the plane"),
+        (lambda: Image("linear"), ActionError, "choose one of nearest, bilinear, bicubic"),
+        (lambda: Image(padding="reflect"), ActionError, "zeros, border, circular"),
+        (lambda: Field(components="left"), ActionError, "'up' or 'down'"),
+        (lambda: Field().on(er.SO(2)).act(torch.eye(2), torch.zeros(3, 5, 5)), ShapeError, "2 components"),
+        (lambda: Image().on(er.SO(2)).act(torch.eye(2), torch.zeros(5)), ShapeError, "at least 2 data axes"),
+        (lambda: Image().on(er.Shifts(4, 4)).act(torch.tensor([0, 1]), torch.zeros(5, 5)), ShapeError, "shifts 4"),
+    ],
+)
+def test_bad_input(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
