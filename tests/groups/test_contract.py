@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import expm
 
 from erlangen.errors import (
     ErlangenError,
@@ -108,7 +109,7 @@ def test_different_groups_are_different() -> None:
 
 # --- axioms -----------------------------------------------------------------------------------------------
 @every_group
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=5)
 @given(seed=seeds)
 def test_axioms(G: Group, seed: int) -> None:
     g, h, k = draw(G, (3, 4), seed)
@@ -215,7 +216,7 @@ def test_a_wrong_shape_is_named(G: Group) -> None:
 @every_group
 def test_elements(G: Group) -> None:
     if G.order > 50_000:
-        with pytest.raises(OrbitError, match="use .sample"):
+        with pytest.raises(OrbitError, match=r"use \.sample"):
             G.elements()
         return
     g = G.elements()
@@ -324,20 +325,11 @@ def test_exp_and_log(G: Group, dtype: torch.dtype) -> None:
         G.exp(torch.zeros(2, G.dim + 1, dtype=dtype))
 
 
-@pytest.mark.parametrize("G", LIE, ids=repr)
-def test_the_algebra_generates_the_action(G: Group) -> None:
-    """exp against scipy's matrix exponential, where the algebra is made of matrices of the action."""
-    linalg = pytest.importorskip("scipy.linalg")
+@pytest.mark.parametrize("G", [G for G in LIE if G.lie_algebra.shape[1:] == G.shape], ids=repr)
+def test_exp_of_matrix_groups_is_the_matrix_exponential(G: Group) -> None:
     a = torch.randn(3, G.dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    g, A = G.exp(a), G.hat(a)
-    if A.shape[-1] == G.space_dim:
-        matrix = G.linear(g)
-    elif len(G.shape) == 2:
-        matrix = g
-    else:
-        pytest.skip("the algebra acts on a larger space than the group")
-    expected = torch.from_numpy(linalg.expm(A.numpy()))
-    assert_same(matrix, expected, 1e-12, expected, expected)
+    expected = torch.from_numpy(expm(G.hat(a).numpy()))
+    assert_same(G.exp(a), expected, 1e-12, expected, expected)
 
 
 @pytest.mark.parametrize("G", LIE, ids=repr)

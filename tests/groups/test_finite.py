@@ -184,7 +184,7 @@ def test_from_linear_finds_the_nearest_element_and_says_how_near() -> None:
 def test_from_linear_refuses_what_it_cannot_use() -> None:
     with pytest.raises(ShapeError, match=r"M has shape \(2, 2\).*\[\.\.\., 3, 3\]"):
         Octahedral().from_linear(torch.eye(2))
-    with pytest.raises(DtypeError, match="M has dtype torch.int64"):
+    with pytest.raises(DtypeError, match=r"M has dtype torch\.int64"):
         Octahedral().from_linear(torch.eye(3, dtype=torch.int64))
 
 

@@ -223,12 +223,16 @@ def test_embeddings_are_checked() -> None:
         Subgroup(SO(3), O(2), about_z)
     with pytest.raises(ShapeError, match=r"embed returns shape \(3, 8, 2, 2\).*return \(3, 8, 3, 3\)"):
         Subgroup(SO(3), SO(2), lambda g: g)
-    Subgroup(SO(3), O(2), lambda h: about_z(h) * torch.linalg.det(h)[..., None, None] ** last_sign(h))
 
 
-def last_sign(h: torch.Tensor) -> torch.Tensor:
-    """Exponents that give the third column the determinant of h: O(2) as rotations of space."""
-    return torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]).to(h)
+def test_mirrors_of_the_plane_are_rotations_of_space() -> None:
+    def with_determinant(h: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.pad(h, (0, 1, 0, 1)) + torch.linalg.det(h)[..., None, None] * last(3).to(h)
+
+    G = Subgroup(SO(3), O(2), with_determinant)
+    g = O(2).sample(50, generator=seeded(), dtype=torch.float64)
+    torch.testing.assert_close(torch.linalg.det(G.linear(g)), torch.ones(50, dtype=torch.float64))
+    assert (G.linear(g)[:, 2, 2] < 0).any()
 
 
 # --- Stabilizer -------------------------------------------------------------------------------------------

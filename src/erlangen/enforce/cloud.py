@@ -20,13 +20,13 @@ class Cloud(NamedTuple):
     Attributes:
         rows: ``[B, M, n]``, all parts one after the other, located ones relative to the centre, masked ones
             zero.
-        weights: ``[B, M]``, zero for masked rows.
+        weights: ``[B, M]``, zero for masked rows; ``None`` where all are one.
         centre: ``[B, n]``, the weighted centroid of the located parts, or zero.
         size: ``[B]``, the largest coordinate before centring: the scale of rounding errors. No gradient.
     """
 
     rows: Tensor
-    weights: Tensor
+    weights: Tensor | None
     centre: Tensor
     size: Tensor
 
@@ -47,24 +47,31 @@ def gather_cloud(parts: list[Part], mask: Tensor | None, group: Group, *, centre
     if sum(part.values.shape[1] for part in parts) == 0:
         raise ShapeError("x has no points (n = 0); a frame needs at least one")
     rows = [part.values.double() for part in parts]
-    weights = part_weights(parts, mask)
-    if mask is not None:
+    weights = None if mask is None else _part_weights(parts, mask)
+    if weights is not None:
         rows = [row.masked_fill((w == 0)[..., None], 0.0) for row, w in zip(rows, weights, strict=True)]
-    size = torch.cat(rows, 1).detach().abs().amax((1, 2))
+    size = largest(torch.cat(rows, 1) if len(rows) > 1 else rows[0])
     centre = torch.zeros_like(rows[0][:, :1].sum(1))
     if centred:
         centre = _centroid(parts, rows, weights, group)
-        rows = [
-            (row - centre[:, None]).masked_fill((weight == 0)[..., None], 0.0) if part.located else row
-            for part, row, weight in zip(parts, rows, weights, strict=True)
-        ]
-    return Cloud(torch.cat(rows, 1), torch.cat(weights, 1), centre, size)
+        rows = [row - centre[:, None] if part.located else row for part, row in zip(parts, rows, strict=True)]
+    if weights is not None:
+        rows = [row.masked_fill((w == 0)[..., None], 0.0) for row, w in zip(rows, weights, strict=True)]
+    return Cloud(torch.cat(rows, 1), None if weights is None else torch.cat(weights, 1), centre, size)
 
 
-def part_weights(parts: list[Part], mask: Tensor | None) -> list[Tensor]:
+def largest(rows: Tensor) -> Tensor:
+    """Largest absolute coordinate of every sample, ``[B, M, n]`` to ``[B]``, without gradient."""
+    return rows.detach().flatten(1).abs().amax(1)
+
+
+def weigh(values: Tensor, weights: Tensor | None) -> Tensor:
+    """``values [B, M, n]`` times ``weights [B, M]``; ``None`` is weight one."""
+    return values if weights is None else values * weights[..., None]
+
+
+def _part_weights(parts: list[Part], mask: Tensor) -> list[Tensor]:
     """Weights ``[B, M]`` of the rows of every part, float64: the mask where it applies, else one."""
-    if mask is None:
-        return [torch.ones_like(part.values[..., 0], dtype=torch.float64) for part in parts]
     applies = [part.weighable and tuple(part.values.shape[:2]) == tuple(mask.shape) for part in parts]
     if not any(applies):
         shapes = ", ".join(str(tuple(part.values.shape)) for part in parts)
@@ -78,16 +85,19 @@ def part_weights(parts: list[Part], mask: Tensor | None) -> list[Tensor]:
     ]
 
 
-def _centroid(parts: list[Part], rows: list[Tensor], weights: list[Tensor], group: Group) -> Tensor:
+def _centroid(parts: list[Part], rows: list[Tensor], weights: list[Tensor] | None, group: Group) -> Tensor:
     located = [i for i, part in enumerate(parts) if part.located and part.values.shape[1]]
     if not located:
         raise GroupError(
             f"{group.name} moves an origin, but the input holds no points, only vectors; use the group "
             "without translations"
         )
-    total = torch.stack([weights[i].sum(1) for i in located]).sum(0)
-    moment = torch.stack([(rows[i] * weights[i][..., None]).sum(1) for i in located]).sum(0)
-    return moment / total.clamp(min=torch.finfo(total.dtype).tiny)[:, None]
+    points = torch.cat([rows[i] for i in located], 1)
+    if weights is None:
+        return points.mean(1)
+    shares = torch.cat([weights[i] for i in located], 1)
+    total = shares.sum(1).clamp(min=torch.finfo(shares.dtype).tiny)
+    return weigh(points, shares).sum(1) / total[:, None]
 
 
 # --- questions about actions --------------------------------------------------------------------------------

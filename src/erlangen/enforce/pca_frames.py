@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.actions import Tree
-from erlangen.enforce.cloud import Cloud, gather_cloud, has_parts, has_pseudovectors, is_first_order
+from erlangen.enforce.cloud import Cloud, gather_cloud, has_parts, has_pseudovectors, is_first_order, largest, weigh
 from erlangen.enforce.frames import KINDS, ROUNDING, FrameSet, Kind, assemble
 from erlangen.errors import ActionError, GroupError, OrbitError
 from erlangen.numerics import eigh
@@ -133,10 +133,9 @@ class PCAFrame:
 
     def _signs(self) -> Tensor:
         """All admissible signs ``[K, n]``."""
-        signs = torch.tensor(
-            list(itertools.product((1.0, -1.0), repeat=self.symmetry.group.space_dim)), dtype=torch.float64
-        )
-        return signs[signs.prod(-1) > 0] if self.kind.axes == "SO" else signs
+        signs = itertools.product((1.0, -1.0), repeat=self.symmetry.group.space_dim)
+        kept = [s for s in signs if self.kind.axes == "O" or math.prod(s) > 0]
+        return torch.tensor(kept, dtype=torch.float64)
 
     def _batch(self, x: Tree) -> int:
         return self.symmetry.input.parts(x)[0].values.shape[0]
@@ -166,10 +165,10 @@ class PCAFrame:
         """Axes ``[B, n, n]`` in columns, relative gap ``[B]`` and eigenvalues ``[B, n]``."""
         rows, weights = cloud.rows, cloud.weights
         # Eigenvectors do not depend on the unit of length; the largest coordinate avoids overflow.
-        unit = rows.detach().abs().amax((1, 2))
+        unit = largest(rows)
         unit = torch.where(unit > 0, unit, 1.0)
         rows = rows / unit[:, None, None]
-        covariance = rows.mT @ (rows * weights[..., None])
+        covariance = rows.mT @ weigh(rows, weights)
         values, axes = eigh(covariance)[:2] if self.differentiable else torch.linalg.eigh(covariance.detach())
         values, rows = values.detach(), rows.detach()
         coordinates = rows @ axes.detach()
@@ -201,20 +200,21 @@ def _relative_gap(values: Tensor, null: Tensor, counts_null: bool) -> Tensor:
     return distance.amin(-1)
 
 
-def _third_moment_signs(coordinates: Tensor, weights: Tensor, rounding: Tensor) -> tuple[Tensor, Tensor]:
+def _third_moment_signs(coordinates: Tensor, weights: Tensor | None, rounding: Tensor) -> tuple[Tensor, Tensor]:
     """Signs of the third moments along the axes, and where rounding of the coordinates hides them, ``[B, n]``."""
-    moment = (coordinates**3 * weights[..., None]).sum(1)
-    uncertainty = 3 * rounding[:, None] * (coordinates**2 * weights[..., None]).sum(1)
+    moment = weigh(coordinates**3, weights).sum(1)
+    uncertainty = 3 * rounding[:, None] * weigh(coordinates**2, weights).sum(1)
     return torch.where(moment < 0, -1.0, 1.0).to(coordinates), moment.abs() <= uncertainty
 
 
 def _root_mean_square(cloud: Cloud, resolution: Tensor, spectrum: Tensor | None) -> tuple[Tensor, Tensor]:
     """Root mean square norm ``[B]`` (1 where it vanishes), and the spectrum, all zero where it vanishes."""
-    unit = cloud.rows.detach().abs().amax((1, 2))
+    unit = largest(cloud.rows)
     vanishes = unit <= resolution
     unit = torch.where(vanishes, 1.0, unit)
-    squares = (cloud.rows / unit[:, None, None]).square().sum(-1) * cloud.weights
-    mean = squares.sum(-1) / cloud.weights.sum(-1).clamp(min=torch.finfo(squares.dtype).tiny)
+    squares = weigh((cloud.rows / unit[:, None, None]).square(), cloud.weights).sum((1, 2))
+    tiny = torch.finfo(squares.dtype).tiny
+    mean = squares / (cloud.rows.shape[1] if cloud.weights is None else cloud.weights.sum(-1).clamp(min=tiny))
     scale = unit * torch.where(vanishes, 1.0, mean).sqrt()
     found = scale.detach()[:, None].square() if spectrum is None else spectrum
     return scale, torch.where(vanishes[:, None], 0.0, found)

@@ -69,20 +69,17 @@ class Flow(Group):
         Returns:
             Elements of the base group, ``[..., *group.shape]``.
         """
-        time = torch.as_tensor(t, device=g.device)
         velocity = (self._coefficients(g)[..., None] * self.velocities.to(g)).sum(-2)
         if not isinstance(self.group, Shifts):
-            return self.group.exp(time.to(g.dtype)[..., None] * velocity)
+            time = torch.as_tensor(t, dtype=g.dtype, device=g.device)
+            return self.group.exp(time[..., None] * velocity)
+        time = torch.as_tensor(t, device=g.device)
         if not is_integer(time):
-            raise DtypeError(
-                f"t has dtype {time.dtype}, but a flow of {self.group.name} moves at integer times only"
-            )
+            raise DtypeError(f"t has dtype {time.dtype}, but a flow of {self.group.name} moves at integer times only")
         return self.group.wrap(time[..., None] * velocity)
 
     # --- algebra ---------------------------------------------------------------------------------------
-    def identity(
-        self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> Tensor:
+    def identity(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
         """The zero velocity ``[k]``."""
         return torch.zeros(self.shape, dtype=self.element_dtype or dtype, device=device)
 
@@ -179,9 +176,7 @@ class Flow(Group):
                 "steps on a periodic grid"
             )
         if velocities.ndim != 2 or velocities.shape[0] == 0 or velocities.shape[1] != width:
-            raise ShapeError(
-                f"Flow({group.name}): velocities has shape {tuple(velocities.shape)}, not [k, {width}]"
-            )
+            raise ShapeError(f"Flow({group.name}): velocities has shape {tuple(velocities.shape)}, not [k, {width}]")
         check_finite(velocities, "velocities")
         if self.is_discrete:
             if not is_integer(velocities):

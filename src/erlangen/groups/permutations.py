@@ -31,9 +31,7 @@ class Symmetric(Group):
         self.space_dim = n
         self.element_dtype = torch.int64
 
-    def identity(
-        self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> Tensor:
+    def identity(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
         """``[0, ..., n - 1]``, int64; `dtype` has no effect on permutations."""
         return torch.arange(self.n, device=device)
 
@@ -83,9 +81,7 @@ class Symmetric(Group):
     def _elements(self, device: torch.device) -> Tensor:
         return torch.tensor(list(itertools.permutations(range(self.n))), device=device)
 
-    def grid(
-        self, n: int, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> Tensor:
+    def grid(self, n: int, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
         """All permutations in lexicographic order; `GroupError` for an n below the order."""
         return finite_grid(self, n, device)
 
@@ -122,9 +118,7 @@ class Shifts(Group):
         self.space_dim = len(sizes)
         self.element_dtype = torch.int64
 
-    def identity(
-        self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> Tensor:
+    def identity(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
         """No shift, int64 ``[k]``; `dtype` has no effect on shifts."""
         return torch.zeros(self.shape, dtype=torch.int64, device=device)
 
@@ -172,9 +166,7 @@ class Shifts(Group):
         axes = torch.meshgrid(*(torch.arange(s, device=device) for s in self.sizes), indexing="ij")
         return torch.stack(axes, -1).flatten(0, -2)
 
-    def grid(
-        self, n: int, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> Tensor:
+    def grid(self, n: int, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
         """All shifts in lexicographic order; `GroupError` for an n below the order."""
         return finite_grid(self, n, device)
 
@@ -193,7 +185,5 @@ class Shifts(Group):
 
 def _as_int64(g: Tensor, name: str) -> Tensor:
     if not is_integer(g):
-        raise DtypeError(
-            f"g has dtype {g.dtype}, but elements of {name} are int64; call g.long() if it holds integers"
-        )
+        raise DtypeError(f"g has dtype {g.dtype}, but elements of {name} are int64; call g.long() if it holds integers")
     return g.to(torch.int64)

@@ -44,9 +44,7 @@ class Subgroup(Group):
         self.space_dim = parent.space_dim
         self._check_homomorphism()
 
-    def identity(
-        self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> Tensor:
+    def identity(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
         """The neutral element of the child."""
         return self.child.identity(dtype=dtype, device=device)
 
@@ -95,9 +93,7 @@ class Subgroup(Group):
     def _elements(self, device: torch.device) -> Tensor:
         return self.child.elements(device=device)
 
-    def grid(
-        self, n: int, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> Tensor:
+    def grid(self, n: int, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
         """Grid of the child."""
         return self.child.grid(n, dtype=dtype, device=device)
 
@@ -135,7 +131,7 @@ class Subgroup(Group):
         generator = torch.Generator().manual_seed(0)
         g, h = self.child.sample((2, 8), generator=generator, dtype=torch.float64)
         image = self.embed(torch.stack([g, h, self.child.compose(g, h)]))
-        if self.parent.batch_shape(image) != (3, 8):
+        if image.shape != (3, 8, *self.parent.shape):
             raise ShapeError(
                 f"{self.name}: embed returns shape {tuple(image.shape)} for a batch (3, 8) of "
                 f"{self.child.name}; it must keep batch dimensions and return "
@@ -143,9 +139,7 @@ class Subgroup(Group):
             )
         tol = default_tol(image.dtype)
         if not bool(self.parent.contains(image, tol).all()):
-            raise GroupError(
-                f"{self.name}: embed leaves {self.parent.name}, for example embed({g[0].tolist()})"
-            )
+            raise GroupError(f"{self.name}: embed leaves {self.parent.name}, for example embed({g[0].tolist()})")
         apart = (self.parent.compose(image[0], image[1]) - image[2]).abs().to(torch.float64)
         scale = image.abs().max().clamp(min=1)
         if float(apart.max()) > tol * float(scale) ** 2:
@@ -238,9 +232,7 @@ class StabilizerGroup(Group):
         self.shape = ambient.shape
         self.space_dim = n
 
-    def identity(
-        self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> Tensor:
+    def identity(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
         """The unit matrix ``[n, n]``."""
         return self.ambient.identity(dtype=dtype, device=device)
 
@@ -280,9 +272,7 @@ class StabilizerGroup(Group):
     def _elements(self, device: torch.device) -> Tensor:
         return self._embed(self._inner.elements(device=device)).to(torch.get_default_dtype())
 
-    def grid(
-        self, n: int, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> Tensor:
+    def grid(self, n: int, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
         """Grid of SO(n - r) or O(n - r), embedded: ``[n, *shape]``."""
         inner = self._inner.grid(n, dtype=torch.float64, device=device)
         return self._embed(inner).to(dtype or torch.get_default_dtype())

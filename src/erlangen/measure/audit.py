@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,9 @@ from erlangen.version import __version__
 
 SIDE_SAMPLES = 32
 """Samples used for the side measurements: Lie derivative, resampling floor, layers."""
+
+ANNOUNCE_SECONDS = 20.0
+"""Audits expected to take longer say so on stderr."""
 
 MEMORY_LIMIT = 8 << 30
 """Largest result (three float64 tables of elements x samples) that an audit accepts, in bytes."""
@@ -101,13 +105,15 @@ def audit(
     wrapped = Model(model)
     started = time.perf_counter()
     with wrapped.measuring():
-        base = probe(wrapped, symmetry, x)
+        base, seconds = probe(wrapped, symmetry, x)
         width = _block_size(x, base, len(visited), samples)
         state = Progress(len(visited), samples, width, resume, _fingerprint(visited, x, y, base, scorer))
         plan = Plan(wrapped, symmetry, visited.elements, x, y, scorer, chunk, width)
         make = {"local": local_blocks, "ray": ray_blocks}.get(engine)
         if make is None:
             raise OrbitError(f"engine = {engine!r}: choose 'local' or 'ray'")
+        if progress is not False:
+            announce(seconds * len(visited) * int((~state.done).sum()), len(visited), samples)
         state.run(make(plan, state.missing()), show=progress, label=f"{wrapped.name}: {symmetry}")
         head = take(x, slice(0, SIDE_SAMPLES))
         local = lie_derivative(model, symmetry, head) if symmetry.group.dim else None
@@ -192,8 +198,8 @@ def check_data(x: Tree, y: Tree | None) -> int:
     return samples
 
 
-def probe(model: Model, symmetry: Symmetry, x: Tree) -> Tree:
-    """Answer to the first samples; raises when the model is random, or when its answers depend on the batch."""
+def probe(model: Model, symmetry: Symmetry, x: Tree) -> tuple[Tree, float]:
+    """Answer to the first samples and seconds per sample; raises for a random model, or one that mixes the batch."""
     head = take(x, slice(0, 8))
     identity = symmetry.group.identity(device=tree_leaves(x)[0].device)
     identity = identity.to(float_dtype(x)) if identity.is_floating_point() else identity
@@ -205,7 +211,10 @@ def probe(model: Model, symmetry: Symmetry, x: Tree) -> Tree:
         row = [tree_map(lambda leaf: leaf[None], tree) for tree in (a, b)]
         return float(relative_error(row[0], row[1], row[1]).max())
 
-    again = difference(model(head), base)
+    began = time.perf_counter()
+    second = model(head)
+    seconds = (time.perf_counter() - began) / tree_leaves(head)[0].shape[0]
+    again = difference(second, base)
     if again > 1e-6:
         raise NondeterministicModelError(
             f"{model.name} gave two answers to one input (relative difference {again:.2g}); switch dropout and sampling off, "
@@ -219,11 +228,26 @@ def probe(model: Model, symmetry: Symmetry, x: Tree) -> Tree:
         )
     for leaf in tree_leaves(base):
         check_finite(leaf, f"{model.name}(x)")
-    return base
+    return base, seconds
+
+
+def announce(seconds: float, count: int, samples: int) -> None:
+    """Tell on stderr what a large audit will take, judged by one call of the model on a few samples."""
+    if seconds > ANNOUNCE_SECONDS:
+        print(
+            f"erlangen: {count} elements x {samples} samples: up to {seconds / 60:.1f} min, "
+            f"{_result_bytes(count, samples) / 2**20:.0f} MB of results; Ctrl-C keeps what is done",
+            file=sys.stderr,
+        )
+
+
+def _result_bytes(count: int, samples: int) -> int:
+    """Three float64 tables: errors, scores, consensus."""
+    return 3 * 8 * count * samples
 
 
 def _check_memory(count: int, samples: int) -> None:
-    need = 3 * 8 * count * samples
+    need = _result_bytes(count, samples)
     if need > MEMORY_LIMIT:
         raise OrbitError(
             f"the orbit is too large: {count} elements x {samples} samples give {need / 2**30:.1f} GiB of results; pass "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -14,9 +13,6 @@ from torch import Tensor
 
 from erlangen.errors import CheckpointError
 from erlangen.measure.evaluate import Block
-
-ANNOUNCE_SECONDS = 20.0
-"""Audits expected to take longer say so on stderr."""
 
 SAVE_SECONDS = 10.0
 """Least time between two writes of the resume file."""
@@ -55,14 +51,10 @@ class Progress:
 
     def run(self, blocks: Iterator[tuple[int, Block]], *, show: bool | None, label: str) -> None:
         """Take in blocks until they end or Ctrl-C comes; what is done stays. Ctrl-C before the first block is raised."""
-        total = len(self.missing())
-        started = time.perf_counter()
-        with _bar(show, label, total) as advance:
+        with _bar(show, label, len(self.missing())) as advance:
             try:
-                for i, (start, block) in enumerate(blocks):
+                for start, block in blocks:
                     self._store(start, block)
-                    if i == 0:
-                        self._announce((time.perf_counter() - started) * (total - 1), show)
                     advance()
                     if time.perf_counter() - self._saved > SAVE_SECONDS:
                         self._save()
@@ -70,15 +62,6 @@ class Progress:
                 if not bool(self.done.any()):
                     raise
         self._save()
-
-    def _announce(self, seconds: float, show: bool | None) -> None:
-        if seconds > ANNOUNCE_SECONDS and show is not False:
-            tables = 8 * self.count * self.samples * (2 + (self.scores is not None)) / 2**20
-            print(
-                f"erlangen: {self.count} elements x {self.samples} samples, about {seconds / 60:.1f} min more, "
-                f"{tables:.0f} MB of results; Ctrl-C keeps what is done",
-                file=sys.stderr,
-            )
 
     def _store(self, start: int, block: Block) -> None:
         window = slice(start, start + block.errors.shape[1])

@@ -150,7 +150,7 @@ def evaluate_block(
         torch.cat(errors),
         metric(base, y).cpu() if metric is not None and y is not None else None,
         torch.cat(scores) if scores else None,
-        _consensus_scores(symmetry, answers, metric),
+        _consensus_scores(symmetry, answers, metric, vote=_votes(metric, y)),
     )
 
 
@@ -184,9 +184,16 @@ def _score(metric: Metric, answer: Tree, target: Tree) -> Tensor:
     return metric(flat(answer), target).reshape(count, samples).cpu()
 
 
-def _consensus_scores(symmetry: Symmetry, answers: list[tuple[Tensor, Tree]], metric: Metric | None) -> Tensor:
+def _votes(metric: Metric | None, y: Tree | None) -> bool:
+    """Whether the consensus is a label: the metric compares with labels, or the targets given are integers."""
+    return metric is not None and (metric.on_labels or (isinstance(y, Tensor) and not y.is_floating_point()))
+
+
+def _consensus_scores(
+    symmetry: Symmetry, answers: list[tuple[Tensor, Tree]], metric: Metric | None, *, vote: bool
+) -> Tensor:
     """Every answer against the consensus of all: a majority vote for labels, the mean of ``g^-1 f(gx)`` otherwise."""
-    consensus = consensus_of(symmetry, answers, vote=metric is not None and metric.name == "accuracy")
+    consensus = consensus_of(symmetry, answers, vote=vote)
     row = tree_map(lambda leaf: leaf[None], consensus)
     rows = []
     for g, answer in answers:

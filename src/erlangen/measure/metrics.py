@@ -24,11 +24,14 @@ class Metric:
         name: what reports call it.
         fn: ``fn(prediction, target) -> [N]``, one number per sample.
         higher_is_better: which end of the orbit is the worst one.
+        on_labels: whether targets are class labels, so that the consensus of an orbit is a majority vote. Integer targets
+            imply it.
     """
 
     name: str
     fn: MetricFunction
     higher_is_better: bool = True
+    on_labels: bool = False
 
     def __call__(self, prediction: Tree, target: Tree) -> Tensor:
         """Scores ``[N]`` in float64; an error names a metric that returns another shape or NaN."""
@@ -103,11 +106,11 @@ def _column(x: Tensor) -> Tensor:
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", _accuracy),
+        Metric("accuracy", _accuracy, on_labels=True),
         Metric("mse", _mse, higher_is_better=False),
         Metric("mae", _mae, higher_is_better=False),
         Metric("cosine", _cosine),
-        Metric("cross_entropy", _cross_entropy, higher_is_better=False),
+        Metric("cross_entropy", _cross_entropy, higher_is_better=False, on_labels=True),
     )
 }
 
