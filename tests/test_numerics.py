@@ -44,13 +44,14 @@ def general(count: int, n: int, size: float, dtype: torch.dtype = torch.float64)
 
 
 # --- vectors ------------------------------------------------------------------------------------------------
-@given(exponent=st.integers(-30, 30), n=st.integers(1, 6), seed=st.integers(0, 1000))
+@given(exponent=st.integers(-44, 37), n=st.integers(1, 6), seed=st.integers(0, 1000))
 @settings(deadline=None, max_examples=25)
 def test_norm_keeps_accuracy_where_squares_overflow(exponent: int, n: int, seed: int) -> None:
     x = normal(4, n, seed=seed) * 10.0**exponent
     for dtype in DTYPES:
         expected = np.linalg.norm(x.to(dtype).double().numpy(), axis=-1)
-        assert torch.allclose(safe_norm(x.to(dtype)).double(), torch.tensor(expected), rtol=TOL[dtype], atol=0)
+        spacing = 2e-45 if dtype == torch.float32 else 0  # of subnormal numbers
+        assert torch.allclose(safe_norm(x.to(dtype)).double(), torch.tensor(expected), rtol=TOL[dtype], atol=spacing)
 
 
 def test_norm_of_zero_infinite_and_empty() -> None:

@@ -52,8 +52,9 @@ def safe_norm(x: Tensor, dim: int | tuple[int, ...] = -1, keepdim: bool = False,
     dims = (dim,) if isinstance(dim, int) else tuple(dim)
     if any(x.shape[d] == 0 for d in dims):
         return x.sum(dims, keepdim=keepdim) + eps
-    largest = x.detach().abs().amax(dims, keepdim=True).clamp(min=eps)
-    scale = torch.where((largest > 0) & torch.isfinite(largest), largest, torch.ones_like(largest))
+    # Not below the smallest normal number, whose reciprocal is still finite.
+    largest = x.detach().abs().amax(dims, keepdim=True).clamp(min=max(eps, torch.finfo(x.dtype).tiny))
+    scale = torch.where(torch.isfinite(largest), largest, 1.0)
     squares = (x / scale).square().sum(dims, keepdim=True) + (eps / scale).square()
     zero = squares == 0
     norm = torch.where(zero, 0.0, torch.where(zero, 1.0, squares).sqrt()) * scale

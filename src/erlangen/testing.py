@@ -101,8 +101,9 @@ def _require(condition: bool, message: str) -> None:
 def _close(a: Tree, b: Tree, what: str, tol: float = 1e-4) -> None:
     for left, right in zip(tree_leaves(a), tree_leaves(b), strict=True):
         _require(left.shape == right.shape, f"{what}: shapes {tuple(left.shape)} and {tuple(right.shape)}")
-        scale = float(right.double().abs().max()) if right.numel() else 0.0
-        gap = float((left.double().cpu() - right.double().cpu()).abs().max()) if right.numel() else 0.0
+        left, right = (leaf.detach().double().cpu() for leaf in (left, right))
+        scale = float(right.abs().max()) if right.numel() else 0.0
+        gap = float((left - right).abs().max()) if right.numel() else 0.0
         _require(gap <= tol * max(scale, 1e-6), f"{what}: differs by {gap:.3g} (largest entry {scale:.3g})")
 
 

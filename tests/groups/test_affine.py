@@ -274,3 +274,17 @@ def test_bad_constructions(build, message: str) -> None:
 def test_no_grid() -> None:
     with pytest.raises(GroupError, match="no quasi-uniform grid"):
         SE(3).grid(5)
+
+
+@pytest.mark.parametrize("group", [SE(3), Affine(2), SO(4), Lorentz()], ids=str)
+def test_autocast_changes_no_digit(group) -> None:
+    def everything() -> list[torch.Tensor]:
+        g, h = group.sample((2, 5), generator=rng(3))
+        a = 0.3 * torch.randn(5, group.dim, generator=rng(4))
+        parts = [group.compose(g, h), group.inverse(g), group.exp(a), group.log(group.exp(a)), group.adjoint(g)]
+        return [*parts, group.contains(g), group.log_haar_weight(g)]
+
+    plain = everything()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = everything()
+    assert all(torch.equal(a, b) for a, b in zip(plain, inside, strict=True))

@@ -155,6 +155,15 @@ def test_linear_takes_the_dtype(dtype: torch.dtype) -> None:
     assert torch.equal(G.linear(torch.tensor([3], dtype=torch.int32)), G.linear(torch.tensor([3])))
 
 
+def test_generators_are_few() -> None:
+    """The rotation groups of the solids need two generators; inversion is one more at most."""
+    for rotations in (Tetrahedral(), Octahedral(), Icosahedral()):
+        assert len(rotations.discrete_generators) == 2
+    for full in (Octahedral(inversion=True), Icosahedral(inversion=True)):
+        assert len(full.discrete_generators) <= 3
+    assert FiniteMatrixGroup("trivial", torch.eye(2)[None]).discrete_generators.shape == (0,)
+
+
 # --- from_linear ------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("G", ALL, ids=repr)
 def test_from_linear_inverts_linear(G: FiniteMatrixGroup) -> None:

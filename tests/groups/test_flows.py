@@ -99,7 +99,9 @@ def test_flow_is_the_additive_group() -> None:
     G = Flow(Translation(2), [[1.0, 0.0], [0.25, 1.0]], scale=2.0)
     g = torch.tensor([2.0, -4.0])
     assert (G.dim, G.shape, G.is_compact, G.space_dim) == (2, (2,), False, 2)
-    assert torch.equal(G.translation(g), torch.tensor([1.0, -4.0]))
+    t = G.translation(g)
+    assert t is not None
+    assert torch.equal(t, torch.tensor([1.0, -4.0]))
     assert torch.equal(G.exp(g), g)
     assert torch.equal(G.log(g), g)
     assert torch.equal(
@@ -327,6 +329,10 @@ def test_generated_refuses_what_does_not_fit() -> None:
         Generated(SO(3), SO(2))
     with pytest.raises(GroupError, match=r"Shifts\(4\).*translates"):
         Generated(Shifts(4), Symmetric(1))
+    with pytest.raises(GroupError, match=r"Shifts\(5,5\) does not act on R\^2 by a homomorphism"):
+        Generated(SE(2), Shifts(5, 5))
+    with pytest.raises(GroupError, match=r"use Translation\(n\) instead of shifts"):
+        Generated(Flow(Shifts(5, 5), [[1, 0]]), Cyclic(4))
 
 
 def test_generated_equality() -> None:

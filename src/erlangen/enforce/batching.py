@@ -15,6 +15,9 @@ from erlangen.actions import Tree, tree_leaves
 from erlangen.enforce.frames import FrameSet
 from erlangen.errors import ModelError
 
+CACHED_NUMBERS = 2**15
+"""Numbers in the input of one call of the model, on a CPU: 32 clouds of 256 points fill it."""
+
 
 @dataclass(frozen=True)
 class Repeat:
@@ -86,6 +89,17 @@ def weighted_sum(values: Tensor, weights: Tensor) -> Tensor:
     """Sum over axis 1 of ``values [B, K, ...]`` with ``weights [B or 1, K]``."""
     shape = (*weights.shape, *[1] * (values.ndim - 2))
     return (values * weights.to(values.dtype).reshape(shape)).sum(1)
+
+
+def default_chunk(x: Tree, count: int) -> int:
+    """Frame elements per call of the model, at most `count`.
+
+    Activations are a multiple of the input; once they leave the cache of a CPU, larger batches are slower.
+    """
+    tensors = [leaf for leaf in tree_leaves(x) if isinstance(leaf, Tensor)]
+    if torch.compiler.is_compiling() or tensors[0].device.type != "cpu":
+        return count
+    return max(1, min(count, CACHED_NUMBERS // max(1, sum(leaf.numel() for leaf in tensors))))
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[Any]:

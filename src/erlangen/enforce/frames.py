@@ -102,7 +102,7 @@ class PointsFrame:
         symmetry: filled in by `on`.
 
     Raises:
-        GroupError: the group is not SO(n) or SE(n) with n >= 2.
+        GroupError: the group is not SO(n) or SE(n).
         ShapeError: the number of indices is not n, or an index lies outside of the part.
     """
 
@@ -114,7 +114,7 @@ class PointsFrame:
     def on(self, symmetry: Symmetry) -> PointsFrame:
         """The frame for a symmetry."""
         group = symmetry.group
-        if type(group) not in (SO, SE) or group.space_dim < 2:
+        if type(group) not in (SO, SE):
             raise GroupError(f"points give frames of SO(n) and SE(n), not of {group.name}; use how='frames'")
         if len(self.indices) != group.space_dim or len(set(self.indices)) != group.space_dim:
             raise ShapeError(

@@ -47,11 +47,8 @@ class OrbitFrame:
             )
         elif samples is None:
             raise OrbitError(f"{group.name} is infinite: pass samples=k to average over k of its elements")
-        elif type(group).grid is not Group.grid:
-            self.elements = group.grid(samples, dtype=torch.float64)
         else:
-            generator = Generator().manual_seed(seed)
-            self.elements = group.sample(samples, generator=generator, dtype=torch.float64)
+            self.elements = _spread(group, samples, seed)
 
     def __call__(self, x: Tree, mask: Tensor | None = None) -> FrameSet:
         """The constant elements with equal weights, shared by all samples."""
@@ -64,6 +61,15 @@ class OrbitFrame:
         batch = first_tensor(x).shape[0]
         elements = self.group.sample((batch, k), generator=generator, dtype=torch.float64)
         return _uniform(x, elements.to(first_tensor(x).device))
+
+
+def _spread(group: Group, samples: int, seed: int) -> Tensor:
+    """Quasi-uniform elements ``[samples, *shape]``, or Haar samples for groups that have no grid."""
+    try:
+        return group.grid(samples, dtype=torch.float64)
+    except GroupError:
+        generator = Generator().manual_seed(seed)
+        return group.sample(samples, generator=generator, dtype=torch.float64)
 
 
 def first_tensor(x: Tree) -> Tensor:

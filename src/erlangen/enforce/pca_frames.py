@@ -17,7 +17,7 @@ from erlangen.numerics import eigh
 from erlangen.symmetry import Symmetry
 
 MAX_SIGNS = 4096
-"""Largest number of axis signs that a PCA frame lists, reached at n = 12; beyond, frames are sampled."""
+"""Largest PCA frame that is listed: O(12), SO(13). Larger ones are sampled."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,6 @@ class PCAFrame:
                 f"{group.name} has no PCA frame (there is one for {', '.join(k.__name__ for k in KINDS)}); "
                 "use how='orbit' or pass your own frame="
             )
-        if self.kind.axes == "SO" and group.space_dim < 2:
-            raise GroupError(f"{group.name} has no rotations; for n = 1 use E(1), O(1) or Translation(1)")
         if not has_parts(self.symmetry.input.action):
             raise ActionError(
                 f"the input action {self.symmetry.input.name!r} has no geometric parts (points, vectors) "
@@ -192,8 +190,6 @@ class PCAFrame:
 
 def _relative_gap(values: Tensor, null: Tensor, counts_null: bool) -> Tensor:
     """Smallest distance of neighbouring eigenvalues over the largest; pairs of null axes may not count."""
-    if values.shape[-1] < 2:
-        return torch.full_like(values[..., 0], math.inf)
     distance = values.diff(dim=-1) / values[..., -1:].clamp(min=torch.finfo(values.dtype).tiny)
     if not counts_null:
         distance = torch.where(null[..., 1:] & null[..., :-1], math.inf, distance)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor
+from torch.nn.functional import pad
 
 from erlangen.actions import Action, Graph, Invariant, Permuted, Tree, TreeAction
 from erlangen.enforce.frames import FrameSet
@@ -157,7 +158,7 @@ def spectral_signature(adj: Tensor) -> Tensor:
     values, vectors, _ = eigh(laplacian)
     scale = values.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
     new = values.diff(dim=-1) > EIGENVALUE_TOL * scale
-    group = torch.cat([torch.zeros_like(new[..., :1]), new], -1).cumsum(-1)
+    group = pad(new, (1, 0)).cumsum(-1)
     squares = torch.zeros_like(vectors).scatter_add_(-1, group[:, None].expand_as(vectors), vectors.square())
     return squares.sqrt()
 
@@ -200,7 +201,7 @@ def _dense_ranks(values: Tensor, tol: float) -> Tensor:
     """
     ordered, index = (values.to(torch.int64) if values.dtype == torch.bool else values).sort(-1)
     new = ordered[..., 1:] - ordered[..., :-1] > tol
-    ranks = torch.cat([torch.zeros_like(new[..., :1]), new], -1).cumsum(-1)
+    ranks = pad(new, (1, 0)).cumsum(-1)
     return torch.zeros_like(ranks).scatter_(-1, index, ranks)
 
 

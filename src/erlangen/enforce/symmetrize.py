@@ -20,6 +20,7 @@ from erlangen.enforce.batching import (
     as_wide_as,
     cast_like,
     check_output,
+    default_chunk,
     flatten,
     full_precision,
     is_floating,
@@ -102,7 +103,8 @@ def symmetrize(
             extent stay exact.
         differentiable: let gradients flow through eigenvectors too (with erlangen.numerics' safe gradient);
             by default only through the data, the centroid and the size.
-        chunk: frame elements per call of the model; ``None`` is all at once. Smaller chunks bound the memory.
+        chunk: frame elements per call of the model; memory grows with it. ``None`` is all at once on
+            accelerators and under `torch.compile`, and on CPUs as many as keep the input of a call in cache.
         seed: seed of the random choices of `samples`.
 
     Returns:
@@ -222,8 +224,9 @@ class Symmetrized(nn.Module):
         elements = as_wide_as(elements, local)
         count = elements.shape[1]
         total: Tree = None
-        for first in range(0, count, self.chunk or count):
-            part = slice(first, first + (self.chunk or count))
+        step = self.chunk or default_chunk(local, count)
+        for first in range(0, count, step):
+            part = slice(first, first + step)
             with full_precision(device):
                 inputs, given = self._canonical(elements[:, part], local, mask)
             extra = tree_map(Repeat(batch, elements[:, part].shape[1]), (args, kwargs))

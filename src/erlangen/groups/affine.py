@@ -19,7 +19,7 @@ from erlangen.groups.base import Group, default_tol
 from erlangen.groups.linear import CSO, SO, GLPlus, O, TrivialGroup
 from erlangen.groups.matrix import DEFAULT_SCALE, check_size
 from erlangen.groups.rotations import standard_normal
-from erlangen.numerics import matrix_log
+from erlangen.numerics import full_precision, matrix_log
 
 DEFAULT_TRANSLATION_SCALE = 1.0
 """Standard deviation of sampled translations, in the units of the points."""
@@ -76,7 +76,8 @@ class SemidirectProduct(Group):
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
         """The matrix product ``g @ h``."""
-        return g @ h
+        with full_precision(g):
+            return g @ h
 
     def inverse(self, g: Tensor) -> Tensor:
         """``x -> h^-1 x - h^-1 t``, with the inverse of H.
@@ -85,7 +86,8 @@ class SemidirectProduct(Group):
             GroupElementError: the linear part is not an element of H (finite H), or is singular.
         """
         inverse = self.H.linear(self.H.inverse(self.linear_element(g)), dtype=g.dtype)
-        return self.join(inverse, -(inverse @ self.translation(g)[..., None])[..., 0])
+        with full_precision(g):
+            return self.join(inverse, -(inverse @ self.translation(g)[..., None])[..., 0])
 
     def contains(self, g: Tensor, tol: float | None = None) -> Tensor:
         """Which matrices have the last row (0, ..., 0, 1), a finite translation and a linear part in H."""
@@ -196,7 +198,8 @@ class SemidirectProduct(Group):
         """
         n = self.space_dim
         a = self._log_linear(g)
-        A = torch.einsum("...d,dij->...ij", a, self._linear_algebra.to(g))
+        with full_precision(g):
+            A = torch.einsum("...d,dij->...ij", a, self._linear_algebra.to(g))
         # exp of [[A, I], [0, 0]] is [[exp A, V(A)], [0, I]].
         block = torch.cat([A, torch.eye(n, dtype=g.dtype, device=g.device).expand_as(A)], -1)
         V = torch.linalg.matrix_exp(torch.cat([block, torch.zeros_like(block)], -2))[..., :n, n:]

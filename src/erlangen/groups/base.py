@@ -22,6 +22,7 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.errors import GroupElementError, GroupError, OrbitError, ShapeError, first_index
+from erlangen.numerics import full_precision
 
 MAX_ENUMERATION = 50_000
 """Largest number of elements that `Group.elements` lists; larger orbits are sampled."""
@@ -52,9 +53,7 @@ class Group(ABC):
 
     # --- algebra -------------------------------------------------------------------------------------------------
     @abstractmethod
-    def identity(
-        self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> Tensor:
+    def identity(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
         """The neutral element, shape ``[*shape]``."""
 
     @abstractmethod
@@ -114,9 +113,7 @@ class Group(ABC):
     def _elements(self, device: torch.device) -> Tensor:
         raise GroupError(f"{self.name} cannot list its elements; use .sample(n)")
 
-    def grid(
-        self, n: int, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> Tensor:
+    def grid(self, n: int, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
         """n quasi-uniform elements ``[n, *shape]``, deterministic. Groups without one raise `GroupError`."""
         raise GroupError(f"{self.name} has no quasi-uniform grid; use .sample(n, generator=...)")
 
@@ -142,17 +139,20 @@ class Group(ABC):
     def hat(self, a: Tensor) -> Tensor:
         """Algebra matrices ``[..., m, m]`` of coordinates ``[..., dim]``."""
         self._check_coordinates(a)
-        return torch.einsum("...d,dij->...ij", a, self.lie_algebra.to(a))
+        with full_precision(a):
+            return torch.einsum("...d,dij->...ij", a, self.lie_algebra.to(a))
 
     def vee(self, A: Tensor) -> Tensor:
         """Coordinates ``[..., dim]`` of algebra matrices ``[..., m, m]``; the left inverse of `hat`."""
         basis = self.lie_algebra.to(A).flatten(1)
-        return A.flatten(-2) @ torch.linalg.pinv(basis)
+        with full_precision(A):
+            return A.flatten(-2) @ torch.linalg.pinv(basis)
 
     def adjoint(self, g: Tensor) -> Tensor:
         """Matrices ``[..., dim, dim]`` of Ad(g): A -> g A g^-1 on algebra coordinates."""
         basis = self.lie_algebra.to(g)
-        moved = g[..., None, :, :] @ basis @ self.inverse(g)[..., None, :, :]
+        with full_precision(g):
+            moved = g[..., None, :, :] @ basis @ self.inverse(g)[..., None, :, :]
         return self.vee(moved).mT
 
     def modular_function(self, g: Tensor) -> Tensor:
@@ -185,9 +185,7 @@ class Group(ABC):
 
     def _check_coordinates(self, a: Tensor) -> None:
         if a.ndim < 1 or a.shape[-1] != self.dim:
-            raise ShapeError(
-                f"a has shape {tuple(a.shape)}, but {self.name} has algebra coordinates [..., {self.dim}]"
-            )
+            raise ShapeError(f"a has shape {tuple(a.shape)}, but {self.name} has algebra coordinates [..., {self.dim}]")
 
     def _key(self) -> tuple[object, ...]:
         """What equality and hash compare; a group that is built from more than its name says extends it."""

@@ -129,22 +129,21 @@ class FiniteMatrixGroup(Group):
     def _generation(self) -> tuple[Tensor, Tensor]:
         """Generators ``[k]`` and their left multiplications ``[k, order]`` as maps of indices.
 
-        A new generator is the first element that the earlier ones do not reach. Every element is reached in
-        the end, so that closure under the generators alone proves that the table is a group.
+        A new generator is the first element that the earlier ones do not reach; in the end those that the others
+        replace are dropped. Every element is reached, so that closure under the generators alone proves that the
+        table is a group.
         """
-        reached = torch.zeros(int(self.order), dtype=torch.bool)
-        reached[0] = True
         generators: list[int] = []
         rows = torch.zeros(0, int(self.order), dtype=torch.int64)
-        while not bool(reached.all()):
-            new = int((~reached).nonzero()[0])
-            generators.append(new)
-            rows = torch.cat([rows, self._left_multiplication(new)[None]])
-            count = 0
-            while int(reached.sum()) > count:
-                count = int(reached.sum())
-                reached[rows[:, reached].flatten()] = True
-        return torch.tensor(generators, dtype=torch.int64), rows
+        while not bool((reached := _reachable(rows)).all()):
+            generators.append(int((~reached).nonzero()[0]))
+            rows = torch.cat([rows, self._left_multiplication(generators[-1])[None]])
+        for i in range(len(generators)):
+            others = [k for k in range(len(generators)) if k != i and generators[k] > 0]
+            if bool(_reachable(rows[others]).all()):
+                generators[i] = 0
+        kept = [k for k, g in enumerate(generators) if g > 0]
+        return torch.tensor([generators[k] for k in kept], dtype=torch.int64), rows[kept]
 
     def _left_multiplication(self, g: int) -> Tensor:
         index, distance = nearest_matrix(self.matrices[g] @ self.matrices, self.matrices)
@@ -349,6 +348,18 @@ def check_positive(group: str, argument: str, value: object) -> None:
 def is_integer(g: Tensor) -> bool:
     """Whether a tensor has an integer dtype; bool does not count."""
     return not (g.is_floating_point() or g.is_complex() or g.dtype == torch.bool)
+
+
+def _reachable(rows: Tensor) -> Tensor:
+    """Which indices are reached from 0 by maps of indices ``[k, order]``; boolean ``[order]``."""
+    reached = torch.zeros(rows.shape[1], dtype=torch.bool)
+    reached[0] = True
+    frontier = torch.zeros(1, dtype=torch.int64)
+    while len(frontier):
+        images = rows[:, frontier].flatten().unique()
+        frontier = images[~reached[images]]
+        reached[frontier] = True
+    return reached
 
 
 def _planar_rotations(n: int) -> Tensor:

@@ -69,6 +69,8 @@ class GeneratedGroup(Group):
         self.space_dim = n = groups[0].space_dim
         self.is_homogeneous = any(g.translation(g.identity()) is not None for g in groups)
         self.shape = (n + self.is_homogeneous, n + self.is_homogeneous)
+        for group in groups:
+            self._check_acts(group)
         self._generators = torch.cat([self._action(g, g.discrete_generators) for g in groups])
         tangents = [tangent_at_identity(g, lambda h, g=g: self._action(g, h)) for g in groups if g.dim]
         self._basis = lie_closure(torch.cat(tangents), self._generators)
@@ -202,6 +204,16 @@ class GeneratedGroup(Group):
         column = torch.zeros_like(linear[..., :1]) if moved is None else moved.to(torch.float64)[..., None]
         last = torch.eye(self.shape[0], dtype=torch.float64)[-1:].expand(*linear.shape[:-2], 1, -1)
         return torch.cat([torch.cat([linear, column], -1), last], -2)
+
+    def _check_acts(self, group: Group) -> None:
+        g, h = group.sample((2, 8), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        expected = self._action(group, g) @ self._action(group, h)
+        away = (self._action(group, group.compose(g, h)) - expected).abs().max()
+        if float(away) > 1e-9 * max(1.0, float(expected.abs().max())):
+            raise GroupError(
+                f"{self.name}: {group.name} does not act on R^{self.space_dim} by a homomorphism, as shifts of a "
+                "periodic grid do not; use Translation(n) instead of shifts"
+            )
 
     def _leaving(self, g: Tensor) -> Tensor:
         """How far conjugation by g moves the algebra out of itself, relative to the size of g, ``[...]``."""

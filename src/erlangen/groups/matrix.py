@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from erlangen.errors import GroupElementError, GroupError, first_index
 from erlangen.groups.base import Group, default_tol
-from erlangen.numerics import matrix_log
+from erlangen.numerics import full_precision, matrix_log
 
 DEFAULT_SCALE = 0.5
 """Width of the sampling proposals of non-compact groups, in algebra coordinates."""
@@ -38,7 +38,8 @@ class MatrixGroup(Group):
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
         """The matrix product ``g @ h``."""
-        return g @ h
+        with full_precision(g):
+            return g @ h
 
     def inverse(self, g: Tensor) -> Tensor:
         """The inverse matrix. Raises `GroupElementError`, naming the batch index, for a singular matrix."""
@@ -60,7 +61,9 @@ class MatrixGroup(Group):
         batch = self.batch_shape(g)
         if not g.is_floating_point():
             return torch.zeros(batch, dtype=torch.bool, device=g.device)
-        return torch.isfinite(g).all(-1).all(-1) & self._satisfies(g, default_tol(g.dtype) if tol is None else tol)
+        tol = default_tol(g.dtype) if tol is None else tol
+        with full_precision(g):
+            return torch.isfinite(g).all(-1).all(-1) & self._satisfies(g, tol)
 
     @abstractmethod
     def _satisfies(self, g: Tensor, tol: float) -> Tensor:
@@ -74,7 +77,8 @@ class MatrixGroup(Group):
 
     def vee(self, A: Tensor) -> Tensor:
         """Coordinates ``[..., dim]`` of the orthogonal projection of ``[..., n, n]`` to the algebra."""
-        return torch.einsum("dij,...ij->...d", self._dual.to(A), A)
+        with full_precision(A):
+            return torch.einsum("dij,...ij->...d", self._dual.to(A), A)
 
     def exp(self, a: Tensor) -> Tensor:
         """Matrix exponential of ``hat(a)``, for coordinates ``[..., dim]``."""

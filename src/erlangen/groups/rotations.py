@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.errors import ShapeError
-from erlangen.numerics import safe_norm
+from erlangen.numerics import full_precision, safe_norm
 
 
 def planar_rotation(theta: Tensor) -> Tensor:
@@ -82,7 +82,9 @@ def axis_angle_to_matrix(rotvec: Tensor) -> Tensor:
     K = torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).unflatten(-1, (3, 3))
     square = rotvec.square().sum(-1)[..., None, None]
     eye = torch.eye(3, dtype=rotvec.dtype, device=rotvec.device)
-    return eye + _sinc_of_square(square) * K + _sinc_of_square(square / 4).square() / 2 * (K @ K)
+    with full_precision(K):
+        K2 = K @ K
+    return eye + _sinc_of_square(square) * K + _sinc_of_square(square / 4).square() / 2 * K2
 
 
 def _sinc_of_square(s: Tensor) -> Tensor:

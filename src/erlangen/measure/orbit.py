@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -69,15 +68,12 @@ def orbit(
         return Orbit(group, elements.to(device or elements.device), "given", closed=False)
     if elements is not None and (isinstance(elements, bool) or elements < 1):
         raise OrbitError(f"elements = {elements}: give a positive number of group elements, or the elements themselves")
-    limit = ALL_UP_TO if elements is None else elements
-    if group.order <= limit:
-        return Orbit(group, group.elements(device=device), "all", closed=True)
     count = elements or (CIRCLE_COUNT if group.dim == 1 and group.is_compact else DEFAULT_COUNT)
-    if not math.isinf(group.order) and group.order <= count:
+    if group.order <= (ALL_UP_TO if elements is None else count):
         return Orbit(group, group.elements(device=device), "all", closed=True)
     try:
         grid = group.grid(count, dtype=dtype, device=device)
     except GroupError:
         generator = Generator().manual_seed(seed)
         return Orbit(group, group.sample(count, generator=generator, dtype=dtype).to(device or "cpu"), "sample", False)
-    return Orbit(group, grid, "grid", closed=group.dim == 1 and group.space_dim == 2 and group.name == "SO(2)")
+    return Orbit(group, grid, "grid", closed=group.name == "SO(2)")

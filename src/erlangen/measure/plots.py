@@ -41,7 +41,7 @@ def kind_of_orbit(group: Group) -> str:
         return "shifts" if len(group.sizes) == 2 else "bars" if group.order <= BARS_UP_TO else "ranked"
     if group.name == "SO(2)" or (isinstance(group, Cyclic) and group.order > 4):
         return "circle"
-    if math.isinf(group.order) and group.space_dim == 3 and _orthogonal(group):
+    if group.order == math.inf and group.space_dim == 3 and _orthogonal(group):
         return "sphere"
     return "bars" if group.order <= BARS_UP_TO else "ranked"
 

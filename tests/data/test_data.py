@@ -1,0 +1,126 @@
+"""Files in, batches out; untrusted files do no harm."""
+
+import numpy as np
+import pytest
+import torch
+
+from erlangen.data import basic_motions, load_data
+from erlangen.errors import DataError
+
+
+def test_basic_motions():
+    train, test = basic_motions("train"), basic_motions("test")
+    for split in (train, test):
+        assert split.x.shape == (40, 100, 6)
+        assert split.x.dtype == torch.float32
+        assert torch.bincount(split.y).tolist() == [10, 10, 10, 10]
+    # First row of the first training recording in the source file, and the calmest activity is standing.
+    torch.testing.assert_close(train.x[0, 0, :2], torch.tensor([0.079106, 0.394032]))
+    energy = torch.stack([train.x[train.y == label].square().mean() for label in range(4)])
+    assert train.classes[int(energy.argmin())] == "standing"
+
+
+def test_numpy_and_torch_files(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32), np.arange(5)
+    np.savez(tmp_path / "a.npz", points=x, labels=y)
+    np.savez(tmp_path / "tree.npz", pos=x, vel=-x, y=y)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", y)
+    torch.save({"x": torch.from_numpy(x), "y": torch.from_numpy(y)}, tmp_path / "a.pt")
+    torch.save((torch.from_numpy(x), torch.from_numpy(y)), tmp_path / "pair.pt")
+    for name in ("a.npz", "a.pt", "pair.pt"):
+        batch = load_data(tmp_path / name)
+        assert torch.equal(batch.x, torch.from_numpy(x))
+        assert torch.equal(batch.y, torch.from_numpy(y))
+    tree = load_data(tmp_path / "tree.npz")
+    assert set(tree.x) == {"pos", "vel"}
+    assert load_data(tmp_path / "x.npy").y is None
+    assert torch.equal(load_data(tmp_path / "x.npy", labels=tmp_path / "y.npy").y, torch.from_numpy(y))
+
+
+def test_safetensors(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.ones(2, 3), "label": torch.tensor([0, 1])}, tmp_path / "a.safetensors")
+    assert load_data(tmp_path / "a.safetensors").y.tolist() == [0, 1]
+
+
+@pytest.mark.extra
+def test_parquet(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pa.table({"a": [1.0, 2.0], "b": [3.0, 4.0], "label": [0, 1]}), tmp_path / "flat.parquet")
+    flat = load_data(tmp_path / "flat.parquet")
+    assert flat.x.tolist() == [[1.0, 3.0], [2.0, 4.0]]
+    assert flat.y.tolist() == [0, 1]
+    parquet.write_table(pa.table({"signal": [[1.0, 2.0], [3.0, 4.0]]}), tmp_path / "nested.parquet")
+    assert load_data(tmp_path / "nested.parquet").x.shape == (2, 1, 2)
+    parquet.write_table(pa.table({"name": ["a", "b"]}), tmp_path / "text.parquet")
+    with pytest.raises(DataError, match="'name' does not hold numbers"):
+        load_data(tmp_path / "text.parquet")
+
+
+@pytest.mark.extra
+def test_image_folders(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    for label, shade in (("cat", 255), ("dog", 0)):
+        (tmp_path / label).mkdir()
+        for i in range(2):
+            image.new("RGB", (6, 4), (shade, 0, 0)).save(tmp_path / label / f"{i}.png")
+    batch = load_data(tmp_path)
+    assert batch.x.shape == (4, 3, 4, 6)
+    assert batch.y.tolist() == [0, 0, 1, 1]
+    assert float(batch.x[0, 0].min()) == 1.0
+    assert load_data(tmp_path / "cat").y is None
+    image.new("L", (3, 3)).save(tmp_path / "cat" / "odd.png")
+    with pytest.raises(DataError, match="different size"):
+        load_data(tmp_path)
+    (tmp_path / "cat" / "odd.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"odd\.png' is not a readable image"):
+        load_data(tmp_path)
+
+
+def test_untrusted_files_run_no_code(tmp_path):
+    """Pickles are refused by both readers, and nothing in them runs."""
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "touched"), "w"))
+
+    torch.save({"x": Evil()}, tmp_path / "evil.pt")
+    np.save(tmp_path / "evil.npy", np.array([Evil()], dtype=object), allow_pickle=True)
+    for name in ("evil.pt", "evil.npy"):
+        with pytest.raises(DataError, match="cannot be read"):
+            load_data(tmp_path / name)
+    assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing.npz", None, "there is no such file"),
+        ("a.csv", b"1,2", r"unknown kind '\.csv'"),
+        ("a.npz", b"garbage", "cannot be read"),
+        ("a.pt", b"garbage", "cannot be read"),
+        ("a.safetensors", b"garbage", "cannot be read"),
+        ("a.npy", b"", "cannot be read"),
+    ],
+)
+def test_unreadable_files(tmp_path, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        load_data(tmp_path / name)
+
+
+def test_more_bad_files(tmp_path):
+    np.savez(tmp_path / "text.npz", names=np.array(["a"]))
+    with pytest.raises(DataError, match="'names' is an array of"):
+        load_data(tmp_path / "text.npz")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no images"):
+        load_data(tmp_path / "empty")
+    np.savez(tmp_path / "two.npz", a=np.ones(2), b=np.ones(2))
+    np.save(tmp_path / "x.npy", np.ones(2))
+    with pytest.raises(DataError, match="one array of labels"):
+        load_data(tmp_path / "x.npy", labels=tmp_path / "two.npz")

@@ -1,0 +1,169 @@
+"""er.fit: it learns, stops, resumes after a kill with the same weights, and says what is wrong."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import erlangen as er
+from erlangen.errors import CheckpointError, DataError, ErlangenError, NotFiniteError
+
+RUN = """
+import sys, time, torch, erlangen as er
+torch.set_num_threads(1)
+torch.manual_seed(0)
+x = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
+y = x @ torch.randn(4, 1, generator=torch.Generator().manual_seed(2))
+net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.1), torch.nn.Linear(8, 1))
+slow = lambda epoch, model, metrics: (print(epoch, flush=True), time.sleep(float(sys.argv[2])))
+sym = er.Symmetry("Cyclic(2)", input=lambda g, x: x * (1 - 2 * g[:, None]), output=lambda g, y: y * (1 - 2 * g[:, None]))
+result = er.fit(net, x, y, loss=torch.nn.functional.mse_loss, epochs=12, batch_size=16, lr=1e-2, checkpoint=sys.argv[1],
+    transform=er.augment(sym), validation=(x, y), callbacks=[slow], progress=False)
+torch.save(net.state_dict(), sys.argv[3])
+print("resumed", result.resumed_from)
+"""
+
+
+def data(n=64):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 3, generator=generator)
+    return x, x @ torch.tensor([[1.0], [-2.0], [0.5]])
+
+
+def test_it_learns_a_linear_map():
+    x, y = data()
+    net = nn.Linear(3, 1)
+    result = er.fit(net, x, y, loss=nn.functional.mse_loss, epochs=60, lr=0.05, progress=False)
+    assert result.history[-1]["loss"] < 1e-3 < result.history[0]["loss"]
+    assert result.best_epoch == 59
+    torch.testing.assert_close(net.weight, torch.tensor([[1.0, -2.0, 0.5]]), rtol=0, atol=0.05)
+    assert not net.training
+
+
+def test_seed_decides_everything():
+    x, y = data()
+
+    def weights(seed):
+        torch.manual_seed(5)
+        net = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.3), nn.Linear(8, 1))
+        er.fit(net, x, y, loss=nn.functional.mse_loss, epochs=3, seed=seed, progress=False)
+        return net[0].weight
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_it_leaves_the_callers_random_stream_alone():
+    x, y = data()
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    er.fit(nn.Linear(3, 1), x, y, loss=nn.functional.mse_loss, epochs=1, progress=False)
+    torch.manual_seed(3)
+    net = nn.Linear(3, 1)
+    torch.manual_seed(3)
+    er.fit(net, x, y, loss=nn.functional.mse_loss, epochs=1, progress=False)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_early_stop_returns_the_best_weights():
+    x, y = data()
+    net = nn.Linear(3, 1)
+    seen = []
+
+    def spoil(epoch, model, metrics):
+        """From epoch 3 on the model gets worse whatever training does."""
+        seen.append(metrics["validation_loss"])
+        if epoch >= 2:
+            with torch.no_grad():
+                model.weight.add_(10.0)
+
+    result = er.fit(
+        net, x, y, loss=nn.functional.mse_loss, epochs=50, lr=1e-2, validation=(x, y), patience=4,
+        metrics={"mae": nn.functional.l1_loss}, callbacks=[spoil], progress=False,
+    )  # fmt: skip
+    assert result.stopped_early
+    assert len(result.history) == result.best_epoch + 5 < 50
+    assert "mae" in result.history[0]
+    assert (
+        float(nn.functional.mse_loss(net(x), y).detach()) == pytest.approx(min(seen), rel=10) or result.best_epoch <= 2
+    )
+
+
+def test_clip_bounds_the_step():
+    x, y = data()
+    before = nn.Linear(3, 1)
+    after = nn.Linear(3, 1)
+    after.load_state_dict(before.state_dict())
+    er.fit(
+        after, x, 1e6 * y, loss=nn.functional.mse_loss, epochs=1, batch_size=64, clip=0.1, progress=False,
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1.0),
+    )  # fmt: skip
+    moved = torch.cat([(a - b).flatten() for a, b in zip(after.parameters(), before.parameters(), strict=True)])
+    assert float(moved.detach().norm()) == pytest.approx(0.1, rel=1e-3)
+
+
+def _run(path: Path, pause: float, out: Path, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, str(path), str(pause), str(out)],
+        stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
+    whole = _run(tmp_path / "whole.pt", 0, tmp_path / "whole_weights.pt")
+    assert whole.communicate()[0].strip().endswith("resumed 0")
+    with _run(tmp_path / "run.pt", 0.25, tmp_path / "weights.pt") as killed:
+        assert killed.stdout is not None
+        for line in killed.stdout:
+            if line.strip() == "5":
+                break
+        time.sleep(0.1)
+        killed.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "weights.pt").exists()
+    resumed = _run(tmp_path / "run.pt", 0, tmp_path / "weights.pt")
+    last = resumed.communicate()[0].strip().splitlines()[-1]
+    assert last in ("resumed 5", "resumed 6")
+    a, b = (torch.load(tmp_path / name, weights_only=True) for name in ("whole_weights.pt", "weights.pt"))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_checkpoint_of_another_model_or_a_damaged_one(tmp_path):
+    x, y = data()
+    path = tmp_path / "fit.pt"
+    er.fit(nn.Linear(3, 1), x, y, loss=nn.functional.mse_loss, epochs=2, checkpoint=path, progress=False)
+    again = er.fit(nn.Linear(3, 1), x, y, loss=nn.functional.mse_loss, epochs=2, checkpoint=path, progress=False)
+    assert again.resumed_from == 2
+    assert len(again.history) == 2
+    with pytest.raises(CheckpointError, match="of another model"):
+        er.fit(nn.Linear(3, 2), x, y, loss=nn.functional.mse_loss, epochs=2, checkpoint=path, progress=False)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="damaged"):
+        er.fit(nn.Linear(3, 1), x, y, loss=nn.functional.mse_loss, epochs=2, checkpoint=path, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"epochs": 0}, ErlangenError, "epochs = 0"),
+        ({"batch_size": 0}, ErlangenError, "batch_size = 0"),
+        ({"patience": 3}, ErlangenError, "patience needs validation"),
+        ({"y": torch.zeros(3, 1)}, DataError, r"lengths \[3, 64\]"),
+        ({"x": torch.zeros(0, 3), "y": torch.zeros(0, 1)}, DataError, "at least one"),
+        ({"validation": (torch.zeros(2, 3), torch.zeros(1, 1))}, DataError, "validation x and y"),
+        ({"loss": lambda a, b: (a - b).mean() * float("nan")}, NotFiniteError, "epoch 0, step 0"),
+    ],
+)
+def test_bad_input(change, error, message):
+    x, y = data()
+    options = {"x": x, "y": y, "loss": nn.functional.mse_loss, "epochs": 1, "progress": False} | change
+    with pytest.raises(error, match=message):
+        er.fit(nn.Linear(3, 1), options.pop("x"), options.pop("y"), **options)
