@@ -140,8 +140,12 @@ class Custom(Action):
         return self.label
 
     def apply(self, group: Group, g: Tensor, x: Tree) -> Tree:
-        """Call the function."""
-        return self.fn(g, x)
+        """Call the function; an error from inside says with what."""
+        try:
+            return self.fn(g, x)
+        except Exception as error:
+            error.add_note(f"raised by the action {self.label!r}, called with g {list(g.shape)} and x {tree_structure(x)}")
+            raise
 
 
 # --- trees -----------------------------------------------------------------------------------------------------------
@@ -194,10 +198,30 @@ def check_tensor(x: Tree, action: str, *, lead: int = 0, item_ndim: int = 1, flo
 def matmul_rows(x: Tensor, matrices: Tensor) -> Tensor:
     """``x @ matrices.mT`` for x ``[..., n]`` and matrices ``[*lead, n, n]`` with `lead` against the first axes of x."""
     lead, n = matrices.ndim - 2, x.shape[-1]
-    rest = x.shape[lead:-1]
-    rows = x.reshape(*x.shape[:lead], -1, n) if x.numel() else x.reshape(*x.shape[:lead], rest.numel(), n)
-    moved = rows @ matrices.to(x).mT
-    return moved.reshape(*moved.shape[:lead], *rest, n)
+    batch = broadcast_lead(matrices.shape[:lead], x.shape[:lead])
+    used = count_used(matrices.shape[:lead])
+    matrices = matrices.reshape(*matrices.shape[:used], n, n)
+    rows = x.reshape(*x.shape[:used], x.shape[used:-1].numel(), n)
+    return (rows @ matrices.to(x).mT).reshape(*batch, *x.shape[lead:])
+
+
+def count_used(batch: tuple[int, ...]) -> int:
+    """Batch axes of g up to the last one that is longer than 1; those behind are data to one and the same element."""
+    used = len(batch)
+    while used and batch[used - 1] == 1:
+        used -= 1
+    return used
+
+
+def broadcast_lead(batch: tuple[int, ...], lead: tuple[int, ...]) -> tuple[int, ...]:
+    """Common shape of the batch of g and the first axes of x, of equal number (`torch.broadcast_shapes` is slow)."""
+    for i, (a, b) in enumerate(zip(batch, lead, strict=True)):
+        if a != b and a != 1 and b != 1:
+            raise ShapeError(
+                f"the batch of g is {tuple(batch)}, but x starts with the axes {tuple(lead)}: sizes {a} and {b} on axis {i} "
+                "do not broadcast"
+            )
+    return tuple(b if a == 1 else a for a, b in zip(batch, lead, strict=True))
 
 
 def lead_view(t: Tensor, lead: int, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from erlangen.actions.base import Action, Tree, check_tensor, tree_structure
+from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, tree_structure
 from erlangen.errors import ActionError, ShapeError
 from erlangen.groups import Group, Shifts, Symmetric
 
@@ -16,7 +16,7 @@ def gather_axis(x: Tensor, index: Tensor, axis: int) -> Tensor:
     """``out[..., i, ...] = x[..., index[..., i], ...]`` along a negative axis; batch of `index` leads that of x."""
     lead = index.ndim - 1
     x = x.movedim(axis, -1)
-    batch = torch.broadcast_shapes(index.shape[:-1], x.shape[:lead])
+    batch = broadcast_lead(index.shape[:-1], x.shape[:lead])
     x = x.expand(*batch, *x.shape[lead:])
     index = index.reshape(*index.shape[:-1], *([1] * (x.ndim - lead - 1)), index.shape[-1])
     return torch.gather(x, -1, index.expand(x.shape)).movedim(-1, axis)
@@ -155,7 +155,7 @@ class Graph(Action):
 def _rename(g: Tensor, edge_index: Tensor) -> Tensor:
     """``g[edge_index]`` in batch."""
     lead = g.ndim - 1
-    batch = torch.broadcast_shapes(g.shape[:-1], edge_index.shape[:lead])
+    batch = broadcast_lead(g.shape[:-1], edge_index.shape[:lead])
     edges = edge_index.expand(*batch, *edge_index.shape[lead:])
     names = g.reshape(*g.shape[:-1], *([1] * (edges.ndim - lead - 1)), g.shape[-1])
     return torch.gather(names.expand(*edges.shape[:-1], g.shape[-1]), -1, edges)

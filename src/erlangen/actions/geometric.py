@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from erlangen.actions.base import Action, Part, Tree, check_tensor, lead_view, matmul_rows, tree_map
+from erlangen.actions.base import Action, Part, Tree, broadcast_lead, check_tensor, lead_view, matmul_rows, tree_map
 from erlangen.errors import ActionError, ShapeError
 from erlangen.groups import Group, Shifts
 
@@ -120,6 +120,10 @@ class Invariant(Action):
     size: int | None = None
     item_ndim = 0
 
+    def __post_init__(self) -> None:
+        if self.size is not None and (not isinstance(self.size, int) or self.size < 1):
+            raise ActionError(f"invariant({self.size}): the size of the last axis must be a positive integer")
+
     @property
     def name(self) -> str:
         """Name, with the size where given."""
@@ -137,7 +141,7 @@ class Invariant(Action):
             if not isinstance(leaf, Tensor):
                 return leaf
             leaf = check_tensor(leaf, self.name, lead=len(batch), item_ndim=0, floating=False)
-            lead = torch.broadcast_shapes(batch, leaf.shape[: len(batch)])
+            lead = broadcast_lead(batch, leaf.shape[: len(batch)])
             return leaf.expand(*lead, *leaf.shape[len(batch) :])
 
         return tree_map(expand, x) if batch else x

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from erlangen.actions.base import Action, Tree, check_tensor, lead_view
+from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, count_used, lead_view
 from erlangen.actions.discrete import Rolled
 from erlangen.errors import ActionError, ShapeError
 from erlangen.groups import Group, Shifts
@@ -189,12 +189,10 @@ def _source(linear: Tensor, shift: Tensor, height: int, width: int, *, corner: b
 def _warp(x: Tensor, linear: Tensor, shift: Tensor, interpolation: Interpolation, padding: Padding) -> Tensor:
     """Move or resample x ``[*lead, ..., H, W]`` by one affine map per leading index."""
     full = linear.ndim - 2
-    lead = torch.broadcast_shapes(linear.shape[:-2], x.shape[:full])
-    used = full  # trailing batch axes of length 1 in g are data axes of the warp: one grid serves them all
-    while used and linear.shape[used - 1] == 1:
-        used -= 1
+    lead = broadcast_lead(linear.shape[:-2], x.shape[:full])
+    used = count_used(linear.shape[:-2])  # one sampling grid serves all the data of one element
     linear, shift = linear.reshape(*linear.shape[:used], 2, 2), shift.reshape(*shift.shape[:used], 2)
-    target = torch.broadcast_shapes(linear.shape[:used], x.shape[:used])
+    target = torch.Size(broadcast_lead(linear.shape[:used], x.shape[:used]))
     shape = (*target, *x.shape[used:])
     height, width = x.shape[-2:]
     flat = x.expand(shape).reshape(target.numel(), x.shape[used:-2].numel(), height, width)

@@ -50,6 +50,8 @@ def parse_action(spec: ActionLike, *, name: str = "action") -> Action:
         return TreeAction({str(key): parse_action(value, name=f"{name}[{key!r}]") for key, value in spec.items()})
     if isinstance(spec, (list, tuple)):
         return TreeAction(tuple(parse_action(value, name=f"{name}[{i}]") for i, value in enumerate(spec)))
+    if isinstance(spec, type):
+        raise ActionError(f"{name} is the class {spec.__name__}; give an instance, {spec.__name__}()")
     if callable(spec):
         return Custom(spec, getattr(spec, "__name__", "custom"))
     raise ActionError(
