@@ -101,10 +101,14 @@ class Audit:
     def run(self) -> int:
         """Run the audit, print or write the report."""
         from erlangen.data import load_data
+        from erlangen.errors import DataError
         from erlangen.measure import audit
         from erlangen.measure.targets import load_target
         from erlangen.symmetry import Symmetry
 
+        for option, path in (("--html", self.html), ("--json", self.json), ("--resume", self.resume)):
+            if path is not None and not path.parent.is_dir():
+                raise DataError(f"{option} {str(path)!r}: there is no folder {str(path.parent)!r}; create it first")
         symmetry = Symmetry(self.group, input=self.input, output=self.output)
         batch = load_data(self.data, labels=self.labels)
         report = audit(
@@ -166,6 +170,14 @@ def run(argv: list[str]) -> int:
             raise
         print(f"erlangen: {' '.join(str(error).split())}", file=sys.stderr)
         return 3 if isinstance(error, MissingExtraError) else 2
+    except Exception as error:  # the user's model may raise anything
+        if debug:
+            raise
+        text = " ".join(
+            [f"{type(error).__name__}: {error};", *getattr(error, "__notes__", []), "(--debug shows where)"]
+        )
+        print(f"erlangen: {' '.join(text.split())}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

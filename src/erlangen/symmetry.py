@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from erlangen.actions import ActionLike, GroupAction, parse_action
-from erlangen.errors import ActionError, SymmetryError
+from erlangen.errors import ActionError, GroupError, SymmetryError
 from erlangen.groups import Group
 from erlangen.groups import group as parse_group
 
@@ -20,6 +20,7 @@ class Symmetry:
     Raises:
         SymmetryError: `input` or `output` is missing.
         ActionError: an action does not fit the group.
+        GroupError: `group` is neither a group nor a name, or its numbers do not fit.
         UnknownNameError: a name is not known.
 
     >>> import erlangen as er
@@ -34,6 +35,9 @@ class Symmetry:
         input: ActionLike | None = None,  # noqa: A002
         output: ActionLike | None = None,
     ) -> None:
+        if not isinstance(group, (Group, str)):
+            given = f"the class {group.__name__}" if isinstance(group, type) else f"a {type(group).__name__}"
+            raise GroupError(f"group is {given}; give a group such as er.SO(3), or its name 'SO(3)'")
         self.group: Group = parse_group(group)
         self.input: GroupAction = self._bind(
             "input", input, "how the group moves the model's input, for example 'points'"

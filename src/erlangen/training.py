@@ -15,7 +15,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from erlangen.actions import Tree, tree_leaves, tree_map
-from erlangen.errors import CheckpointError, DataError, ErlangenError, NotFiniteError
+from erlangen.errors import CheckpointError, DataError, ErlangenError, ModelError, NotFiniteError
+from erlangen.measure.checks import batch_length
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -86,11 +87,14 @@ def fit(
         progress: show a progress bar on stderr; by default on a terminal.
 
     Raises:
-        DataError: uneven or empty data.
+        ErlangenError: a number that is not positive, or patience without validation data.
+        DataError: uneven or empty data, or data that are no tensors.
+        ModelError: the model is no module with trainable parameters, or the loss is no scalar.
         NotFiniteError: the loss became NaN or Inf; the message names epoch and step, the last checkpoint stays.
         CheckpointError: the checkpoint is damaged or of another model.
     """
-    samples = _check(x, y, epochs, batch_size, patience, validation)
+    _check_options(model, epochs, batch_size, lr, clip, patience, validation)
+    samples = _check_data(x, y, validation)
     from lightning_fabric import Fabric
 
     fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision)
@@ -115,19 +119,36 @@ def fit(
     return run.result
 
 
-def _check(
-    x: Tree, y: Tree, epochs: int, batch_size: int, patience: int | None, validation: tuple[Tree, Tree] | None
-) -> int:
+def _check_options(
+    model: nn.Module,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    clip: float | None,
+    patience: int | None,
+    validation: tuple[Tree, Tree] | None,
+) -> None:
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"model is a {type(model).__name__}; only a torch module can be trained")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ModelError(f"{type(model).__name__} has no trainable parameters; nothing can be fitted")
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if value < 1:
-            raise ErlangenError(f"{name} = {value}: give a positive number")
+        if not isinstance(value, int) or value < 1:
+            raise ErlangenError(f"{name} = {value!r}: give a positive integer")
+    for name, value in (("lr", lr), ("clip", 1.0 if clip is None else clip)):
+        if not value > 0:
+            raise ErlangenError(f"{name} = {value!r}: give a positive number")
     if patience is not None and validation is None:
         raise ErlangenError("patience needs validation=(x, y): early stopping watches the validation loss")
+
+
+def _check_data(x: Tree, y: Tree, validation: tuple[Tree, Tree] | None) -> int:
+    """Number of training samples."""
     for label, (a, b) in {"": (x, y), "validation ": validation or (x, y)}.items():
-        sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in [*tree_leaves(a), *tree_leaves(b)]}
-        if len(sizes) != 1 or 0 in sizes:
-            raise DataError(f"{label}x and y have the lengths {sorted(sizes)}; give equally many, at least one")
-    return tree_leaves(x)[0].shape[0]
+        sizes = (batch_length(a, f"{label}x"), batch_length(b, f"{label}y"))
+        if sizes[0] != sizes[1]:
+            raise DataError(f"{label}x and y have the lengths {sorted(sizes)}; give equally many")
+    return batch_length(x)
 
 
 def _mix(seed: int, epoch: int, rank: int) -> int:
@@ -182,6 +203,9 @@ class _Run:
                 xb, yb = transform(xb, yb, generator=generator)
             xb, yb = (tree_map(self.fabric.to_device, tree) for tree in (xb, yb))
             value = loss(self.wrapped(xb), yb)
+            if not isinstance(value, Tensor) or value.numel() != 1:
+                got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+                raise ModelError(f"loss returned {got}; return one number for the batch, for example its mean")
             if not bool(torch.isfinite(value)):
                 raise NotFiniteError(
                     f"the loss is {value.item()} at epoch {self.epoch}, step {step}; lower lr, or pass clip="
@@ -252,6 +276,10 @@ class _Run:
 
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one."""
+        if self.path is not None and not self.path.parent.is_dir():
+            raise CheckpointError(
+                f"checkpoint = {str(self.path)!r}: there is no folder {str(self.path.parent)!r}; create it"
+            )
         if self.path is None or not self.path.exists():
             return
         try:

@@ -70,6 +70,7 @@ def test_graph_batches(generator):
     moved = Graph().on(group).act(g, x)
     assert moved["adj"].shape == (3, 4, 5, 5)
     assert moved["edge_index"].shape == (3, 4, 2, 9)
+    assert moved["edge_attr"].shape == (3, 4, 9)
     one = Graph().on(group).act(g[2, 0], {"adj": x["adj"][0, 1], "edge_index": x["edge_index"][0, 1]})
     assert torch.equal(moved["adj"][2, 1], one["adj"])
     assert torch.equal(moved["edge_index"][2, 1], one["edge_index"])

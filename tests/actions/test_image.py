@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from scipy import ndimage
+from torch import nn
 
 import erlangen as er
 from erlangen.actions import Field, Image
@@ -174,6 +175,15 @@ def test_rotating_sequence(generator):
     for t in range(6):
         turn = er.SO(3).exp(t * g * torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
         torch.testing.assert_close(moved[:, t], x[:, t] @ turn.mT, rtol=0, atol=1e-12)
+
+
+def test_frames_see_whole_sequences(generator):
+    """A moving cloud is put into one frame for all times; under a flow there is none."""
+    sym = er.Symmetry("SE(3)", input="sequence(points, -3)", output="invariant")
+    x = torch.randn(3, 6, 5, 3, generator=generator, dtype=torch.float64)
+    er.assert_equivariant(er.symmetrize(nn.Sequential(nn.Flatten(), nn.Linear(90, 2)).double(), sym), x)
+    flow = er.Flow(er.SO(3), torch.tensor([[0.0, 0.0, 1.0]]))
+    assert er.actions.Sequence(er.actions.Points(), -3).on(flow).parts(x) == []
 
 
 @pytest.mark.parametrize(

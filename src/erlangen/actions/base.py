@@ -144,7 +144,9 @@ class Custom(Action):
         try:
             return self.fn(g, x)
         except Exception as error:
-            error.add_note(f"raised by the action {self.label!r}, called with g {list(g.shape)} and x {tree_structure(x)}")
+            error.add_note(
+                f"raised by the action {self.label!r}, called with g {list(g.shape)} and x {tree_structure(x)}"
+            )
             raise
 
 
@@ -200,9 +202,16 @@ def matmul_rows(x: Tensor, matrices: Tensor) -> Tensor:
     lead, n = matrices.ndim - 2, x.shape[-1]
     batch = broadcast_lead(matrices.shape[:lead], x.shape[:lead])
     used = count_used(matrices.shape[:lead])
-    matrices = matrices.reshape(*matrices.shape[:used], n, n)
+    matrices = matrices.reshape(*matrices.shape[:used], n, n).to(x)
     rows = x.reshape(*x.shape[:used], x.shape[used:-1].numel(), n)
-    return (rows @ matrices.to(x).mT).reshape(*batch, *x.shape[lead:])
+    if used and rows.shape[used - 1] == 1:
+        # An orbit: many elements move the same rows, so one product with the stacked matrices does it.
+        count = matrices.shape[used - 1]
+        stacked = matrices.reshape(*matrices.shape[: used - 1], count * n, n) @ rows.squeeze(used - 1).mT
+        moved = stacked.unflatten(-2, (count, n)).mT
+    else:
+        moved = rows @ matrices.mT
+    return moved.reshape(*batch, *x.shape[lead:])
 
 
 def count_used(batch: tuple[int, ...]) -> int:

@@ -236,6 +236,10 @@ class Sequence(Action):
         elements = group.at(g[..., None, :], time if not g.is_floating_point() else time.to(g.dtype))
         return self.frame.apply(group.group, elements, frames).movedim(lead, axis)
 
+    def parts(self, group: Group, x: Tree) -> list[Part]:
+        """Parts of all frames together; none under a flow, which moves every frame by another element."""
+        return [] if isinstance(group, Flow) else self.frame.parts(group, x)
+
     def is_exact(self, group: Group, g: Tensor, x: Tree) -> Tensor:
         """Exact where all frames are."""
         if not isinstance(group, Flow):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, tree_structure
+from erlangen.actions.geometric import Invariant
 from erlangen.errors import ActionError, ShapeError
 from erlangen.groups import Group, Shifts, Symmetric
 
@@ -145,7 +146,7 @@ class Graph(Action):
         if key == "edge_index":
             return _rename(g, value)
         if key in ("edge_attr", "y"):
-            return value
+            return Invariant().apply(group, g, value)
         raise ActionError(
             f"key {key!r} is unknown to 'graph' (adj, x, pos, mask, edge_index, edge_attr, y); "
             "declare a dict of actions instead"

@@ -83,7 +83,9 @@ def _repeated(term: str, name: str) -> list[Action]:
     try:
         action = NAMES[word](*args, **options)
     except TypeError as error:
-        raise ActionError(f"{name} = {term.strip()!r}: {error}") from error
+        raise ActionError(
+            f"{name} = {term.strip()!r}: {error}; see help(er.actions.{NAMES[word].__name__}) for its arguments"
+        ) from error
     if count == "0":
         raise ActionError(f"{name} = {term.strip()!r}: the multiplicity must be positive")
     return [action] * int(count or 1)

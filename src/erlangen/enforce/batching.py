@@ -13,7 +13,9 @@ from torch import Generator, Tensor, nn
 
 from erlangen.actions import Tree, tree_leaves
 from erlangen.enforce.frames import FrameSet
-from erlangen.errors import ModelError
+from erlangen.enforce.orbit import first_tensor
+from erlangen.errors import ModelError, ShapeError, SymmetryError
+from erlangen.groups import Group
 
 CACHED_NUMBERS = 2**15
 """Numbers in the input of one call of the model, on a CPU: 32 clouds of 256 points fill it."""
@@ -31,6 +33,21 @@ class Repeat:
         if isinstance(value, Tensor) and value.ndim and value.shape[0] == self.batch:
             return value.repeat_interleave(self.count, 0)
         return value
+
+
+def check_frames(frames: FrameSet, group: Group, x: Tree) -> FrameSet:
+    """The frames of a batch, if their shapes are as `FrameSet` says; `ShapeError` otherwise."""
+    if not isinstance(frames, FrameSet):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise SymmetryError(f"frame returned a {type(frames).__name__}; return FrameSet(elements, weights, gap)")
+    batch, shape = first_tensor(x).shape[0], tuple(group.batch_shape(frames.elements))
+    fits = len(shape) == 2 and shape[0] in (1, batch) and tuple(frames.weights.shape) in ((1, shape[1]), shape)
+    if not fits or tuple(frames.gap.shape) != (batch,):
+        raise ShapeError(
+            f"frame returned elements, weights and gap of shapes {tuple(frames.elements.shape)}, "
+            f"{tuple(frames.weights.shape)} and {tuple(frames.gap.shape)}; for a batch of {batch} they must be "
+            f"[B, K, *{group.shape}], [B, K] and [B]"
+        )
+    return frames
 
 
 def thin(frames: FrameSet, k: int, generator: Generator) -> FrameSet:
@@ -91,15 +108,19 @@ def weighted_sum(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights.to(values.dtype).reshape(shape)).sum(1)
 
 
-def default_chunk(x: Tree, count: int) -> int:
-    """Frame elements per call of the model, at most `count`.
+def default_chunk(model: nn.Module, x: Tree, count: int) -> int:
+    """Frame elements per call of the model, at most `count`: the same for the same shapes, so that runs repeat.
 
-    Activations are a multiple of the input; once they leave the cache of a CPU, larger batches are slower.
+    Activations are a multiple of the input; once they leave the cache of a CPU, larger batches are slower. A model with
+    more parameters than input numbers is bound by reading its weights instead, and takes everything at once.
     """
     tensors = [leaf for leaf in tree_leaves(x) if isinstance(leaf, Tensor)]
     if torch.compiler.is_compiling() or tensors[0].device.type != "cpu":
         return count
-    return max(1, min(count, CACHED_NUMBERS // max(1, sum(leaf.numel() for leaf in tensors))))
+    numbers = sum(leaf.numel() for leaf in tensors)
+    if sum(parameter.numel() for parameter in model.parameters()) > numbers:
+        return count
+    return max(1, min(count, CACHED_NUMBERS // max(1, numbers)))
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[Any]:

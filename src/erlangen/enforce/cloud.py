@@ -9,9 +9,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from erlangen.actions import Action, DirectSum, Invariant, Part, Points, Pseudovectors, TreeAction, Vectors
+from erlangen.actions import (
+    Action,
+    DirectSum,
+    Invariant,
+    Part,
+    Points,
+    Pseudovectors,
+    Tree,
+    TreeAction,
+    Vectors,
+    tree_structure,
+)
 from erlangen.errors import GroupError, ShapeError
 from erlangen.groups import Group
+from erlangen.symmetry import Symmetry
 
 
 class Cloud(NamedTuple):
@@ -29,6 +41,18 @@ class Cloud(NamedTuple):
     weights: Tensor | None
     centre: Tensor
     size: Tensor
+
+
+def geometric_parts(symmetry: Symmetry, x: Tree) -> list[Part]:
+    """Geometric parts of a batch; `ShapeError` unless all have the n coordinates that the group moves."""
+    parts, n = symmetry.input.parts(x), symmetry.group.space_dim
+    for part in parts:
+        if part.values.shape[-1] != n:
+            raise ShapeError(
+                f"x is {tree_structure(x)}: it has {part.values.shape[-1]} coordinates, but {symmetry.group.name} "
+                f"acts on {n} coordinates"
+            )
+    return parts
 
 
 def gather_cloud(parts: list[Part], mask: Tensor | None, group: Group, *, centred: bool) -> Cloud:

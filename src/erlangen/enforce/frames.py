@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from erlangen.actions import Tree
+from erlangen.enforce.cloud import geometric_parts
 from erlangen.errors import GroupError, ShapeError
 from erlangen.groups import CSO, SE, SO, E, Group, O, Scaling, SemidirectProduct, Similarity, Translation
 from erlangen.symmetry import Symmetry
@@ -131,7 +132,7 @@ class PointsFrame:
         """One element per sample; points that coincide or lie on one line get a gap near 0."""
         if self.symmetry is None:
             raise GroupError("PointsFrame knows no group yet; call .on(symmetry), or pass frame= to symmetrize")
-        group, parts = self.symmetry.group, self.symmetry.input.parts(x)
+        group, parts = self.symmetry.group, geometric_parts(self.symmetry, x)
         if self.part >= len(parts):
             raise ShapeError(f"part = {self.part}, but the input has {len(parts)} geometric parts")
         values = parts[self.part].values

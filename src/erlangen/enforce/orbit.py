@@ -37,7 +37,7 @@ class OrbitFrame:
 
     def __init__(self, group: Group, samples: int | None = None, seed: int = 0) -> None:
         self.group = group
-        self.is_whole = not math.isinf(group.order)
+        self.is_whole = group.order != math.inf
         if self.is_whole:
             self.elements = group.elements()
         elif not group.is_compact:

@@ -10,7 +10,16 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.actions import Tree
-from erlangen.enforce.cloud import Cloud, gather_cloud, has_parts, has_pseudovectors, is_first_order, largest, weigh
+from erlangen.enforce.cloud import (
+    Cloud,
+    gather_cloud,
+    geometric_parts,
+    has_parts,
+    has_pseudovectors,
+    is_first_order,
+    largest,
+    weigh,
+)
 from erlangen.enforce.frames import KINDS, ROUNDING, FrameSet, Kind, assemble
 from erlangen.errors import ActionError, GroupError, OrbitError
 from erlangen.numerics import eigh
@@ -140,7 +149,7 @@ class PCAFrame:
 
     def _frames(self, x: Tree, mask: Tensor | None, signs: Tensor | None) -> FrameSet:
         group, kind = self.symmetry.group, self.kind
-        parts = self.symmetry.input.parts(x)
+        parts = geometric_parts(self.symmetry, x)
         cloud = gather_cloud(parts, mask, group, centred=kind.origin)
         batch, n, like = cloud.rows.shape[0], group.space_dim, cloud.rows
         resolution = ROUNDING * torch.finfo(parts[0].values.dtype).eps * cloud.size

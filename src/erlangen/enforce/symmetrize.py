@@ -8,7 +8,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -19,6 +19,7 @@ from erlangen.enforce.batching import (
     as_module,
     as_wide_as,
     cast_like,
+    check_frames,
     check_output,
     default_chunk,
     flatten,
@@ -104,7 +105,8 @@ def symmetrize(
         differentiable: let gradients flow through eigenvectors too (with erlangen.numerics' safe gradient);
             by default only through the data, the centroid and the size.
         chunk: frame elements per call of the model; memory grows with it. ``None`` is all at once on
-            accelerators and under `torch.compile`, and on CPUs as many as keep the input of a call in cache.
+            accelerators, under `torch.compile` and for models with more parameters than the input has numbers;
+            otherwise, on CPUs, as many as keep the input of a call in cache.
         seed: seed of the random choices of `samples`.
 
     Returns:
@@ -175,6 +177,7 @@ class Symmetrized(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
+        self.training = model.training
         self.symmetry = symmetry
         self.frame = frame
         self.how: How = how
@@ -195,8 +198,12 @@ class Symmetrized(nn.Module):
         """
         if isinstance(self.frame, OrbitFrame) and not self.frame.is_whole:
             return "statistical"
-        partial = self.training or not getattr(self.frame, "is_enumerable", True)
-        return "statistical" if self.samples is not None and partial else "exact"
+        return "statistical" if self.samples is not None and (self.training or self._is_partial) else "exact"
+
+    @property
+    def _is_partial(self) -> bool:
+        """Whether the frame may be too large to list."""
+        return not getattr(self.frame, "is_enumerable", True)
 
     def forward(self, x: Tree, *args: Any, mask: Tensor | None = None, **kwargs: Any) -> Tree:
         """Symmetrized prediction for a batch.
@@ -224,7 +231,7 @@ class Symmetrized(nn.Module):
         elements = as_wide_as(elements, local)
         count = elements.shape[1]
         total: Tree = None
-        step = self.chunk or default_chunk(local, count)
+        step = self.chunk or default_chunk(self.model, local, count)
         for first in range(0, count, step):
             part = slice(first, first + step)
             with full_precision(device):
@@ -240,14 +247,14 @@ class Symmetrized(nn.Module):
     def _frames(self, x: Tree, mask: Tensor | None) -> FrameSet:
         options = {} if mask is None else {"mask": mask}
         sample = getattr(self.frame, "sample", None)
-        if self.samples is not None and self.training:
-            if sample is not None:
-                return sample(x, self.samples, self._generator, **options)
-            return thin(self.frame(x, **options), self.samples, self._generator)
-        if self.samples is not None and not getattr(self.frame, "is_enumerable", True):
-            generator = Generator().manual_seed(self.seed)
-            return cast(Any, sample)(x, self.samples, generator, whole=True, **options)
-        return self.frame(x, **options)
+        if self.samples is None or not (self.training or self._is_partial):
+            return check_frames(self.frame(x, **options), self.symmetry.group, x)
+        if sample is None:
+            frames = check_frames(self.frame(x, **options), self.symmetry.group, x)
+            return thin(frames, self.samples, self._generator)
+        if self.training:
+            return sample(x, self.samples, self._generator, **options)
+        return sample(x, self.samples, Generator().manual_seed(self.seed), whole=True, **options)
 
     def _centred(self, elements: Tensor, x: Tree) -> tuple[Tensor, Tensor | None, Tree]:
         """Split ``g = t h`` into a translation per sample and the rest; move x by t^-1 in float64.
@@ -376,7 +383,7 @@ def _default_how(symmetry: Symmetry, frame: Frame | None) -> How:
         return "points" if isinstance(frame, PointsFrame) else "frames"
     if (type(group) in KINDS and has_parts(action)) or (isinstance(group, Symmetric) and is_sortable(action)):
         return "frames"
-    if not math.isinf(group.order):
+    if group.order != math.inf:
         return "orbit"
     raise GroupError(
         f"no exact method for {symmetry!r}: PCA frames need one of {', '.join(k.__name__ for k in KINDS)} "

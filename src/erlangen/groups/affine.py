@@ -64,6 +64,7 @@ class SemidirectProduct(Group):
         if not (translation_scale > 0 and math.isfinite(translation_scale)):
             raise GroupError(f"translation_scale must be a positive number, got {translation_scale!r}")
         self.H, self.translation_scale = H, translation_scale
+        self._reads_matrices = isinstance(H, _ReadsMatrices)  # a slow check, needed in every inverse
         option = _option("translation_scale", translation_scale, DEFAULT_TRANSLATION_SCALE)
         self.name = name or f"SemidirectProduct({H.name}{option})"
         self.space_dim, self.dim, self.shape = n, H.dim + n, (n + 1, n + 1)
@@ -116,7 +117,9 @@ class SemidirectProduct(Group):
                 f"linear has shape {tuple(linear.shape)} and translation {tuple(translation.shape)}, "
                 f"but {self.name} joins [..., {n}, {n}] with [..., {n}]"
             )
-        batch = torch.broadcast_shapes(linear.shape[:-2], translation.shape[:-1])
+        batch = linear.shape[:-2]
+        if batch != translation.shape[:-1]:
+            batch = torch.broadcast_shapes(batch, translation.shape[:-1])
         top = torch.cat([linear.expand(*batch, n, n), translation[..., None].expand(*batch, n, 1)], -1)
         last = self.identity(dtype=top.dtype, device=top.device)[-1:].expand(*batch, 1, n + 1)
         return torch.cat([top, last], -2)
@@ -128,7 +131,7 @@ class SemidirectProduct(Group):
             GroupElementError: H is a group of indices, and a linear part is none of its matrices.
         """
         self.batch_shape(g)
-        if not isinstance(self.H, _ReadsMatrices):
+        if not self._reads_matrices:
             return self.linear(g)
         # Products of many elements drift apart by round-off: the element of a finite group is still clear.
         element, ok = self._read(g, 1e-3)
@@ -143,7 +146,10 @@ class SemidirectProduct(Group):
     def _read(self, g: Tensor, tol: float) -> tuple[Tensor, Tensor]:
         """Elements of H, and which of them are ones up to `tol`."""
         h = self.linear(g)
-        return self.H.from_linear(h, tol) if isinstance(self.H, _ReadsMatrices) else (h, self.H.contains(h, tol))
+        if not self._reads_matrices:
+            return h, self.H.contains(h, tol)
+        assert isinstance(self.H, _ReadsMatrices)
+        return self.H.from_linear(h, tol)
 
     # --- Lie algebra ----------------------------------------------------------------------------------------
     @cached_property

@@ -18,19 +18,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from erlangen.actions import Tree, tree_leaves, tree_map, tree_structure
-from erlangen.errors import (
-    BatchDependenceError,
-    DataError,
-    NondeterministicModelError,
-    OrbitError,
-    SymmetryError,
-    check_finite,
-)
+from erlangen.actions import Tree, tree_leaves
+from erlangen.errors import OrbitError, UnknownNameError
 from erlangen.measure.checkpoint import Progress
+from erlangen.measure.checks import check_action, check_chunk, check_data, float_dtype, probe, take
 from erlangen.measure.engine import local_blocks, ray_blocks
-from erlangen.measure.error import declared_symmetry, float_dtype, lie_derivative, resampling_floor
-from erlangen.measure.evaluate import relative_error
+from erlangen.measure.error import declared_symmetry, generator_errors, resampling_floor
 from erlangen.measure.layers import layer_errors
 from erlangen.measure.metrics import Metric, MetricFunction, resolve_metric
 from erlangen.measure.models import Model, ModelLike
@@ -96,8 +89,10 @@ def audit(
         DataError, CheckpointError: labels of another length; a resume file of another audit.
     """
     symmetry = declared_symmetry(model, symmetry)
-    if chunk is not None and chunk < 1:
-        raise OrbitError(f"chunk = {chunk}: give a positive number of elements per model call, or None")
+    check_chunk(chunk)
+    spread = {"local": local_blocks, "ray": ray_blocks}.get(engine)
+    if spread is None:
+        raise UnknownNameError(f"engine = {engine!r} is not known; choose 'local' or 'ray'")
     samples = check_data(x, y)
     scorer = resolve_metric(metric, y)
     visited = orbit(symmetry.group, elements, seed=seed, dtype=float_dtype(x), device=tree_leaves(x)[0].device)
@@ -106,17 +101,17 @@ def audit(
     started = time.perf_counter()
     with wrapped.measuring():
         base, seconds = probe(wrapped, symmetry, x)
+        if y is not None:
+            check_action(symmetry.output, take(y, slice(0, 1)), "y, as x of the output action: ")
         width = _block_size(x, base, len(visited), samples)
         state = Progress(len(visited), samples, width, resume, _fingerprint(visited, x, y, base, scorer))
         plan = Plan(wrapped, symmetry, visited.elements, x, y, scorer, chunk, width)
-        make = {"local": local_blocks, "ray": ray_blocks}.get(engine)
-        if make is None:
-            raise OrbitError(f"engine = {engine!r}: choose 'local' or 'ray'")
         if progress is not False:
             announce(seconds * len(visited) * int((~state.done).sum()), len(visited), samples)
-        state.run(make(plan, state.missing()), show=progress, label=f"{wrapped.name}: {symmetry}")
+        state.run(spread(plan, state.missing()), show=progress, label=f"{wrapped.name}: {symmetry}")
         head = take(x, slice(0, SIDE_SAMPLES))
-        local = lie_derivative(model, symmetry, head) if symmetry.group.dim else None
+        smooth = symmetry.group.dim > 0 and all(leaf.is_floating_point() for leaf in tree_leaves(base))
+        local = generator_errors(wrapped, symmetry, head) if smooth else None
         floor = resampling_floor(wrapped, symmetry, visited.elements, head)
         rows = layer_errors(model, symmetry, head, visited.elements) if layers else None
     exact = visited.method == "all" and bool(symmetry.input.is_exact(visited.elements, take(x, slice(0, 1))).all())
@@ -168,67 +163,6 @@ class Plan:
         """Inputs and targets of the block that starts at sample `start`."""
         window = slice(start, start + self.width)
         return take(self.x, window), None if self.y is None else take(self.y, window)
-
-
-def take(tree: Tree, window: slice) -> Tree:
-    """A slice of the batch axis of every leaf."""
-    return tree_map(lambda leaf: leaf[window], tree)
-
-
-def check_data(x: Tree, y: Tree | None) -> int:
-    """Number of samples; raises for empty, uneven or non-finite data."""
-    leaves = tree_leaves(x)
-    if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
-        raise SymmetryError(f"x is {tree_structure(x)}; give a tensor [B, ...], or a dict or tuple of tensors")
-    sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in leaves}
-    if len(sizes) > 1:
-        raise DataError(f"x has leaves of different length: {tree_structure(x)}; the first axis is the batch")
-    samples = sizes.pop()
-    if samples == 0:
-        raise DataError(f"x is empty ({tree_structure(x)}); give at least one sample")
-    for leaf in leaves:
-        check_finite(leaf, "x")
-    if y is not None:
-        for leaf in tree_leaves(y):
-            if not isinstance(leaf, Tensor):
-                raise DataError(f"y is {tree_structure(y)}; give a tensor [B, ...], or a dict or tuple of tensors")
-            if leaf.ndim == 0 or leaf.shape[0] != samples:
-                raise DataError(f"y has {tree_structure(leaf)} but x has {samples} samples; give one label per sample")
-            check_finite(leaf, "y")
-    return samples
-
-
-def probe(model: Model, symmetry: Symmetry, x: Tree) -> tuple[Tree, float]:
-    """Answer to the first samples and seconds per sample; raises for a random model, or one that mixes the batch."""
-    head = take(x, slice(0, 8))
-    identity = symmetry.group.identity(device=tree_leaves(x)[0].device)
-    identity = identity.to(float_dtype(x)) if identity.is_floating_point() else identity
-    symmetry.input.act(identity, head)
-    base = model(head)
-    symmetry.output.act(identity.to(tree_leaves(base)[0].device), base)
-
-    def difference(a: Tree, b: Tree) -> float:
-        row = [tree_map(lambda leaf: leaf[None], tree) for tree in (a, b)]
-        return float(relative_error(row[0], row[1], row[1]).max())
-
-    began = time.perf_counter()
-    second = model(head)
-    seconds = (time.perf_counter() - began) / tree_leaves(head)[0].shape[0]
-    again = difference(second, base)
-    if again > 1e-6:
-        raise NondeterministicModelError(
-            f"{model.name} gave two answers to one input (relative difference {again:.2g}); switch dropout and sampling off, "
-            "or fix their seed inside the model"
-        )
-    alone = difference(model(take(head, slice(0, 1))), take(base, slice(0, 1)))
-    if alone > 1e-3:
-        raise BatchDependenceError(
-            f"{model.name} answers sample 0 differently alone and in a batch (relative difference {alone:.2g}); replace "
-            "statistics over the batch (BatchNorm in train mode, normalising by the batch) by fixed ones"
-        )
-    for leaf in tree_leaves(base):
-        check_finite(leaf, f"{model.name}(x)")
-    return base, seconds
 
 
 def announce(seconds: float, count: int, samples: int) -> None:

@@ -37,6 +37,8 @@ class Progress:
         self.base: Tensor | None = None
         self.scores: Tensor | None = None
         self._saved = time.perf_counter()
+        if self.path is not None and not self.path.parent.is_dir():
+            raise CheckpointError(f"resume = {str(path)!r}: there is no folder {str(self.path.parent)!r}; create it")
         if self.path is not None and self.path.exists():
             self._load(self.path)
 
@@ -66,7 +68,8 @@ class Progress:
     def _store(self, start: int, block: Block) -> None:
         window = slice(start, start + block.errors.shape[1])
         self.errors[:, window] = block.errors
-        self.consensus[:, window] = block.consensus
+        if block.consensus is not None:
+            self.consensus[:, window] = block.consensus
         if block.scores is not None and block.base is not None:
             if self.scores is None or self.base is None:
                 self.scores = torch.zeros(self.count, self.samples, dtype=torch.float64)

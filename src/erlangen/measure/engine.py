@@ -19,7 +19,7 @@ def local_blocks(plan: Plan, starts: Iterable[int]) -> Iterator[tuple[int, Block
     for start in starts:
         x, y = plan.block(start)
         policy = Chunk.of(plan.model, x, plan.chunk)
-        yield start, evaluate_block(plan.model, plan.symmetry, plan.elements, x, y, plan.metric, policy)
+        yield start, evaluate_block(plan.model, plan.symmetry, plan.elements, x, y, plan.metric, policy, first=start)
 
 
 def ray_blocks(plan: Plan, starts: Iterable[int]) -> Iterator[tuple[int, Block]]:
@@ -51,13 +51,13 @@ def ray_blocks(plan: Plan, starts: Iterable[int]) -> Iterator[tuple[int, Block]]
 def _remote_blocks(ray: Any, plan: Plan, starts: list[int], chunk: int) -> Iterator[tuple[int, Block]]:
     shared = ray.put((plan.model.target, plan.symmetry, plan.elements, plan.metric))
     task = ray.remote(num_cpus=1, max_retries=3)(_work)
-    waiting = {task.remote(shared, *plan.block(start), chunk): start for start in starts}
+    waiting = {task.remote(shared, *plan.block(start), chunk, start): start for start in starts}
     while waiting:
         done, _ = ray.wait(list(waiting), num_returns=1)
         yield waiting.pop(done[0]), ray.get(done[0])
 
 
-def _work(shared: tuple[Any, ...], x: Any, y: Any, chunk: int) -> Block:
+def _work(shared: tuple[Any, ...], x: Any, y: Any, chunk: int, first: int) -> Block:
     """One block on a worker, with one thread: the workers share the machine."""
     from erlangen.measure.models import Model
 
@@ -65,4 +65,4 @@ def _work(shared: tuple[Any, ...], x: Any, y: Any, chunk: int) -> Block:
     target, symmetry, elements, metric = shared
     model = Model(target)
     with model.measuring(quiet=True):
-        return evaluate_block(model, symmetry, elements, x, y, metric, Chunk(fixed=chunk))
+        return evaluate_block(model, symmetry, elements, x, y, metric, Chunk(fixed=chunk), first=first)

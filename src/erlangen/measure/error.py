@@ -8,18 +8,14 @@ import torch
 from torch import Tensor
 
 from erlangen.actions import Tree, tree_leaves, tree_map
-from erlangen.errors import NotEquivariantError, OrbitError, SymmetryError
+from erlangen.errors import ModelError, NotEquivariantError, NotFiniteError, OrbitError, SymmetryError, UnknownNameError
+from erlangen.measure.checks import check_chunk, check_data, float_dtype, probe
 from erlangen.measure.evaluate import Chunk, evaluate_block, relative_error, squares
 from erlangen.measure.models import Model, ModelLike
 from erlangen.measure.orbit import orbit
 from erlangen.symmetry import Symmetry
 
 Reduction = Literal["mean", "max", "none"]
-
-
-def float_dtype(x: Tree) -> torch.dtype:
-    """Dtype of the first floating leaf, in which elements are drawn; the default dtype if there is none."""
-    return next((leaf.dtype for leaf in tree_leaves(x) if leaf.is_floating_point()), torch.get_default_dtype())
 
 
 def declared_symmetry(model: object, symmetry: Symmetry | None) -> Symmetry:
@@ -54,13 +50,21 @@ def equivariance_error(
         reduce: "mean" or "max" over elements and samples (a scalar), or "none" (``[K, B]``).
         chunk: elements per model call; by default found by timing.
         seed: seed of sampled elements.
+
+    Raises:
+        What `erlangen.audit` raises; `UnknownNameError` for another `reduce`.
     """
     symmetry = declared_symmetry(model, symmetry)
+    if reduce not in ("mean", "max", "none"):
+        raise UnknownNameError(f"reduce = {reduce!r} is not known; choose 'mean', 'max' or 'none'")
+    check_chunk(chunk)
+    check_data(x)
     visited = orbit(symmetry.group, elements, seed=seed, dtype=float_dtype(x), device=tree_leaves(x)[0].device)
     wrapped = Model(model)
     with wrapped.measuring():
+        probe(wrapped, symmetry, x)
         policy = Chunk.of(wrapped, x, chunk)
-        errors = evaluate_block(wrapped, symmetry, visited.elements, x, None, None, policy).errors
+        errors = evaluate_block(wrapped, symmetry, visited.elements, x, None, None, policy, consensus=False).errors
     if reduce == "none":
         return errors
     return errors.mean() if reduce == "mean" else errors.max()
@@ -82,9 +86,9 @@ def assert_equivariant(
         tol: bound on the worst error; by default 1e-5 in float32 and 1e-12 in float64.
     """
     symmetry = declared_symmetry(model, symmetry)
+    errors = equivariance_error(model, symmetry, x, elements=elements, reduce="none", seed=seed)
     if tol is None:
         tol = 1e-12 if float_dtype(x) == torch.float64 else 1e-5
-    errors = equivariance_error(model, symmetry, x, elements=elements, reduce="none", seed=seed)
     worst = float(errors.max())
     if not worst <= tol:
         element, sample = divmod(int(errors.argmax()), errors.shape[1])
@@ -106,32 +110,51 @@ def lie_derivative(model: ModelLike, symmetry: Symmetry | None, x: Tree, *, step
     Args:
         model, symmetry, x: as for `equivariance_error`.
         step: length of the step in algebra coordinates; by default 2e-2 in float32, 1e-3 in float64.
+
+    Raises:
+        OrbitError: the group is discrete, or the step is not positive.
+        ModelError: the model answers with integers, which have no derivative.
+        What `erlangen.audit` raises for data and models.
     """
     symmetry = declared_symmetry(model, symmetry)
-    group = symmetry.group
-    if group.dim == 0:
-        raise OrbitError(f"{group.name} is discrete and has no Lie derivative; use equivariance_error")
-    dtype = float_dtype(x)
-    h = step or (1e-3 if dtype == torch.float64 else 2e-2)
+    if symmetry.group.dim == 0:
+        raise OrbitError(f"{symmetry.group.name} is discrete and has no Lie derivative; use equivariance_error")
+    if step is not None and not step > 0:
+        raise OrbitError(f"step = {step}: give a positive length, or None")
+    check_data(x)
     wrapped = Model(model)
     with wrapped.measuring():
-        base = wrapped(x)
-        device = tree_leaves(x)[0].device
+        base, _ = probe(wrapped, symmetry, x)
+        if not all(leaf.is_floating_point() for leaf in tree_leaves(base)):
+            raise ModelError(f"{wrapped.name} answers with integers, which have no derivative; use equivariance_error")
+        return generator_errors(wrapped, symmetry, x, step)
 
-        def pulled(t: float, direction: Tensor) -> Tree:
-            g = group.exp(t * direction)
-            answer = wrapped(symmetry.input.act(g, x))
-            return symmetry.output.inverse_act(g.to(tree_leaves(answer)[0].device), answer)
 
-        def slope(t: float, direction: Tensor) -> Tree:
-            return tree_map(lambda a, b: (a - b) / (2 * t), pulled(t, direction), pulled(-t, direction))
+def generator_errors(model: Model, symmetry: Symmetry, x: Tree, step: float | None = None) -> Tensor:
+    """`lie_derivative` of data and a model that are known to fit."""
+    group, dtype, device = symmetry.group, float_dtype(x), tree_leaves(x)[0].device
+    h = step or (1e-3 if dtype == torch.float64 else 2e-2)
 
-        rows = []
-        size = squares(_row(base)).double().sqrt()[0]
-        for direction in torch.eye(group.dim, dtype=dtype, device=device):
-            best = tree_map(lambda fine, coarse: (4 * fine - coarse) / 3, slope(h / 2, direction), slope(h, direction))
-            rows.append((squares(_row(best)).double().sqrt()[0] / size.clamp_min(1e-300)).mean().cpu())
-    return torch.stack(rows)
+    def pulled(t: float, direction: Tensor) -> Tree:
+        g = group.exp(t * direction)
+        answer = model(symmetry.input.act(g, x))
+        return symmetry.output.inverse_act(g.to(tree_leaves(answer)[0].device), answer)
+
+    def slope(t: float, direction: Tensor) -> Tree:
+        return tree_map(lambda a, b: (a - b) / (2 * t), pulled(t, direction), pulled(-t, direction))
+
+    rows = []
+    size = squares(_row(model(x))).sqrt()[0]
+    for direction in torch.eye(group.dim, dtype=dtype, device=device):
+        best = tree_map(lambda fine, coarse: (4 * fine - coarse) / 3, slope(h / 2, direction), slope(h, direction))
+        rows.append((squares(_row(best)).sqrt()[0] / size.clamp_min(1e-300)).mean().cpu())
+    errors = torch.stack(rows)
+    if not bool(torch.isfinite(errors).all()):
+        raise NotFiniteError(
+            f"{model.name} returned NaN or Inf near the identity of {group.name}, within a step of {h:g}; check the model "
+            "on slightly moved inputs"
+        )
+    return errors
 
 
 def _row(tree: Tree) -> Tree:

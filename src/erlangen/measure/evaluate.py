@@ -23,7 +23,8 @@ CHUNK_BYTES = 64 << 20
 def squares(tree: Tree, other: Tree | None = None, mask: Tree | None = None) -> Tensor:
     """Sum of squares of a tree ``[C, B, ...]`` (or of its difference to another) per element and sample, ``[C, B]``.
 
-    Integer leaves (labels) count differing entries instead; alone, each entry counts one.
+    Integer leaves (labels) count differing entries instead; alone, each entry counts one. Squares are taken in float64:
+    in float32 those of answers below 1e-22 (energies in joule) would vanish, and with them the error.
     """
     total: Tensor | None = None
     leaves = tree_leaves(tree)
@@ -31,7 +32,7 @@ def squares(tree: Tree, other: Tree | None = None, mask: Tree | None = None) -> 
     masks = [None] * len(leaves) if mask is None else tree_leaves(mask)
     for a, b, m in zip(leaves, others, masks, strict=True):
         if a.is_floating_point():
-            value = (a if b is None else a - b.to(a)).square()
+            value = (a if b is None else a - b.to(a)).double().square()
         else:
             value = (torch.ones_like(a) if b is None else a != b.to(a.device)).double()
         if m is not None:
@@ -49,8 +50,8 @@ def relative_error(moved: Tree, expected: Tree, base: Tree, mask: Tree | None = 
     """
     size = squares(base) if mask is None else squares(expected, mask=mask)
     difference = squares(moved, expected, mask)
-    size = size.double().sqrt()
-    return difference.double().sqrt() / torch.where(size > 0, size, torch.ones_like(size))
+    size = size.sqrt()
+    return difference.sqrt() / torch.where(size > 0, size, torch.ones_like(size))
 
 
 # --- chunks ----------------------------------------------------------------------------------------------------------
@@ -61,8 +62,8 @@ _TUNED: WeakKeyDictionary[object, dict[tuple[object, ...], int]] = WeakKeyDictio
 class Chunk:
     """How many elements go into one model call: fixed, or found by timing growing sizes on the work itself.
 
-    The sizes 1, 4, 16, ... are tried on the first elements until the time per element stops falling by 5 %; the best
-    one is kept per model and input shape for the life of the model.
+    The sizes 1, 4, 16, ... are tried on the first elements until two in a row bring no gain; the fastest per element is
+    kept per model and input shape for the life of the model.
     """
 
     fixed: int | None = None
@@ -71,6 +72,7 @@ class Chunk:
     key: tuple[object, ...] = ()
     _trial: int = 1
     _best: tuple[float, int] = (float("inf"), 1)
+    _misses: int = 0
 
     @classmethod
     def of(cls, model: Model, x: Tree, chunk: int | None) -> Chunk:
@@ -89,16 +91,17 @@ class Chunk:
         return self.fixed or min(self._trial, self.limit)
 
     def record(self, count: int, seconds: float) -> None:
-        """Learn from a call of `count` elements."""
-        if self.fixed is not None or count < self.size:
+        """Learn from a call of `count` elements; the rest of an orbit counts when it is larger than what was tried."""
+        if self.fixed is not None or 4 * count <= self._trial:
             return
         per_element = seconds / count
-        improved = per_element < 0.95 * self._best[0]
-        if improved:
-            self._best = (per_element, count)
-        if not improved or count >= self.limit:
+        if per_element < 0.95 * self._best[0]:
+            self._best, self._misses = (per_element, count), 0
+        else:
+            self._misses += 1
+        self.memory[self.key] = self._best[1]
+        if self._misses == 2 or count >= self.limit:
             self.fixed = self._best[1]
-            self.memory[self.key] = self.fixed
         self._trial = 4 * count
 
 
@@ -113,7 +116,7 @@ class Block:
     """Metric of the samples as they are, ``[b]``."""
     scores: Tensor | None
     """Metric on the orbit against labels, ``[K, b]``."""
-    consensus: Tensor
+    consensus: Tensor | None
     """Metric on the orbit against the consensus, or without a metric the relative distance to it, ``[K, b]``."""
 
 
@@ -125,9 +128,16 @@ def evaluate_block(
     y: Tree | None,
     metric: Metric | None,
     chunk: Chunk,
+    *,
+    consensus: bool = True,
+    first: int = 0,
 ) -> Block:
-    """Run the model on all ``g x`` and compare with ``g f(x)``, with the labels and with the consensus."""
+    """Run the model on all ``g x`` and compare with ``g f(x)``, with the labels and, if asked, with the consensus.
+
+    `first` is the index of the block's first sample, for messages.
+    """
     base = model(x)
+    upright = metric(base, y).cpu() if metric is not None and y is not None else None
     base_row = tree_map(lambda leaf: leaf[None], base)
     x_row = tree_map(lambda leaf: leaf[None], x)
     errors, scores, answers = [], [], []
@@ -139,18 +149,19 @@ def evaluate_block(
         g = g.to(tree_leaves(base)[0].device)
         expected = symmetry.output.act(g, base_row)
         error = relative_error(answer, expected, base_row, symmetry.output.mask(g, base_row))
-        _check_errors(error, start, model)
+        _check_errors(error, start, first, model)
         errors.append(error.cpu())
         if metric is not None and y is not None:
             scores.append(_score(metric, answer, symmetry.output.act(g, tree_map(lambda leaf: leaf[None], y))))
-        answers.append((g, answer))
+        if consensus:
+            answers.append((g, answer))
         chunk.record(len(g), time.perf_counter() - began)
         start += len(g)
     return Block(
         torch.cat(errors),
-        metric(base, y).cpu() if metric is not None and y is not None else None,
+        upright,
         torch.cat(scores) if scores else None,
-        _consensus_scores(symmetry, answers, metric, vote=_votes(metric, y)),
+        _consensus_scores(symmetry, answers, metric, vote=_votes(metric, y)) if consensus else None,
     )
 
 
@@ -162,13 +173,13 @@ def on_orbit(model: Model, symmetry: Symmetry, g: Tensor, x_row: Tree) -> Tree:
     return tree_map(lambda leaf: leaf.reshape(count, samples, *leaf.shape[1:]), answer)
 
 
-def _check_errors(error: Tensor, start: int, model: Model) -> None:
+def _check_errors(error: Tensor, start: int, first: int, model: Model) -> None:
     bad = ~torch.isfinite(error)
     if bool(bad.any()):
         element, sample = first_index(bad)
         raise NotFiniteError(
-            f"{model.name} returned NaN or Inf for sample {sample} of the block under element {start + element} of the "
-            "orbit; check the model on that input"
+            f"{model.name} returned NaN or Inf for sample {first + sample} under element {start + element} of the orbit; "
+            "check the model on that input"
         )
 
 

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from erlangen.actions import Tree, tree_leaves
-from erlangen.errors import ModelError, NotFiniteError, UnknownNameError, check_finite
+from erlangen.actions import Tree, tree_leaves, tree_structure
+from erlangen.errors import DataError, DtypeError, ModelError, NotFiniteError, UnknownNameError, first_index
 
 MetricFunction = Callable[[Tree, Tree], Tensor]
 
@@ -35,16 +35,25 @@ class Metric:
 
     def __call__(self, prediction: Tree, target: Tree) -> Tensor:
         """Scores ``[N]`` in float64; an error names a metric that returns another shape or NaN."""
-        scores = self.fn(prediction, target)
+        try:
+            scores = self.fn(prediction, target)
+        except Exception as error:
+            error.add_note(
+                f"raised by the metric {self.name!r}, called with {tree_structure(prediction)} and {tree_structure(target)}"
+            )
+            raise
         n = tree_leaves(prediction)[0].shape[0]
         if not isinstance(scores, Tensor) or tuple(scores.shape) != (n,):
             got = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
             raise ModelError(f"metric {self.name!r} returned {got} for {n} samples; return one number per sample, [N]")
         scores = scores.double()
-        try:
-            check_finite(scores, f"metric {self.name!r}")
-        except NotFiniteError as error:
-            raise NotFiniteError(f"{error}; check the model's output and the labels") from error
+        bad = ~torch.isfinite(scores)
+        if bool(bad.any()):
+            index = first_index(bad)
+            raise NotFiniteError(
+                f"metric {self.name!r} gave {scores[index].item()} for prediction {index[0]}; check the model's answer and "
+                "the labels, or the metric"
+            )
         return scores
 
     def worst(self, scores: Tensor, dim: int) -> torch.return_types.max | torch.return_types.min:
@@ -62,16 +71,44 @@ def labels_of(prediction: Tensor) -> Tensor:
 
 
 def _accuracy(prediction: Tensor, target: Tensor) -> Tensor:
+    _check_tensors(prediction, target, "accuracy")
     label = labels_of(prediction)
     if label.shape != target.shape:
         raise ModelError(
             f"metric 'accuracy': predictions {tuple(prediction.shape)} give labels {tuple(label.shape)}, but the targets "
             f"have shape {tuple(target.shape)}; class scores belong on the last axis"
         )
+    _check_labels(prediction, target, "accuracy")
     return (label == target).double().reshape(label.shape[0], -1).mean(1)
 
 
+def _check_tensors(prediction: Tree, target: Tree, name: str) -> None:
+    for what, value in (("the prediction", prediction), ("the target", target)):
+        if not isinstance(value, Tensor):
+            raise ModelError(
+                f"metric {name!r} compares tensors, but {what} is {tree_structure(value)}; pass "
+                "metric=function(prediction, target)"
+            )
+
+
+def _check_labels(prediction: Tensor, target: Tensor, name: str) -> None:
+    """Labels must be integers, and classes that the scores know."""
+    if target.is_floating_point() or target.is_complex():
+        raise DtypeError(f"metric {name!r} needs integer labels, but y has dtype {target.dtype}; call y.long()")
+    if not prediction.is_floating_point():
+        return
+    classes = max(prediction.shape[-1], 2)
+    bad = (target < 0) | (target >= classes)
+    if bool(bad.any()):
+        raise DataError(
+            f"metric {name!r}: y holds the label {int(target[first_index(bad)])}, but the model knows the classes 0 to "
+            f"{classes - 1}; number the labels from 0"
+        )
+
+
 def _check_same(prediction: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    _check_tensors(prediction, target, name)
+    prediction, target = _column(prediction), _column(target)
     if prediction.shape != target.shape:
         raise ModelError(
             f"metric {name!r}: prediction {tuple(prediction.shape)} and target {tuple(target.shape)} differ in shape"
@@ -80,21 +117,28 @@ def _check_same(prediction: Tensor, target: Tensor, name: str) -> tuple[Tensor, 
 
 
 def _mse(prediction: Tensor, target: Tensor) -> Tensor:
-    a, b = _check_same(_column(prediction), _column(target), "mse")
+    a, b = _check_same(prediction, target, "mse")
     return (a - b).square().mean(1)
 
 
 def _mae(prediction: Tensor, target: Tensor) -> Tensor:
-    a, b = _check_same(_column(prediction), _column(target), "mae")
+    a, b = _check_same(prediction, target, "mae")
     return (a - b).abs().mean(1)
 
 
 def _cosine(prediction: Tensor, target: Tensor) -> Tensor:
-    a, b = _check_same(_column(prediction), _column(target), "cosine")
+    a, b = _check_same(prediction, target, "cosine")
     return F.cosine_similarity(a, b, dim=1)
 
 
 def _cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
+    _check_tensors(prediction, target, "cross_entropy")
+    if prediction.ndim != 2 or target.ndim != 1 or not prediction.is_floating_point():
+        raise ModelError(
+            f"metric 'cross_entropy' needs class scores [N, C] and labels [N], not {tuple(prediction.shape)} and "
+            f"{tuple(target.shape)}"
+        )
+    _check_labels(prediction, target, "cross_entropy")
     return F.cross_entropy(prediction.double(), target, reduction="none")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -22,6 +23,8 @@ ModelLike = nn.Module | Callable[..., Any] | str | Path
 class Model:
     """A model under measurement: ``model(x)`` with gradients off; x and the answer are trees of tensors.
 
+    A model that differentiates inside, as a potential does for its forces, gets gradients; its answers are detached.
+
     Args:
         target: a torch module, a callable on tensors or numpy arrays, or the path of an ``.onnx`` file.
 
@@ -32,6 +35,8 @@ class Model:
     def __init__(self, target: ModelLike) -> None:
         self.target = target
         self.module = target if isinstance(target, nn.Module) else None
+        if isinstance(target, type):
+            raise ModelError(f"model is the class {target.__name__}; give an instance, {target.__name__}(...)")
         if isinstance(target, (str, Path)):
             self._call: Callable[[Tree], Any] = OnnxModel(target)
             self.name = Path(target).name
@@ -43,8 +48,9 @@ class Model:
                 f"model is a {type(target).__name__}; give a torch module, a callable or the path of an ONNX file"
             )
         self._numpy = False
+        self._needs_grad = False
 
-    @property
+    @functools.cached_property
     def device(self) -> torch.device | None:
         """Where the module's parameters lie; ``None`` for other callables."""
         if self.module is None:
@@ -56,8 +62,15 @@ class Model:
         """Answer of the model, detached; leaves have the leading axis of x."""
         if self.device is not None:
             x = tree_map(lambda leaf: leaf.to(self.device), x)
-        with torch.no_grad():
-            y = self._answer(x)
+        try:
+            with torch.set_grad_enabled(self._needs_grad):
+                y = self._answer(x)
+        except Exception as error:
+            if not self._needs_grad and "does not require grad" in str(error):
+                self._needs_grad = True
+                return self(x)
+            error.add_note(f"raised by the model {self.name}, called with x {tree_structure(x)}")
+            raise
         return self._checked(y, x)
 
     def _answer(self, x: Tree) -> Any:
@@ -79,11 +92,15 @@ class Model:
             return y
 
     def _checked(self, y: Any, x: Tree) -> Tree:
-        if isinstance(y, (float, int)) or (isinstance(y, Tensor) and y.ndim == 0):
+        if isinstance(y, (float, int, np.generic)) or (isinstance(y, (Tensor, np.ndarray)) and y.ndim == 0):
             raise ModelError(
                 f"{self.name} returned one number for the whole batch; return one answer per sample, [B, ...]"
             )
         y = tree_map(lambda leaf: self._tensor(leaf), y)
+        if not any(leaf.numel() for leaf in tree_leaves(y)):
+            raise ModelError(
+                f"{self.name} returned {tree_structure(y)}, no numbers at all; return one answer per sample"
+            )
         n = tree_leaves(x)[0].shape[0]
         for leaf in tree_leaves(y):
             if leaf.ndim == 0 or leaf.shape[0] != n:
@@ -95,6 +112,10 @@ class Model:
 
     def _tensor(self, leaf: Any) -> Tensor:
         if isinstance(leaf, Tensor):
+            if leaf.is_complex():
+                raise ModelError(
+                    f"{self.name} returned {leaf.dtype}; return torch.view_as_real(y), real and imaginary parts"
+                )
             return leaf.detach()
         if isinstance(leaf, (np.ndarray, np.generic)) and leaf.dtype.kind in "fiub":
             return torch.from_numpy(np.ascontiguousarray(leaf))

@@ -16,6 +16,9 @@ ALL_UP_TO = 1024
 DEFAULT_COUNT = 256
 CIRCLE_COUNT = 72
 
+MAX_COUNT = 1 << 22
+"""Most elements that an orbit may have: 4 million matrices [4, 4] in float64 take 0.5 GB."""
+
 
 @dataclass(frozen=True)
 class Orbit:
@@ -52,22 +55,29 @@ def orbit(
         dtype, device: of floating elements; placed on `device`.
 
     Raises:
-        OrbitError: a number below 1, an empty tensor.
+        OrbitError: a number below 1 or above `MAX_COUNT`, an empty tensor, or something that is neither.
         GroupElementError: a given tensor holds something that is no element.
     """
     if isinstance(elements, Tensor):
-        group.check(elements, name="elements")
-        if elements.ndim != len(group.shape) + 1 or elements.shape[0] == 0:
+        if tuple(elements.shape[1:]) != group.shape or elements.ndim == 0 or elements.shape[0] == 0:
             raise OrbitError(
                 f"elements has shape {tuple(elements.shape)}; give a non-empty batch [K"
                 + "".join(f", {n}" for n in group.shape)
                 + f"] of {group.name}"
             )
+        group.check(elements, name="elements")
         if group.element_dtype is None and dtype is not None:
             elements = elements.to(dtype)
         return Orbit(group, elements.to(device or elements.device), "given", closed=False)
-    if elements is not None and (isinstance(elements, bool) or elements < 1):
-        raise OrbitError(f"elements = {elements}: give a positive number of group elements, or the elements themselves")
+    if elements is not None and (isinstance(elements, bool) or not isinstance(elements, int) or elements < 1):
+        given = f"= {elements!r}" if isinstance(elements, (int, float, str)) else f"is a {type(elements).__name__}"
+        raise OrbitError(
+            f"elements {given}: give a positive number of group elements, or a tensor with the elements themselves"
+        )
+    if not isinstance(seed, int):
+        raise OrbitError(f"seed = {seed!r}: give an integer")
+    if elements is not None and elements > MAX_COUNT:
+        raise OrbitError(f"elements = {elements}: the orbit is too large; at most {MAX_COUNT} elements can be visited")
     count = elements or (CIRCLE_COUNT if group.dim == 1 and group.is_compact else DEFAULT_COUNT)
     if group.order <= (ALL_UP_TO if elements is None else count):
         return Orbit(group, group.elements(device=device), "all", closed=True)

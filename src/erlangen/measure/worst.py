@@ -9,8 +9,8 @@ from torch import Generator, Tensor
 
 from erlangen.actions import Tree, tree_leaves
 from erlangen.errors import OrbitError
-from erlangen.measure.audit import check_data, probe
-from erlangen.measure.error import declared_symmetry, float_dtype
+from erlangen.measure.checks import check_action, check_data, float_dtype, probe, take
+from erlangen.measure.error import declared_symmetry
 from erlangen.measure.evaluate import Chunk, evaluate_block
 from erlangen.measure.metrics import Metric, MetricFunction, resolve_metric
 from erlangen.measure.models import Model, ModelLike
@@ -68,7 +68,8 @@ def worst_case(
 
     def badness(g: Tensor) -> tuple[Tensor, float]:
         """Mean over the batch, larger is worse, ``[K]``; and the value at the identity."""
-        block = evaluate_block(wrapped, symmetry, g, x, y if scorer else None, scorer, Chunk.of(wrapped, x, None))
+        policy = Chunk.of(wrapped, x, None)
+        block = evaluate_block(wrapped, symmetry, g, x, y if scorer else None, scorer, policy, consensus=False)
         if scorer is None or block.scores is None or block.base is None:
             return block.errors.mean(1), 0.0
         sign = -1.0 if scorer.higher_is_better else 1.0
@@ -76,6 +77,8 @@ def worst_case(
 
     with wrapped.measuring():
         probe(wrapped, symmetry, x)
+        if scorer is not None:
+            check_action(symmetry.output, take(y, slice(0, 1)), "y, as x of the output action: ")
         values, identity = badness(visited.elements)
         index = int(values.argmax())
         best, worst, tried = visited.elements[index], float(values[index]), len(values)

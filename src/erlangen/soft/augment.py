@@ -9,7 +9,9 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.actions import Tree, tree_leaves
-from erlangen.errors import ErlangenError, SymmetryError
+from erlangen.errors import ErlangenError, OrbitError, SymmetryError
+from erlangen.measure.checks import batch_length
+from erlangen.measure.orbit import orbit
 from erlangen.symmetry import Symmetry
 
 
@@ -23,7 +25,7 @@ class Augment:
 
     def __call__(self, x: Tree, y: Tree | None = None, *, generator: Generator | None = None) -> Any:
         """Move a batch; returns ``(x, y)``, or x alone when y is not given."""
-        samples = tree_leaves(x)[0].shape[0]
+        samples = batch_length(x)
         g = self.draw(samples, generator, tree_leaves(x)[0])
         moved = self.symmetry.input.act(g, x)
         return moved if y is None else (moved, self.symmetry.output.act(g, y))
@@ -56,12 +58,14 @@ def augment(symmetry: Symmetry, *, probability: float = 1.0, elements: Tensor | 
     Raises:
         SymmetryError: not a `Symmetry`.
         ErlangenError: a probability outside 0..1.
-        GroupElementError: `elements` holds something that is no element.
+        OrbitError, GroupElementError: `elements` is empty or no batch, or holds something that is no element.
     """
     if not isinstance(symmetry, Symmetry):
         raise SymmetryError(f"symmetry is a {type(symmetry).__name__}; pass er.Symmetry(group, input=..., output=...)")
     if not 0 <= probability <= 1:
         raise ErlangenError(f"probability = {probability}: give a number from 0 to 1")
     if elements is not None:
-        symmetry.group.check(elements, name="elements")
+        if not isinstance(elements, Tensor):
+            raise OrbitError(f"elements is a {type(elements).__name__}; give a tensor of elements [K, ...]")
+        elements = orbit(symmetry.group, elements).elements
     return Augment(symmetry, probability, elements)

@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 
 from erlangen.actions import Tree, tree_leaves, tree_map
 from erlangen.errors import ErlangenError, SymmetryError
+from erlangen.measure.checks import batch_length, check_action, take
 from erlangen.measure.evaluate import on_orbit, squares
 from erlangen.symmetry import Symmetry
 
@@ -35,6 +36,9 @@ class SoftEquivariance(nn.Module):
 
     def violations(self, x: Tree) -> Tensor:
         """``r_j = E_g ||f(gx) - g f(x)||^2 / E ||f(x)||^2`` on sampled elements ``[J]``, with gradient."""
+        batch_length(x)
+        for symmetry in self.symmetries:
+            check_action(symmetry.input, take(x, slice(0, 1)))
         model = self._model[0]
         base = model(x)
         base_row, x_row = (tree_map(lambda leaf: leaf[None], tree) for tree in (base, x))
@@ -46,7 +50,8 @@ class SoftEquivariance(nn.Module):
             ]
             answer = on_orbit(model, symmetry, g, x_row)  # pyright: ignore[reportArgumentType]
             difference = squares(answer, symmetry.output.act(g, base_row)).mean()
-            rows.append(difference / squares(base_row).mean().detach().clamp_min(torch.finfo(like.dtype).tiny))
+            size = squares(base_row).mean().detach().clamp_min(torch.finfo(torch.float64).tiny)
+            rows.append((difference / size).to(like.dtype))
         return torch.stack(rows)
 
     def forward(self, x: Tree) -> Tensor:
