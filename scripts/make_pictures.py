@@ -2,7 +2,7 @@
 
     python scripts/make_pictures.py [--runs FOLDER] [--chromium COMMAND]
 
-Runs ``erlangen demo`` for the seeds 0, 1 and 2 (a run that FOLDER already holds is used as it is), photographs the top of
+Runs ``erlangen demo`` for the seeds 0, 1 and 2 (or takes the runs that FOLDER/seed-N already hold), photographs the top of
 the report of seed 0 in a headless Chromium, light colours, and rewrites the rows of the tables. Needs Pillow and a
 Chromium; the tests compare the tables in the pages with demo.json.
 """
@@ -34,13 +34,15 @@ STYLE = (
 def main() -> None:
     """Run, photograph, rewrite."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, default=ROOT / "erlangen-demo" / "seeds", help="where the demo's runs lie")
+    parser.add_argument("--runs", type=Path, help="folder that keeps the runs; by default they are made anew")
     parser.add_argument("--chromium", default="chromium", help="the browser's command")
     options = parser.parse_args()
     ASSETS.mkdir(parents=True, exist_ok=True)
-    runs = {str(seed): demo(options.runs / f"seed-{seed}", seed) for seed in SEEDS}
+    with tempfile.TemporaryDirectory() as fresh:
+        folder = options.runs or Path(fresh)
+        runs = {str(seed): demo(folder / f"seed-{seed}", seed) for seed in SEEDS}
+        photograph(folder / "seed-0" / "report.html", ASSETS / "report.png", options.chromium)
     (ASSETS / "demo.json").write_text(json.dumps(runs, indent=1) + "\n")
-    photograph(options.runs / "seed-0" / "report.html", ASSETS / "report.png", options.chromium)
     for page in PAGES:
         write_tables(page, runs)
 

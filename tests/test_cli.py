@@ -6,12 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 
 from erlangen import cli
 
 NET = """
-import torch
 class Net(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -140,7 +138,6 @@ def test_interrupt_exits_with_130(work, monkeypatch):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_demo_tells_the_story(tmp_path, seed, capsys):
     """What README and report say, within what 40 recordings can tell."""
-    torch.set_num_threads(2)
     assert cli.run(["demo", "--out", str(tmp_path / "demo"), "--seed", str(seed)]) == 0
     numbers = json.loads((tmp_path / "demo" / "demo.json").read_text())
     plain, augmented, wrapped, exact = (numbers[name] for name in ("plain", "augmented", "wrapped", "exact"))

@@ -2,7 +2,8 @@
 
 On one page all fences run in order, in one empty folder. A ``python`` fence continues the page's namespace; one with a
 title ("net.py") is written to a file of that name instead. Of ``sh`` fences the `erlangen` lines run, the others are
-checked against the repository; a trailing ``# exit 1`` states the exit code. A page that needs a package beyond the
+checked against the repository; a trailing ``# exit 1`` states the exit code. In a ``console`` fence, commands begin with
+``$`` and the rest is output. A page that needs a package beyond the
 development environment says so in a comment, ``<!-- needs: package -->``, and is skipped without it.
 """
 
@@ -60,7 +61,7 @@ def test_pages_and_examples_are_found():
     """The parametrized tests below run on what these globs find; an empty one would pass silently."""
     assert len(PAGES) > 15
     assert len(EXAMPLES) >= 4
-    assert {fence.language for page in PAGES for fence in fences(page)} <= {"python", "sh", "text", "json"}
+    assert {fence.language for page in PAGES for fence in fences(page)} <= {"python", "sh", "console", "text", "json"}
     for page in PAGES:
         assert page.read_text().count("\n```") == 2 * len(fences(page)), f"{relative(page)}: a fence is not closed"
 
@@ -81,8 +82,8 @@ def test_page(page, tmp_path, monkeypatch):
             elif fence.language == "python":
                 source = "\n" * fence.line + fence.text  # so that a traceback names the line of the page
                 exec(compile(source, str(page), "exec"), namespace)
-            elif fence.language == "sh":
-                for command in commands(fence.text):
+            elif fence.language in ("sh", "console"):
+                for command in commands(fence):
                     run_command(command, page, monkeypatch)
     finally:
         for name in set(sys.modules) - before:  # the page's own files, which another page may write differently
@@ -90,9 +91,11 @@ def test_page(page, tmp_path, monkeypatch):
                 del sys.modules[name]
 
 
-def commands(text: str) -> list[str]:
-    joined = text.replace("\\\n", " ")
-    return [line.strip() for line in joined.splitlines() if line.strip() and not line.startswith("#")]
+def commands(fence: Fence) -> list[str]:
+    lines = [line.strip() for line in fence.text.replace("\\\n", " ").splitlines()]
+    if fence.language == "console":
+        return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def run_command(command: str, page: Path, monkeypatch) -> None:
@@ -108,6 +111,7 @@ def run_command(command: str, page: Path, monkeypatch) -> None:
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
         for group in re.findall(r"\[([\w,]+)\]", command):
             assert set(group.split(",")) <= set(extras), f"{relative(page)}: {command}"
+        assert all((ROOT / word).exists() for word in words if "/" in word), f"{relative(page)}: {command}"
     elif words[0] in ("python", "pytest", "ruff", "pyright", "mkdocs", "pre-commit"):
         paths = [word.partition("::")[0] for word in words[1:] if "/" in word]
         assert all((ROOT / path).exists() for path in paths), f"{relative(page)}: {command}"
