@@ -35,7 +35,7 @@ lint: $(VENV)/dev.stamp ## ruff (lint and format) and pyright.
 	$(BIN)/pyright
 
 docs: $(VENV)/dev.stamp ## Build the site into site/; warnings are errors.
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/dev.stamp ## Speed side by side with the peers, one JSON line per case.
 	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done

@@ -3,8 +3,8 @@
 On one page all fences run in order, in one empty folder. A ``python`` fence continues the page's namespace; one with a
 title ("net.py") is written to a file of that name instead. Of ``sh`` fences the `erlangen` lines run, the others are
 checked against the repository; a trailing ``# exit 1`` states the exit code. In a ``console`` fence, commands begin with
-``$`` and the rest is output. A page that needs a package beyond the
-development environment says so in a comment, ``<!-- needs: package -->``, and is skipped without it.
+``$`` and the rest is output. A page that needs a package beyond the development environment says so in a comment,
+``<!-- needs: package -->``, and is skipped without it.
 """
 
 import doctest

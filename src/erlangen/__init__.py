@@ -2,7 +2,8 @@
 
 >>> import torch, erlangen as er
 >>> sym = er.Symmetry("SO(3)", input="points", output="invariant")
->>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(30, 2))
+>>> _ = torch.manual_seed(0)
+>>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(30, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
 >>> x = torch.randn(8, 10, 3, generator=torch.Generator().manual_seed(0))
 >>> bool(er.equivariance_error(model, sym, x) > 0.1)
 True

@@ -77,11 +77,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _numpy(path: Path) -> dict[str, Any]:
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return {"x": loaded}
-    with loaded:
-        return {key: loaded[key] for key in loaded.files}
+    with path.open("rb") as file:  # numpy leaves a damaged archive open when it is given the path
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"x": loaded}
+        with loaded:
+            return {key: loaded[key] for key in loaded.files}
 
 
 def _torch(path: Path) -> dict[str, Any]:

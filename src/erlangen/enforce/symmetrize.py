@@ -124,7 +124,7 @@ def symmetrize(
 
     >>> import torch, erlangen as er
     >>> sym = er.Symmetry(er.SE(3), input="points", output="invariant")
-    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(15, 2))
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(15, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
     >>> exact = er.symmetrize(model, sym)
     >>> exact(torch.randn(4, 5, 3)).shape
     torch.Size([4, 2])

@@ -100,13 +100,14 @@ def audit(
     wrapped = Model(model)
     started = time.perf_counter()
     with wrapped.measuring():
-        base, seconds = probe(wrapped, symmetry, x)
+        base = probe(wrapped, symmetry, x)
         if y is not None:
             check_action(symmetry.output, take(y, slice(0, 1)), "y, as x of the output action: ")
         width = _block_size(x, base, len(visited), samples)
         state = Progress(len(visited), samples, width, resume, _fingerprint(visited, x, y, base, scorer))
         plan = Plan(wrapped, symmetry, visited.elements, x, y, scorer, chunk, width)
         if progress is not False:
+            seconds = _seconds_per_sample(wrapped, take(x, slice(0, width)))
             announce(seconds * len(visited) * int((~state.done).sum()), len(visited), samples)
         state.run(spread(plan, state.missing()), show=progress, label=f"{wrapped.name}: {symmetry}")
         head = take(x, slice(0, SIDE_SAMPLES))
@@ -165,8 +166,15 @@ class Plan:
         return take(self.x, window), None if self.y is None else take(self.y, window)
 
 
+def _seconds_per_sample(model: Model, block: Tree) -> float:
+    """One call, after those of `probe` have warmed the model up."""
+    began = time.perf_counter()
+    model(block)
+    return (time.perf_counter() - began) / tree_leaves(block)[0].shape[0]
+
+
 def announce(seconds: float, count: int, samples: int) -> None:
-    """Tell on stderr what a large audit will take, judged by one call of the model on a few samples."""
+    """Tell on stderr what a large audit will take, judged by one call of the model on one block of samples."""
     if seconds > ANNOUNCE_SECONDS:
         print(
             f"erlangen: {count} elements x {samples} samples: up to {seconds / 60:.1f} min, "

@@ -9,6 +9,7 @@ import torch
 
 from erlangen.errors import MissingExtraError
 from erlangen.measure.evaluate import Block, Chunk, evaluate_block
+from erlangen.measure.targets import FROM_FILES
 
 if TYPE_CHECKING:
     from erlangen.measure.audit import Plan
@@ -29,6 +30,7 @@ def ray_blocks(plan: Plan, starts: Iterable[int]) -> Iterator[tuple[int, Block]]
     """
     try:
         import ray
+        from ray import cloudpickle
     except ImportError as error:
         raise MissingExtraError("ray", "ray", "engine='ray'") from error
     rest = list(starts)
@@ -42,6 +44,8 @@ def ray_blocks(plan: Plan, starts: Iterable[int]) -> Iterator[tuple[int, Block]]
     if own:
         ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
+        for module in FROM_FILES:
+            cloudpickle.register_pickle_by_value(module)
         yield from _remote_blocks(ray, plan, rest, policy.size)
     finally:
         if own:

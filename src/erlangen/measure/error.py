@@ -124,7 +124,7 @@ def lie_derivative(model: ModelLike, symmetry: Symmetry | None, x: Tree, *, step
     check_data(x)
     wrapped = Model(model)
     with wrapped.measuring():
-        base, _ = probe(wrapped, symmetry, x)
+        base = probe(wrapped, symmetry, x)
         if not all(leaf.is_floating_point() for leaf in tree_leaves(base)):
             raise ModelError(f"{wrapped.name} answers with integers, which have no derivative; use equivariance_error")
         return generator_errors(wrapped, symmetry, x, step)

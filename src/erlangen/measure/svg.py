@@ -236,7 +236,7 @@ def _colour_bar(scale: Scale, x: float, y: float, width: float, label: str) -> s
     ]
     body += [
         text(x, y + 23, scale.text(scale.low), anchor="start"),
-        text(x + width / 2, y + 23, label),
+        text(x + width / 2, y + (38 if 6.5 * len(label) > width - 90 else 23), label),  # clear of the end labels
         text(x + width, y + 23, scale.text(scale.high), anchor="end"),
     ]
     return "".join(body)
@@ -316,4 +316,4 @@ def scatter_plot(points: Sequence[tuple[float, float, float, str]], scale: Scale
         text(size / 2, bottom + 10, "first two principal components"),
         _colour_bar(scale, 10, bottom + 22, size - 20, label),
     ]
-    return svg(size, bottom + 60, "".join(body), f"{title}: samples by their orbit curves")
+    return svg(size, bottom + 66, "".join(body), f"{title}: samples by their orbit curves")

@@ -14,6 +14,10 @@ from erlangen.errors import DataError, ModelError
 from erlangen.measure.models import ModelLike
 
 
+FROM_FILES: list[ModuleType] = []
+"""Modules that were read from a file: workers elsewhere cannot import them and get them by value."""
+
+
 def load_target(target: str) -> ModelLike:
     """The model that a command line names. Importing it runs the user's code, as naming it asks for.
 
@@ -56,6 +60,7 @@ def _from_file(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
+    FROM_FILES.append(module)
     sys.path.insert(0, str(path.parent.resolve()))
     try:
         spec.loader.exec_module(module)
