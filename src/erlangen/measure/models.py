@@ -193,9 +193,13 @@ class OnnxModel:
 
     def __call__(self, x: Tree) -> Tree:
         """Run the graph on a batch."""
-        leaves = x if isinstance(x, dict) else dict(zip(self._inputs, tree_leaves(x), strict=False))
-        if set(leaves) != set(self._inputs):
-            raise ModelError(f"{self._path.name} has the inputs {self._inputs}, but x is {tree_structure(x)}")
+        positional = tree_leaves(x)
+        leaves = x if isinstance(x, dict) else dict(zip(self._inputs, positional, strict=False))
+        if set(leaves) != set(self._inputs) or len(leaves) != len(positional):
+            raise ModelError(
+                f"{self._path.name} has the inputs {self._inputs}, but x is {tree_structure(x)}; give a dict with these "
+                "names, or a tuple in their order"
+            )
         feed = {name: _to_numpy(leaf) for name, leaf in leaves.items()}
         n = next(iter(feed.values())).shape[0]
         if self._fixed is None or n == self._fixed:
@@ -216,4 +220,8 @@ class OnnxModel:
         try:
             return self._session.run(None, feed)
         except Exception as error:
-            raise ModelError(f"{self._path.name} refused the input: {error}") from error
+            wanted = ", ".join(f"{i.name} {i.shape} of {i.type}" for i in self._session.get_inputs())
+            given = ", ".join(f"{name} {list(array.shape)} of {array.dtype}" for name, array in feed.items())
+            raise ModelError(
+                f"{self._path.name} takes {wanted}, not {given}; onnxruntime says: {' '.join(str(error).split())}"
+            ) from error

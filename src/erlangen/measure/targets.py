@@ -13,7 +13,6 @@ from typing import Any
 from erlangen.errors import DataError, ModelError
 from erlangen.measure.models import ModelLike
 
-
 FROM_FILES: list[ModuleType] = []
 """Modules that were read from a file: workers elsewhere cannot import them and get them by value."""
 

@@ -39,9 +39,9 @@ def summary_table(report: AuditReport) -> Table:
     if report.lie_derivative is not None:
         table.add_row("Lie derivative", "  ".join(f"{value:.2g}" for value in report.lie_derivative.tolist()))
     if report.resampling is not None:
+        floor = report.resampling
         table.add_row(
-            "resampling alone",
-            f"{report.resampling['model']:.3g} of the error bound, input {report.resampling['input']:.3g}",
+            "resampling alone", f"changes the answer by {floor['model']:.3g}, the input by {floor['input']:.3g}"
         )
     if report.layers is not None:
         table.add_row("symmetry lost at", report.lost_at or "no layer")
