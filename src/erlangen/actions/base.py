@@ -144,7 +144,9 @@ class Custom(Action):
         try:
             return self.fn(g, x)
         except Exception as error:
-            error.add_note(f"raised by the action {self.label!r}, called with g {list(g.shape)} and x {tree_structure(x)}")
+            error.add_note(
+                f"raised by the action {self.label!r}, called with g {list(g.shape)} and x {tree_structure(x)}"
+            )
             raise
 
 

@@ -98,10 +98,14 @@ class Rep(ABC):
     def dual(self) -> Rep:
         """The representation ``rho(g^-1)^T`` on linear functions; itself where rho is orthogonal."""
 
-    @property
-    @abstractmethod
+    @cached_property
     def is_orthogonal(self) -> bool:
-        """Whether all ``rho(g)`` are orthogonal matrices, to 1e-9, seen on the group's generators."""
+        """Whether all ``rho(g)`` are orthogonal matrices, to 1e-9, seen on the generators of the leaves."""
+        return self._is_orthogonal()
+
+    @abstractmethod
+    def _is_orthogonal(self) -> bool:
+        """The answer that `is_orthogonal` keeps."""
 
     def __add__(self, other: Rep) -> Sum:
         return Sum([*self.summands(), *other.summands()])
@@ -254,9 +258,7 @@ class Sum(Rep):
         """The sum of the duals."""
         return self if self.is_orthogonal else Sum([(n, rep.dual) for n, rep in self.runs])
 
-    @cached_property
-    def is_orthogonal(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether all parts are."""
+    def _is_orthogonal(self) -> bool:
         return all(rep.is_orthogonal for _, rep in self.runs)
 
     def summands(self) -> Sequence[tuple[int, Rep]]:
@@ -305,9 +307,7 @@ class Product(Rep):
         """The product of the duals, in the same order."""
         return self if self.is_orthogonal else Product([f.dual for f in self.parts])
 
-    @cached_property
-    def is_orthogonal(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether all factors are (that of ``s A @ B/s`` is not seen)."""
+    def _is_orthogonal(self) -> bool:
         return all(f.is_orthogonal for f in self.parts)
 
     def factors(self) -> Sequence[Rep]:
@@ -353,9 +353,7 @@ class Hom(Rep):
         """The dual of ``target @ source.dual``."""
         return self if self.is_orthogonal else Hom(self.source.dual, self.target.dual)
 
-    @property
-    def is_orthogonal(self) -> bool:
-        """Whether source and target are."""
+    def _is_orthogonal(self) -> bool:
         return self.tensor.is_orthogonal
 
     def factors(self) -> Sequence[Rep]:

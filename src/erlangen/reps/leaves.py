@@ -60,9 +60,7 @@ class MatrixRep(Rep):
         """``rho(g^-1)^T``."""
         return self if self.is_orthogonal else _Dual(self)
 
-    @cached_property
-    def is_orthogonal(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether the tangents are skew and the discrete generators orthogonal."""
+    def _is_orthogonal(self) -> bool:
         skew = (self.tangents + self.tangents.mT).abs() <= ORTHOGONAL_TOL
         M = self.matrix(generators(self.group)[1], torch.float64).double()
         unit = (M @ M.mT - torch.eye(self.size, dtype=torch.float64)).abs() <= ORTHOGONAL_TOL
@@ -91,8 +89,7 @@ class _Dual(MatrixRep):
     def dual(self) -> Rep:
         return self.primal
 
-    @property
-    def is_orthogonal(self) -> bool:
+    def _is_orthogonal(self) -> bool:
         return False
 
     def _key(self) -> tuple[object, ...]:
@@ -129,9 +126,7 @@ class PermutationRep(Rep):
         """Itself: permutation matrices are orthogonal."""
         return self
 
-    @property
-    def is_orthogonal(self) -> bool:
-        """True."""
+    def _is_orthogonal(self) -> bool:
         return True
 
     def fingerprint(self, a: Tensor, h: Tensor) -> str:
@@ -162,9 +157,7 @@ class Scalar(Rep):
         """Itself."""
         return self
 
-    @property
-    def is_orthogonal(self) -> bool:
-        """True."""
+    def _is_orthogonal(self) -> bool:
         return True
 
     @property

@@ -13,12 +13,13 @@ discrete generators (Finzi, Welling and Wilson 2021, theorem 1). Three roads to 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from erlangen.errors import RepresentationError
+from erlangen.groups import MAX_ENUMERATION
 from erlangen.reps.base import Product, Rep, generators
 from erlangen.reps.leaves import Scalar
 
@@ -30,6 +31,8 @@ NULL_TOL = 1e-9
 """Singular values below this fraction of the largest (or of 1) count as zero."""
 MATCH_TOL = 1e-4
 """Eigenvalues, of matrices with norm about 1, that are paired. Pairs too many cost time, not exactness."""
+POLISH_TOL = 1e-13
+"""Constraint residuals of unit vectors above this are corrected once more."""
 MAX_ITERATIONS = 20_000
 """Steps of CGLS after which a basis is declared out of reach."""
 MAX_ENTRIES = 20_000_000
@@ -68,48 +71,70 @@ def _choose(rep: Rep) -> str:
 
 
 class Constraints:
-    """The stacked constraint operator of a representation, applied without its matrix."""
+    """The stacked constraint operator of a representation, applied without its matrix.
+
+    Vectors are kept as matrices ``[k, left, right]`` of the two halves of the tensor product, on which generators act by
+    two products with small matrices.
+
+    Args:
+        rep: the representation; its halves (a leaf, or about half of the factors) must have matrices of fewer than
+            20 million entries for all generators together.
+    """
 
     def __init__(self, rep: Rep) -> None:
-        self.rep, self.dual = rep, rep.dual
-        self.a, self.h = generators(rep.group)
-        self.inverses = rep.group.inverse(self.h) if len(self.h) else self.h
+        self.rep = rep
+        left, right = halves(rep)
+        a, h = generators(rep.group)
+        for half in (left, right):
+            check_entries((len(a) + len(h)) * half.size, half.size, rep)
+        self.algebra = list(zip(left.drho(a), right.drho(a), strict=True))
+        self.discrete = list(zip(*(half.rho(h, dtype=torch.float64).double() for half in (left, right)), strict=True))
+        self.sizes = (left.size, right.size)
+        self.count = len(self.algebra) + len(self.discrete)
 
     def apply(self, x: Tensor) -> Tensor:
         """``[k, size]`` to ``[generators, k, size]``."""
-        parts = [self.rep._dapply(a, x) for a in self.a] + [self.rep._apply(h, x) - x for h in self.h]
-        return torch.stack(parts) if parts else x.new_zeros(0, *x.shape)
+        X = x.unflatten(-1, self.sizes)
+        parts = [left @ X + X @ right.mT for left, right in self.algebra]
+        parts += [left @ X @ right.mT - X for left, right in self.discrete]
+        return torch.stack(parts).flatten(-2) if parts else x.new_zeros(0, *x.shape)
 
     def transpose(self, y: Tensor) -> Tensor:
-        """``[generators, k, size]`` to ``[k, size]``; rho(h)^T is the dual at h^-1."""
-        total = torch.zeros_like(y[0])
-        for a, part in zip(self.a, y, strict=False):
-            total -= self.dual._dapply(a, part)
-        for h, part in zip(self.inverses, y[len(self.a) :], strict=True):
-            total += self.dual._apply(h, part) - part
-        return total
+        """``[generators, k, size]`` to ``[k, size]``."""
+        Y = y.unflatten(-1, self.sizes)
+        total = torch.zeros_like(Y[0])
+        for (left, right), part in zip(self.algebra, Y, strict=False):
+            total += left.mT @ part + part @ right
+        for (left, right), part in zip(self.discrete, Y[len(self.algebra) :], strict=True):
+            total += left.mT @ part @ right - part
+        return total.flatten(-2)
 
     def reduce(self, basis: Tensor) -> Tensor:
         """Orthonormal rows of the part of the row space of `basis` that every constraint sends to zero."""
-        mix = torch.randn(2, len(self.a), generator=_generator(), dtype=torch.float64)
-        # Two random elements of the algebra leave little, or nothing, for the others to do.
-        steps: list[Callable[[Tensor], Tensor]] = []
-        steps += [lambda x, a=a: self.rep._dapply(a, x) for a in (*mix, *self.a) if len(self.a)]
-        steps += [lambda x, h=h: self.rep._apply(h, x) - x for h in self.h]
-        for step in steps:
-            if not len(basis):
-                break
-            left, values, _ = torch.linalg.svd(step(basis), full_matrices=False)
-            basis = left[:, values <= NULL_TOL * max(1.0, float(values.max()))].mT @ basis
+        for left, right in self._mixed_algebra():
+            x = basis.unflatten(-1, self.sizes)
+            basis = _null_rows((left @ x + x @ right.mT).flatten(-2)) @ basis
+        for left, right in self.discrete:
+            x = basis.unflatten(-1, self.sizes)
+            basis = _null_rows((left @ x @ right.mT - x).flatten(-2)) @ basis
         return basis
+
+    def _mixed_algebra(self) -> list[tuple[Tensor, Tensor]]:
+        """Two random elements of the algebra, which leave little or nothing to the others, then the basis."""
+        if not self.algebra:
+            return []
+        mix = torch.randn(2, len(self.algebra), generator=_generator(), dtype=torch.float64)
+        stacks = [torch.stack(matrices) for matrices in zip(*self.algebra, strict=True)]
+        random = [torch.einsum("mk,kij->mij", mix, stack) for stack in stacks]
+        return [*zip(*random, strict=True), *self.algebra]
 
     def polish(self, basis: Tensor) -> Tensor:
         """Take out what rounding left of other vectors, and make the rows orthonormal."""
-        if not len(basis) or not len(self.a) + len(self.h):
+        if not len(basis) or not self.count:
             return basis
-        residual = float(self.apply(basis).abs().max())
-        if residual > 1e-14:
-            basis = basis - self.least_squares(self.apply(basis), tol=1e-4)
+        residual = self.apply(basis)
+        if float(residual.abs().max()) > POLISH_TOL:
+            basis = basis - self.least_squares(residual, tol=1e-3)
         return torch.linalg.qr(basis.mT).Q.mT
 
     def least_squares(self, y: Tensor, tol: float) -> Tensor:
@@ -144,14 +169,14 @@ def _matched_pairs(rep: Rep) -> Tensor:
     """Orthonormal rows that contain all invariants of an orthogonal representation."""
     if not rep.is_orthogonal:
         raise RepresentationError(f"{rep!r} is not orthogonal, as the eigen road needs; use 'dense' or 'krylov'")
-    left, right = _halves(rep)
+    left, right = halves(rep)
     (u, U), (v, W) = (torch.linalg.eigh(S) for S in _symmetric_elements(left, right))
     i, j = ((u[:, None] - v).abs() < MATCH_TOL).nonzero().unbind(-1)
     check_entries(len(i), rep.size, rep)
     return (U.mT[i][:, :, None] * W.mT[j][:, None, :]).flatten(1)
 
 
-def _halves(rep: Rep) -> tuple[Rep, Rep]:
+def halves(rep: Rep) -> tuple[Rep, Rep]:
     """The tensor product split in two between its factors, as equal in size as can be."""
     factors = rep.factors()
     sizes = [f.size for f in factors]
@@ -179,6 +204,16 @@ def _symmetric_elements(*reps: Rep) -> list[Tensor]:
     return [(word + word.mT) / (2 * scale) for word in words]
 
 
+def _null_rows(y: Tensor) -> Tensor:
+    """Orthonormal rows c ``[dims, k]`` with ``c @ y = 0`` for y ``[k, N]``: singular vectors of the triangular factor."""
+    if not len(y):
+        return y.new_zeros(0, 0)
+    R = torch.linalg.qr(y.mT, mode="r").R
+    _, values, right = torch.linalg.svd(R)
+    values = torch.cat([values, values.new_zeros(len(right) - len(values))])
+    return right[values <= NULL_TOL * max(1.0, float(values[0]))]
+
+
 def _unit(rep: Rep) -> Tensor:
     return torch.eye(rep.size, dtype=torch.float64)[None]
 
@@ -186,9 +221,14 @@ def _unit(rep: Rep) -> Tensor:
 def _krylov(constraints: Constraints, rep: Rep) -> Tensor:
     """Project random vectors until fewer invariants than vectors come out."""
     count = 16
+    if rep.group.order <= MAX_ENUMERATION:
+        # Their number is the mean of the character over the group.
+        dims = round(float(rep.character(rep.group.elements(), dtype=torch.float64).mean()))
+        check_entries(dims, rep.size, rep)
+        count = dims + 1
     while True:
         count = min(count, rep.size)
-        check_entries(count, rep.size * (1 + len(constraints.a) + len(constraints.h)), rep)
+        check_entries(count, rep.size, rep)
         x = torch.randn(count, rep.size, generator=_generator(), dtype=torch.float64) / math.sqrt(rep.size)
         for _ in range(2):  # the second pass takes out what the first one left by rounding
             x = x - constraints.least_squares(constraints.apply(x), tol=1e-11)

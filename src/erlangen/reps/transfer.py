@@ -56,9 +56,7 @@ class Pullback(Rep):
         """The dual, through the same map."""
         return self if self.is_orthogonal else Pullback(self.rep.dual, self.group, self.through, f"({self.name}).dual")
 
-    @cached_property
-    def is_orthogonal(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether the generators' images move by orthogonal matrices, such as rotations inside of GL(n)."""
+    def _is_orthogonal(self) -> bool:
         if self.rep.is_orthogonal:
             return True
         a, h = generators(self.group)
@@ -142,9 +140,7 @@ class Induced(MatrixRep):
         where = F.one_hot(target, len(first)).to(dtype)
         return torch.einsum("...cd,...cij->...dicj", where, blocks).flatten(-4, -3).flatten(-2)
 
-    @property
-    def is_orthogonal(self) -> bool:
-        """Whether `rep` is."""
+    def _is_orthogonal(self) -> bool:
         return self.rep.is_orthogonal
 
     def fingerprint(self, a: Tensor, h: Tensor) -> str:
