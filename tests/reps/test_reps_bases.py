@@ -190,14 +190,17 @@ def test_two_roads_without_orthogonality(rep: Rep) -> None:
 
 
 def test_beyond_ten_thousand_unknowns() -> None:
-    """Functions on 24 x 24 x 24 rotations of the cube: 13,824 unknowns, 576 invariants, one per orbit."""
-    G = Octahedral()
-    rep = Regular(G) @ Regular(G) @ Regular(G)
+    """T(6) of SO(5): 15,625 unknowns, and the 15 pairings of six indices (Weyl)."""
+    rep = T(6)(SO(5))
     basis = invariant_basis(rep)
-    assert basis.shape == (576, 13824)
+    assert basis.shape == (15, 15625)
     assert orthonormal(basis)
-    for h in G.discrete_generators:
-        torch.testing.assert_close(rep.apply(h, basis), basis, rtol=0, atol=1e-12)
+    g = SO(5).sample(3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    moved = rep.apply(g[:, None], basis[None])
+    torch.testing.assert_close(moved, basis.expand_as(moved), rtol=0, atol=1e-12)
+    delta = torch.eye(5, dtype=torch.float64)
+    pairing = torch.einsum("ad,be,cf->abcdef", delta, delta, delta).flatten()
+    torch.testing.assert_close(basis.mT @ (basis @ pairing), pairing, rtol=0, atol=1e-12)
 
 
 def test_large_without_orthogonality() -> None:

@@ -57,7 +57,7 @@ def test_the_key_is_what_the_generators_do(solved: list[str]) -> None:
     straight, tilted = (equivariant_basis(V(G) >> V(G)) for G in map(mirrors, (torch.eye(2).double(), turn)))
     assert not torch.allclose(straight, tilted)
     once = Subgroup(SO(2), Cyclic(4), lambda k: Cyclic(4).linear(k, dtype=torch.float64), name="C4 in SO(2)")
-    twice = Subgroup(SO(2), Cyclic(4), lambda k: Cyclic(4).linear(2 * k, dtype=torch.float64), name="C4 in SO(2)")
+    twice = Subgroup(SO(2), Cyclic(4), lambda k: Cyclic(4).linear(2 * k % 4, dtype=torch.float64), name="C4 in SO(2)")
     assert len(equivariant_basis(V(SO(2)).restrict(once) >> V(SO(2)).restrict(once))) == 2
     assert len(equivariant_basis(V(SO(2)).restrict(twice) >> V(SO(2)).restrict(twice))) == 4
 

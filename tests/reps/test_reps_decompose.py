@@ -89,7 +89,7 @@ def test_irreps_are_representations() -> None:
 @pytest.mark.parametrize("k", range(6))
 def test_powers_of_rotations(k: int) -> None:
     """Weights of T(k) are the coefficients of (x^-1 + 1 + x)^k in R^3 and of (x^-1 + x)^k in R^2."""
-    trinomial = (Polynomial([1, 1, 1]) ** k).coef.round().astype(int).tolist()[k:] + [0]
+    trinomial = [*(Polynomial([1, 1, 1]) ** k).coef.round().astype(int).tolist()[k:], 0]
     degrees = {d: trinomial[d] - trinomial[d + 1] for d in range(k + 1) if trinomial[d] > trinomial[d + 1]}
     assert T(k)(SO(3)).decompose().multiplicities == degrees
     parity = (-1) ** k
