@@ -37,8 +37,26 @@ def test_exp_is_the_hamiltonian_flow(generator: torch.Generator) -> None:
     torch.testing.assert_close(Sp(2).log(Sp(2).exp(a / 4)), a / 4)
 
 
-def test_no_haar_density() -> None:
-    with pytest.raises(GroupError, match="no tractable Haar density"):
-        Sp(1).log_haar_weight(torch.eye(2))
+def test_weight_of_sp1_is_that_of_sl2(generator: torch.Generator) -> None:
+    """Both sample exp(X) R with the same law for X and R, so the weights agree up to a constant."""
+    g = Sp(1).sample(50, generator=generator, dtype=torch.float64)
+    difference = Sp(1).log_haar_weight(g) - SL(2).log_haar_weight(g)
+    torch.testing.assert_close(difference, difference[:1].expand(50), rtol=0, atol=1e-9)
+
+
+def test_weighted_averages_do_not_change_under_left_translation(generator: torch.Generator) -> None:
+    """Integrals of a Gaussian in g over Haar measure, before and after g -> h g, agree within sampling error."""
+    G = Sp(2, scale=0.6)
+    g = G.sample(200_000, generator=generator, dtype=torch.float64)
+    weight = G.log_haar_weight(g).exp()
+    h = Sp(2, scale=0.2).sample(generator=generator, dtype=torch.float64)[0]
+    values = [(-2 * x.square().sum((-2, -1))).exp() * weight for x in (g, h @ g)]
+    means = torch.stack([v.mean() for v in values])
+    errors = torch.stack([v.std() for v in values]) / 200_000**0.5
+    assert bool((errors < 0.03 * means).all())
+    assert float((means[0] - means[1]).abs()) < 4 * float(errors.norm())
+
+
+def test_bad_input() -> None:
     with pytest.raises(GroupError, match="integer dimension of at least 1"):
         Sp(0)
