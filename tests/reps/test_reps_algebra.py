@@ -204,14 +204,14 @@ def test_what_is_no_subgroup() -> None:
 
 def test_bad_input() -> None:
     with pytest.raises(RepresentationError, match=r"of SO\(3\), the second of O\(3\).*restrict"):
-        V(SO(3)) + V(O(3))
+        _ = V(SO(3)) + V(O(3))
     with pytest.raises(RepresentationError, match=r"of SO\(3\), the second of SO\(2\)"):
-        V(SO(3)) @ V(SO(2))
+        _ = V(SO(3)) @ V(SO(2))
     with pytest.raises(RepresentationError, match=r"of SO\(3\), the second of O\(3\)"):
-        V(SO(3)) >> Scalar(O(3))
+        _ = V(SO(3)) >> Scalar(O(3))
     for n in (0, -1, 1.5, True):
         with pytest.raises(RepresentationError, match="needs an integer n of at least 1"):
-            n * V(SO(3))  # pyright: ignore[reportOperatorIssue]
+            _ = n * V(SO(3))  # pyright: ignore[reportOperatorIssue]
     with pytest.raises(RepresentationError, match=r"T\(-1, 0\): p must be"):
         T(-1)
     with pytest.raises(RepresentationError, match=r"needs Symmetric\(n\).*use T\(2\)"):
