@@ -50,6 +50,10 @@ class UnknownNameError(ErlangenError):
     """A name in a string (group, action, metric) is not known."""
 
 
+class RepresentationError(ErlangenError):
+    """A representation belongs to another group, or cannot do what is asked of it."""
+
+
 class DegenerateFrameError(ErlangenError):
     """A frame is not determined by the input: equal eigenvalues, coincident points, zero covariance."""
 
@@ -100,6 +104,10 @@ class DegenerateFrameWarning(ErlangenWarning):
 
 class TrainModeWarning(ErlangenWarning):
     """A module came in train mode and was switched to eval mode for the measurement."""
+
+
+class CacheWarning(ErlangenWarning):
+    """A cached file is damaged or cannot be written; the result was computed afresh."""
 
 
 def first_index(bad: Tensor) -> tuple[int, ...]:

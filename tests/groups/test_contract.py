@@ -34,7 +34,7 @@ from erlangen.groups import (
 
 NAMES = [
     *("SO(2)", "SO(3)", "SO(4)", "O(2)", "O(3)", "O(4)", "TrivialGroup(3)"),
-    *("Scaling(1)", "Scaling(3)", "CSO(2)", "SL(2)", "SL(3)", "GL+(1)", "GL+(2)", "GL+(3)"),
+    *("Scaling(1)", "Scaling(3)", "CSO(2)", "SL(2)", "SL(3)", "Sp(1)", "Sp(2)", "GL+(1)", "GL+(2)", "GL+(3)"),
     *("Lorentz(1,1)", "Lorentz(1,3)", "SL(2, scale=0.25)"),
     *("SE(2)", "SE(3)", "E(2)", "E(3)", "Translation(1)", "Translation(3)", "Similarity(2)", "Affine(2)"),
     *("SemidirectProduct(O_h)", "SemidirectProduct(Dihedral(4), translation_scale=2)"),

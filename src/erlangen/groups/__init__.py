@@ -31,6 +31,7 @@ from erlangen.groups.rotations import (
     rotation_angle,
 )
 from erlangen.groups.subgroups import Stabilizer, StabilizerGroup, Subgroup
+from erlangen.groups.symplectic import Sp
 
 __all__ = [
     "Affine",
@@ -62,6 +63,7 @@ __all__ = [
     "SemidirectProduct",
     "Shifts",
     "Similarity",
+    "Sp",
     "Stabilizer",
     "StabilizerGroup",
     "Subgroup",

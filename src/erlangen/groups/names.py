@@ -14,6 +14,7 @@ from erlangen.groups.finite import Cyclic, Dihedral, Icosahedral, Octahedral, Te
 from erlangen.groups.linear import CSO, SL, SO, GLPlus, Lorentz, O, Scaling, TrivialGroup
 from erlangen.groups.permutations import Shifts, Symmetric
 from erlangen.groups.products import DirectProduct
+from erlangen.groups.symplectic import Sp
 
 
 class _Entry(NamedTuple):
@@ -32,6 +33,7 @@ _GROUPS = {
     "Similarity": _Entry(Similarity, ("n",), ("scale", "translation_scale")),
     "CSO": _Entry(CSO, ("n",), ("scale",)),
     "SL": _Entry(SL, ("n",), ("scale",)),
+    "Sp": _Entry(Sp, ("n",), ("scale",)),
     "GL+": _Entry(GLPlus, ("n",), ("scale",)),
     "Affine": _Entry(Affine, ("n",), ("scale", "translation_scale")),
     "Lorentz": _Entry(Lorentz, ("p", "q"), ("scale",)),
@@ -59,7 +61,7 @@ def group(name: str | Group) -> Group:
     """The group of a name; a group is returned as it is.
 
     Names are those of `Group.name`: ``SO(3)``, ``O(3)``, ``SE(2)``, ``E(3)``, ``Translation(2)`` or ``T(2)``,
-    ``Scaling(3)``, ``CSO(2)``, ``Similarity(2)``, ``SL(2)``, ``GL+(2)``, ``Affine(2)``, ``Lorentz(1,3)``,
+    ``Scaling(3)``, ``CSO(2)``, ``Similarity(2)``, ``SL(2)``, ``Sp(2)``, ``GL+(2)``, ``Affine(2)``, ``Lorentz(1,3)``,
     ``Cyclic(8)`` or ``C8``, ``Dihedral(4)`` or ``D4``, ``Symmetric(5)`` or ``S5``, ``Shifts(28,28)``,
     ``Octahedral``, ``O_h``, ``Icosahedral``, ``I_h``, ``Tetrahedral``, ``SemidirectProduct(O_h)``, and
     products such as ``SO(3) x S5``. Groups with a sampling proposal take its width: ``SL(2, scale=0.1)``.

@@ -1,0 +1,82 @@
+"""Linear layers between representations of any group."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from erlangen.actions import Custom
+from erlangen.errors import RepresentationError, ShapeError
+from erlangen.reps import Rep, Scalar, hom_basis
+from erlangen.symmetry import Symmetry
+
+
+class EquivariantLinear(nn.Module):
+    """All linear maps that respect a group, plus an invariant bias: ``f(rho_in(g) x) = rho_out(g) f(x)``.
+
+    The parameters are the coefficients of an orthonormal basis (Finzi, Welling and Wilson 2021); the forward pass is one
+    matrix product with the assembled map, which is kept between calls in eval mode without gradients. The basis depends
+    on the representations alone, so saved coefficients mean the same everywhere. Coefficients start as Gaussians for
+    which the entries of the output have on average the variance of those of the input.
+
+    Args:
+        rep_in: representation on inputs ``[..., rep_in.size]``.
+        rep_out: representation on outputs ``[..., rep_out.size]``, of the same group.
+        bias: whether to add the bias; a representation without invariant vectors has none.
+        generator: source of the initial coefficients; torch's global stream without it.
+
+    Raises:
+        RepresentationError: the representations belong to different groups, no map but zero respects the group, or a
+            pair of summands is too large to solve.
+
+    >>> from erlangen.groups import SO
+    >>> from erlangen.reps import Scalar, V
+    >>> layer = EquivariantLinear(4 * V(SO(3)) + 2 * Scalar(SO(3)), 8 * V(SO(3)) + Scalar(SO(3)))
+    >>> layer(torch.ones(5, 14)).shape, layer.weight.shape
+    (torch.Size([5, 25]), torch.Size([34]))
+    """
+
+    def __init__(self, rep_in: Rep, rep_out: Rep, bias: bool = True, *, generator: Generator | None = None) -> None:
+        super().__init__()
+        self.rep_in, self.rep_out = rep_in, rep_out
+        self._maps = hom_basis(rep_in >> rep_out)
+        self._shifts = hom_basis(Scalar(rep_out.group) >> rep_out)
+        dims = self._maps.dims
+        if dims == 0:
+            raise RepresentationError(
+                f"no linear map but zero goes from {rep_in!r} to {rep_out.name}; add summands, for example Scalar to both"
+            )
+        scale = (rep_out.size / dims) ** 0.5
+        self.weight = nn.Parameter(scale * torch.randn(dims, generator=generator))
+        self.bias = nn.Parameter(torch.zeros(self._shifts.dims)) if bias and self._shifts.dims else None
+        self._kept: tuple[object, Tensor] | None = None
+        move_in, move_out = (Custom(rep.apply, label=rep.name) for rep in (rep_in, rep_out))
+        self.symmetry = Symmetry(rep_in.group, input=move_in, output=move_out)
+
+    def matrix(self) -> Tensor:
+        """The map ``[rep_out.size, rep_in.size]`` of the present coefficients."""
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            self._kept = None
+            return self._maps.assemble(self.weight)
+        key = (self.weight.data_ptr(), self.weight._version, self.weight.dtype, self.weight.device)
+        if self._kept is None or self._kept[0] != key:
+            self._kept = (key, self._maps.assemble(self.weight))
+        return self._kept[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs ``[..., rep_out.size]`` of inputs ``[..., rep_in.size]``.
+
+        Raises:
+            ShapeError: the last dimension is not ``rep_in.size``.
+        """
+        if x.shape[-1:] != (self.rep_in.size,):
+            raise ShapeError(
+                f"x has shape {tuple(x.shape)}, but {self.rep_in.name} has vectors [..., {self.rep_in.size}]"
+            )
+        shift = None if self.bias is None else self._shifts.assemble(self.bias)[:, 0]
+        return F.linear(x, self.matrix(), shift)
+
+    def extra_repr(self) -> str:
+        """The representations."""
+        return f"{self.rep_in.name} -> {self.rep_out.name}, group={self.rep_in.group.name}, maps={self._maps.dims}"
