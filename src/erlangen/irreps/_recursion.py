@@ -11,14 +11,16 @@ The functions ``S_lm`` are scaled to be monic in w, which leaves one multiplicat
 (the three-term recursion of the associated Legendre polynomials, DLMF 14.10.3, divided by the leading coefficients).
 """
 
+# ruff: noqa: E741 - l is the name of a degree everywhere in this field
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from erlangen.irreps._cache import constant
 
 BLOCK_BYTES = 1 << 21
 """Size of the table of one block on the CPU: small enough for the cache, large enough to hide the cost of a call."""
@@ -35,7 +37,7 @@ class Constants(NamedTuple):
     scale: Tensor
 
 
-@lru_cache(maxsize=256)
+@constant
 def constants(lmax: int, normalization: str, dtype: torch.dtype, device: torch.device) -> Constants:
     """Factors of the recursion up to degree lmax, computed in float64."""
     beta: list[Tensor | None] = [None, None]

@@ -1,10 +1,10 @@
 """Real spherical and solid harmonics up to degree 16, with derivatives of any order."""
 
+# ruff: noqa: E741 - l is the name of a degree everywhere in this field
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from erlangen.errors import DtypeError, IrrepsError, ShapeError
 from erlangen.irreps import _recursion
+from erlangen.irreps._cache import constant
 
 MAX_DEGREE = 16
 """Largest degree of `spherical_harmonics`; the tests compare every degree up to it with scipy."""
@@ -186,7 +187,7 @@ def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
     return unit, torch.where(zero, 0.0, 1 / (torch.where(zero, 1.0, largest) * length))
 
 
-@lru_cache(maxsize=64)
+@constant
 def derivative_matrix(lmax: int, normalization: str) -> Tensor:
     """The matrix G of ``d/dx_k Y_i(x) = sum_j G[i, k, j] Y_j(x)``, degrees of j one less, solid harmonics.
 
