@@ -11,7 +11,6 @@ The functions ``S_lm`` are scaled to be monic in w, which leaves one multiplicat
 (the three-term recursion of the associated Legendre polynomials, DLMF 14.10.3, divided by the leading coefficients).
 """
 
-# ruff: noqa: E741 - l is the name of a degree everywhere in this field
 from __future__ import annotations
 
 import math
@@ -104,7 +103,10 @@ def gradient(x: Tensor, grad: Tensor, lmax: int, normalize: bool, normalization:
 
 
 class _Point(NamedTuple):
-    """Coordinates ``[n]`` of a block; `rho` is None on the unit sphere, `inverse_length` None for raw points."""
+    """Coordinates ``[n]`` of a block: unit vectors with `inverse_length`, or raw points with `rho`.
+
+    A zero vector stays zero, with `inverse_length` 0, so that nothing flows back to it.
+    """
 
     u: Tensor
     v: Tensor
@@ -136,7 +138,7 @@ def _block_size(x: Tensor, rows: int) -> int:
 
 def _fill(S: Tensor, point: _Point, lmax: int, factors: Constants) -> None:
     """Write the monic functions of degree <= lmax into the rows of S."""
-    u, v, w, rho, _ = point
+    u, v, w, rho, inverse_length = point
     S[0] = 1
     if lmax == 0:
         return
@@ -151,7 +153,11 @@ def _fill(S: Tensor, point: _Point, lmax: int, factors: Constants) -> None:
         torch.mul(S[below:first], w, out=S[first + 1 : last])
         two_below, beta = S[(l - 2) ** 2 : below], factors.beta[l]
         assert beta is not None
-        S[first + 2 : last - 1].addcmul_(two_below if rho is None else two_below * rho, beta)
+        if rho is not None:
+            two_below = two_below * rho
+        elif l == 2 and inverse_length is not None:
+            two_below = inverse_length[None] > 0  # rho of a unit vector: 1, but 0 for the zero vector
+        S[first + 2 : last - 1].addcmul_(two_below, beta)
 
 
 def _pull_back(H: Tensor, S: Tensor, point: _Point, lmax: int, factors: Constants) -> Tensor:

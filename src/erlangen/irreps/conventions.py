@@ -1,6 +1,5 @@
 """Conventions of real harmonics: what they are here, how to convert, and how a layer records them."""
 
-# ruff: noqa: E741 - l is the name of a degree everywhere in this field
 from __future__ import annotations
 
 import json
@@ -130,14 +129,12 @@ def _change(l: int, source: Conventions, target: Conventions) -> Tensor:
 
 def _from_reference(l: int, conventions: Conventions) -> Tensor:
     """From this library's orthonormal harmonics."""
-    M = torch.eye(2 * l + 1, dtype=torch.float64)
-    if conventions.polar_axis == "z":
-        # Y_z(x, y, z) = Y_y(y, z, x), and the cyclic permutation is a rotation.
-        M = wigner_D(l, torch.eye(3, dtype=torch.float64)[[1, 2, 0]])
-    if conventions.phase == "condon-shortley":
-        m = torch.arange(-l, l + 1, dtype=torch.float64)
-        M = torch.where(m % 2 == 0, 1.0, -1.0)[:, None] * M
-    return degree_factor(l, conventions.normalization) * M
+    eye = torch.eye(3, dtype=torch.float64)
+    # Y_z(x, y, z) = Y_y(y, z, x), and the cyclic permutation is a rotation.
+    change = wigner_D(l, eye[[1, 2, 0]] if conventions.polar_axis == "z" else eye)
+    sign = -1.0 if conventions.phase == "condon-shortley" else 1.0
+    signs = sign ** torch.arange(-l, l + 1, dtype=torch.float64).abs()
+    return degree_factor(l, conventions.normalization) * signs[:, None] * change
 
 
 class RecordsConventions(nn.Module):

@@ -3,7 +3,6 @@
 Everything is computed once per triple in float64 from integers, without cancellation, and kept.
 """
 
-# ruff: noqa: E741 - l is the name of a degree everywhere in this field
 from __future__ import annotations
 
 import math
@@ -46,8 +45,8 @@ def wigner_3j(
     Source: Racah, Phys. Rev. 62 (1942) 438, eq. 16, in the form of van der Waerden: an alternating sum of products
     of three binomial coefficients, all of which are integers below 2^53 here.
     """
-    table = torch.from_numpy(_checked(l1, l2, l3)).to(device=device or "cpu", dtype=dtype or torch.get_default_dtype())
-    return table.clone()  # the cached table must not be writable
+    # torch.tensor copies: the table in the cache must not be written to.
+    return torch.tensor(_checked(l1, l2, l3), device=device or "cpu", dtype=dtype or torch.get_default_dtype())
 
 
 def gaunt(
@@ -64,7 +63,7 @@ def gaunt(
         factor = 0.0
     else:
         factor = math.sqrt((2 * l1 + 1) * (2 * l2 + 1) * (2 * l3 + 1) / (4 * math.pi)) * float(C[l1, l2, l3])
-    return torch.from_numpy(factor * C).to(device=device or "cpu", dtype=dtype or torch.get_default_dtype())
+    return torch.tensor(factor * C, device=device or "cpu", dtype=dtype or torch.get_default_dtype())
 
 
 def gaunt_tensor(
@@ -111,14 +110,12 @@ def _checked(l1: int, l2: int, l3: int) -> np.ndarray:
 @lru_cache(maxsize=4096)
 def _real_3j(l1: int, l2: int, l3: int) -> np.ndarray:
     """Float64 table of `wigner_3j`; not to be written to."""
-    C = _clebsch_gordan(l1, l2, l3).astype(complex)
-    C = np.tensordot(C, _real_basis(l1), (0, 0))  # [m2, m3, i]
-    C = np.tensordot(C, _real_basis(l2), (0, 0))  # [m3, i, j]
-    C = np.tensordot(C, _real_basis(l3).conj(), (0, 0)).real  # [i, j, k]
-    C = np.ascontiguousarray(C / np.linalg.norm(C))
-    C[np.abs(C) < 1e-15] = 0.0  # round-off of the change of basis where the selection rules give zero
-    C.flags.writeable = True
-    return C
+    table = np.tensordot(_clebsch_gordan(l1, l2, l3).astype(complex), _real_basis(l1), (0, 0))  # [m2, m3, i]
+    table = np.tensordot(table, _real_basis(l2), (0, 0))  # [m3, i, j]
+    real = np.real(np.tensordot(table, _real_basis(l3).conj(), (0, 0)))  # [i, j, k]
+    real = real / np.linalg.norm(real)
+    real[np.abs(real) < 1e-15] = 0.0  # round-off of the change of basis where the selection rules give zero
+    return real
 
 
 def _clebsch_gordan(l1: int, l2: int, l3: int) -> np.ndarray:

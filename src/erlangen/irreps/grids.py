@@ -1,6 +1,5 @@
 """Grids on the sphere and on SO(3) that integrate polynomials exactly, and Fourier transforms on them."""
 
-# ruff: noqa: E741 - l is the name of a degree everywhere in this field
 from __future__ import annotations
 
 import math

@@ -1,6 +1,5 @@
 """Real spherical and solid harmonics up to degree 16, with derivatives of any order."""
 
-# ruff: noqa: E741 - l is the name of a degree everywhere in this field
 from __future__ import annotations
 
 import math
@@ -46,6 +45,9 @@ def spherical_harmonics(
         the functions come first and the points last, so ``.movedim(-1, 0)`` is contiguous for a range of degrees;
         call ``.contiguous()`` where the other order is needed.
 
+    Accuracy, relative to the largest value: 2e-13 in float64; in float32 3e-6 up to l = 6, 2e-5 up to l = 16, because
+    close to the poles the rounding of x / |x| is multiplied by ``l (l + 1) / 2``.
+
     With `normalize`, zero vectors give 0 for l >= 1, with gradient 0: they have no direction. Works with double
     backward, `torch.func` (vmap, jvp, jacrev, hessian) and `torch.compile`; the older ``vectorize=True`` of
     `torch.autograd.functional` is not supported.
@@ -62,10 +64,8 @@ def spherical_harmonics(
     wanted = _check_degrees(degrees)
     _check_arguments(x, normalization)
     lmax = max(wanted, default=0)
-    if torch.compiler.is_compiling():
-        Y = _traceable(x, lmax, normalize, normalization)
-    else:
-        Y = _Harmonics.apply(x, lmax, normalize, normalization)
+    evaluate = _traceable if torch.compiler.is_compiling() else _Harmonics.apply
+    Y = evaluate(x, lmax, normalize, normalization)
     if wanted == list(range(lmax + 1)):
         return Y
     blocks = [Y[..., l * l : (l + 1) ** 2] for l in wanted]
@@ -105,7 +105,7 @@ class _Harmonics(torch.autograd.Function):
         return _directional(x, tangents[0], *ctx.options)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], x: Tensor, *options: Any) -> tuple[Tensor, int]:
+    def vmap(info: Any, in_dims: tuple[Any, ...], x: Tensor, *options: Any) -> tuple[Tensor, int]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return _Harmonics.apply(x.movedim(in_dims[0], 0), *options), 0
 
 
@@ -128,7 +128,7 @@ class _Gradient(torch.autograd.Function):
         def formula(x: Tensor, grad: Tensor) -> Tensor:
             return _pulled_back(x, grad, *ctx.options)
 
-        _, pull = torch.func.vjp(formula, *ctx.saved_tensors)
+        pull = torch.func.vjp(formula, *ctx.saved_tensors)[1]
         return *pull(grads[0]), None, None, None
 
     @staticmethod
@@ -138,11 +138,11 @@ class _Gradient(torch.autograd.Function):
         first = _pulled_back(x, tangents[1], *ctx.options) if tangents[1] is not None else torch.zeros_like(x)
         if tangents[0] is None:
             return first
-        _, pull = torch.func.vjp(lambda p: _pulled_back(p, grad, *ctx.options), x)
+        pull = torch.func.vjp(lambda p: _pulled_back(p, grad, *ctx.options), x)[1]
         return first + pull(tangents[0])[0]
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], x: Tensor, grad: Tensor, *options: Any) -> tuple[Tensor, int]:
+    def vmap(info: Any, in_dims: tuple[Any, ...], x: Tensor, grad: Tensor, *options: Any) -> tuple[Tensor, int]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, grad = (
             t.movedim(d, 0) if d is not None else t.expand(info.batch_size, *t.shape)
             for t, d in zip((x, grad), in_dims[:2], strict=True)
@@ -227,7 +227,8 @@ def _ladder_scale(l: int, m: int, normalization: str) -> float:
 
 def _traceable(x: Tensor, lmax: int, normalize: bool, normalization: str) -> Tensor:
     """The recursion without writing in place, for a compiler, which does the fusing itself."""
-    point, rho = (_unit(x)[0], None) if normalize else (x, x.square().sum(-1, keepdim=True))
+    point = _unit(x)[0] if normalize else x
+    rho = point.square().sum(-1, keepdim=True)
     v, w, u = point.split(1, -1)
     factors = _recursion.constants(lmax, normalization, x.dtype, x.device)
     rows = [torch.ones_like(w), torch.cat([v, w, u], -1)]
@@ -235,7 +236,7 @@ def _traceable(x: Tensor, lmax: int, normalize: bool, normalization: str) -> Ten
         below, two_below, beta = rows[l - 1], rows[l - 2], factors.beta[l]
         assert beta is not None
         sine, cosine = below[..., :1], below[..., -1:]
-        step = two_below * beta[:, 0] * (1.0 if rho is None else rho)
+        step = two_below * beta[:, 0] * rho
         inner = w * below + torch.nn.functional.pad(step, (1, 1))
         rows.append(torch.cat([u * sine + v * cosine, inner, u * cosine - v * sine], -1))
     return torch.cat(rows[: lmax + 1], -1) * factors.scale[:, 0]

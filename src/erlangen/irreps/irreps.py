@@ -1,6 +1,5 @@
 """Lists of irreducible representations of O(3): the grammar ``"16x0e+8x1o"``, layout and matrices."""
 
-# ruff: noqa: E741 - l is the name of a degree everywhere in this field
 from __future__ import annotations
 
 import re
@@ -38,7 +37,7 @@ class Irrep(NamedTuple("Irrep", [("l", int), ("p", int)])):
 
     __slots__ = ()
 
-    def __new__(cls, l: int | str | Irrep, p: int | None = None) -> Irrep:
+    def __new__(cls, l: int | str | Irrep, p: int | None = None) -> Irrep:  # noqa: D102
         if isinstance(l, str) and p is None:
             irrep, end = _parse_irrep(l, 0)
             if l[end:].strip():
@@ -113,7 +112,7 @@ class Irreps(tuple[MulIrrep, ...]):
 
     __slots__ = ()
 
-    def __new__(cls, irreps: str | Irrep | Iterable[object] = "") -> Irreps:
+    def __new__(cls, irreps: str | Irrep | Iterable[object] = "") -> Irreps:  # noqa: D102
         if isinstance(irreps, Irreps):
             return irreps
         if isinstance(irreps, str):
@@ -235,8 +234,9 @@ class Irreps(tuple[MulIrrep, ...]):
         parts = [x.new_zeros(*torch.broadcast_shapes(x.shape[:-1], R.shape[:-2]), 0)]
         with full_precision(x):
             for block, where in zip(self, self.slices(), strict=True):
-                copies = x[..., where].unflatten(-1, (block.mul, block.ir.dim))
-                parts.append((copies @ matrices[block.ir].mT).flatten(-2))
+                if block.mul:
+                    copies = x[..., where].unflatten(-1, (block.mul, block.ir.dim))
+                    parts.append((copies @ matrices[block.ir].mT).flatten(-2))
         return torch.cat(parts, -1)
 
     def randn(self, *size: int, generator: Generator | None = None, dtype: torch.dtype | None = None) -> Tensor:
@@ -269,10 +269,10 @@ class Irreps(tuple[MulIrrep, ...]):
 
 
 class SortedIrreps(NamedTuple):
-    """Result of `Irreps.sort`: features in the new layout are ``x[..., index]``."""
+    """Result of `Irreps.sort`: features in the new layout are ``x[..., permutation]``."""
 
     irreps: Irreps
-    index: Tensor
+    permutation: Tensor
 
 
 def _with_parity(D: Tensor, ir: Irrep, R: Tensor) -> Tensor:

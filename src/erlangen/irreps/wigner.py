@@ -1,6 +1,5 @@
 """Wigner D matrices of real harmonics, straight from rotation matrices."""
 
-# ruff: noqa: E741 - l is the name of a degree everywhere in this field
 from __future__ import annotations
 
 import math
@@ -88,10 +87,9 @@ def _next_degree(l: int, R: Tensor, D: Tensor) -> Tensor:
     """
     step = _step(l, R.dtype, R.device)
     low, mid, high = (R[..., :, i, None, None] for i in range(3))
-    D = D[..., None, :, :]
-    first, last = D[..., :1], D[..., -1:]
-    inner = mid * D
-    P = torch.cat([high * first + low * last, inner, high * last - low * first], -1)
+    before = D[..., None, :, :]
+    first, last = before[..., :1], before[..., -1:]
+    P = torch.cat([high * first + low * last, mid * before, high * last - low * first], -1)
     return step.rows @ P.flatten(-3, -2) * step.columns
 
 
