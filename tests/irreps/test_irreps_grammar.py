@@ -36,7 +36,7 @@ def test_agrees_with_e3nn(a: Irreps, b: Irreps) -> None:
     assert [(mul, (l, p)) for mul, (l, p) in a] == [(mul, (l, p)) for mul, (l, p) in peer]
     for ir in ("0e", "1o", "3e"):
         assert a.count(ir) == peer.count(ir)
-        assert (ir in a) == (ir in peer)
+        assert (ir in a) == (peer.count(ir) > 0)  # e3nn also finds blocks of multiplicity 0
 
 
 @given(st.integers(0, 5), st.integers(0, 5), st.sampled_from([-1, 1]), st.sampled_from([-1, 1]))
