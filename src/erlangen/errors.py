@@ -78,6 +78,18 @@ class NotEquivariantError(ErlangenError, AssertionError):
     """A model that was asserted to be equivariant is not."""
 
 
+class IrrepsError(ErlangenError):
+    """A text is no list of irreps, a degree or parity does not exist, or irreps cannot be coupled."""
+
+
+class GridError(ErlangenError):
+    """A grid is too coarse for the exactness that a transform promises, or cannot be built."""
+
+
+class ConventionError(ErlangenError):
+    """A layer was saved under other conventions than it is loaded under, and cannot be converted."""
+
+
 class DataError(ErlangenError):
     """A file or data set cannot be read, or does not fit the call."""
 
