@@ -10,6 +10,7 @@ import pytest
 from erlangen import cli
 
 NET = """
+import torch
 class Net(torch.nn.Module):
     def __init__(self):
         super().__init__()

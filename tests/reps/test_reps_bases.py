@@ -139,7 +139,7 @@ def test_projector_is_the_reynolds_operator_and_its_rank_the_character_count(gro
 
 def test_projector_is_the_average_over_rotations() -> None:
     """The average over SO(3) of a polynomial of degree 4 is exact on the 60 rotations of the icosahedron, a 5-design."""
-    G, I = SO(3), Icosahedral()  # noqa: E741
+    G, I = SO(3), Icosahedral()
     hom = T(2)(G) >> T(2)(G)
     R = I.linear(I.elements(), dtype=torch.float64)
     W = torch.randn(9, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -180,7 +180,8 @@ class Group(ABC):
         if bool(bad.any()):
             index = first_index(bad)
             raise GroupElementError(
-                f"{name}{list(index) if index else ''} is not an element of {self.name}: {g[index].tolist()}"
+                f"{name}{list(index) if index else ''} is not an element of {self.name}: {g[index].tolist()}; make elements "
+                "with .sample, .exp or .elements, in float64 where rounding adds up"
             )
 
     def _check_coordinates(self, a: Tensor) -> None:

@@ -76,6 +76,8 @@ def group(name: str | Group) -> Group:
     """
     if isinstance(name, Group):
         return name
+    if not isinstance(name, str):
+        raise UnknownNameError(f"group is a {type(name).__name__}; give a Group, or its name such as 'SO(3)'")
     factors = [_single(part) for part in _split(name.strip(), _PRODUCT) or [""]]
     return factors[0] if len(factors) == 1 else DirectProduct(*factors)
 

@@ -49,9 +49,12 @@ def relative_error(moved: Tree, expected: Tree, base: Tree, mask: Tree | None = 
     With a mask (resampled outputs) both norms run over the known entries, and the lower one is of ``g f(x)``.
     """
     size = squares(base) if mask is None else squares(expected, mask=mask)
-    difference = squares(moved, expected, mask)
-    size = size.sqrt()
-    return difference.sqrt() / torch.where(size > 0, size, torch.ones_like(size))
+    return _ratio(squares(moved, expected, mask), size)
+
+
+def _ratio(difference: Tensor, size: Tensor) -> Tensor:
+    """Square root of the quotient of two sums of squares; of the first alone where the second is zero."""
+    return (difference / torch.where(size > 0, size, 1.0)).sqrt()
 
 
 # --- chunks ----------------------------------------------------------------------------------------------------------
@@ -140,6 +143,7 @@ def evaluate_block(
     upright = metric(base, y).cpu() if metric is not None and y is not None else None
     base_row = tree_map(lambda leaf: leaf[None], base)
     x_row = tree_map(lambda leaf: leaf[None], x)
+    size = squares(base_row)
     errors, scores, answers = [], [], []
     start = 0
     while start < len(elements):
@@ -148,7 +152,11 @@ def evaluate_block(
         answer = on_orbit(model, symmetry, g, x_row)
         g = g.to(tree_leaves(base)[0].device)
         expected = symmetry.output.act(g, base_row)
-        error = relative_error(answer, expected, base_row, symmetry.output.mask(g, base_row))
+        mask = symmetry.output.mask(g, base_row)
+        if mask is None:
+            error = _ratio(squares(answer, expected), size)
+        else:
+            error = relative_error(answer, expected, base_row, mask)
         _check_errors(error, start, first, model)
         errors.append(error.cpu())
         if metric is not None and y is not None:
