@@ -43,18 +43,19 @@ def squares(tree: Tree, other: Tree | None = None, mask: Tree | None = None) -> 
     return total
 
 
-def relative_error(moved: Tree, expected: Tree, base: Tree, mask: Tree | None = None) -> Tensor:
+def relative_error(
+    moved: Tree, expected: Tree, base: Tree, mask: Tree | None = None, *, size: Tensor | None = None
+) -> Tensor:
     """``||f(gx) - g f(x)|| / ||f(x)||`` per element and sample, float64 ``[C, B]``; absolute where f(x) is zero.
 
-    With a mask (resampled outputs) both norms run over the known entries, and the lower one is of ``g f(x)``.
+    With a mask (resampled outputs) both norms run over the known entries, and the lower one is of ``g f(x)``. `size` is
+    ``squares(base)`` where a caller with many elements has it already.
     """
-    size = squares(base) if mask is None else squares(expected, mask=mask)
-    return _ratio(squares(moved, expected, mask), size)
-
-
-def _ratio(difference: Tensor, size: Tensor) -> Tensor:
-    """Square root of the quotient of two sums of squares; of the first alone where the second is zero."""
-    return (difference / torch.where(size > 0, size, 1.0)).sqrt()
+    if mask is not None:
+        size = squares(expected, mask=mask)
+    elif size is None:
+        size = squares(base)
+    return (squares(moved, expected, mask) / torch.where(size > 0, size, 1.0)).sqrt()
 
 
 # --- chunks ----------------------------------------------------------------------------------------------------------
@@ -152,11 +153,7 @@ def evaluate_block(
         answer = on_orbit(model, symmetry, g, x_row)
         g = g.to(tree_leaves(base)[0].device)
         expected = symmetry.output.act(g, base_row)
-        mask = symmetry.output.mask(g, base_row)
-        if mask is None:
-            error = _ratio(squares(answer, expected), size)
-        else:
-            error = relative_error(answer, expected, base_row, mask)
+        error = relative_error(answer, expected, base_row, symmetry.output.mask(g, base_row), size=size)
         _check_errors(error, start, first, model)
         errors.append(error.cpu())
         if metric is not None and y is not None:
