@@ -13,7 +13,7 @@ from erlangen.errors import ActionError, DtypeError, ShapeError, SymmetryError, 
 DTYPES = [torch.float32, torch.float64]
 
 
-def close(a, b, dtype=torch.float64):
+def assert_close(a, b, dtype=torch.float64):
     torch.testing.assert_close(a, b, rtol=0, atol=2e-5 if dtype == torch.float32 else 1e-11)
 
 
@@ -32,10 +32,10 @@ def test_left_action(spec, name, dtype, generator):
         x = torch.randn(5, 3, 3, generator=generator, dtype=dtype)
         x = x @ x.mT
     g, h = (group.sample(5, generator=generator, dtype=dtype) for _ in range(2))
-    close(action.act(group.compose(g, h), x), action.act(g, action.act(h, x)), dtype)
+    assert_close(action.act(group.compose(g, h), x), action.act(g, action.act(h, x)), dtype)
     identity = group.identity(dtype=dtype) if group.element_dtype is None else group.identity()
-    close(action.act(identity, x), x, dtype)
-    close(action.inverse_act(g, action.act(g, x)), x, dtype)
+    assert_close(action.act(identity, x), x, dtype)
+    assert_close(action.inverse_act(g, action.act(g, x)), x, dtype)
 
 
 def test_points_against_scipy(generator):
@@ -48,8 +48,8 @@ def test_points_against_scipy(generator):
     turned = Vectors().on(er.SE(3)).act(g, x)
     for i in range(4):
         expected = torch.from_numpy(rotation[i].apply(x[i].numpy()))
-        close(turned[i], expected)
-        close(moved[i], expected + g[i, :3, 3])
+        assert_close(turned[i], expected)
+        assert_close(moved[i], expected + g[i, :3, 3])
 
 
 def test_pseudovectors_are_cross_products(generator):
@@ -59,7 +59,7 @@ def test_pseudovectors_are_cross_products(generator):
     assert (torch.linalg.det(g) < 0).any()
     a, b = torch.randn(2, 16, 3, generator=generator, dtype=torch.float64)
     vectors, axial = Vectors().on(group), Pseudovectors().on(group)
-    close(torch.linalg.cross(vectors.act(g, a), vectors.act(g, b)), axial.act(g, torch.linalg.cross(a, b)))
+    assert_close(torch.linalg.cross(vectors.act(g, a), vectors.act(g, b)), axial.act(g, torch.linalg.cross(a, b)))
 
 
 def test_spd_eigenvalues_and_definiteness(generator):
@@ -67,7 +67,7 @@ def test_spd_eigenvalues_and_definiteness(generator):
     x = torch.randn(6, 4, 4, generator=generator, dtype=torch.float64)
     x = x @ x.mT + torch.eye(4, dtype=torch.float64)
     rotations = er.SO(4).sample(6, generator=generator, dtype=torch.float64)
-    close(torch.linalg.eigvalsh(SPD().on(er.SO(4)).act(rotations, x)), torch.linalg.eigvalsh(x))
+    assert_close(torch.linalg.eigvalsh(SPD().on(er.SO(4)).act(rotations, x)), torch.linalg.eigvalsh(x))
     linear = er.GLPlus(4).sample(6, generator=generator, dtype=torch.float64)
     assert (torch.linalg.eigvalsh(SPD().on(er.GLPlus(4)).act(linear, x)) > 0).all()
 
@@ -93,13 +93,13 @@ def test_broadcasting(g_batch, x_shape, out_shape, generator):
     for at in itertools.product(*[range(n) for n in out_shape[: len(g_batch)]]):
         gi = g[tuple(min(i, n - 1) for i, n in zip(at, g_batch, strict=True))]
         xi = x[tuple(min(i, n - 1) for i, n in zip(at, x_shape, strict=False))]
-        close(out[at], xi @ gi[:3, :3].mT + gi[:3, 3])
+        assert_close(out[at], xi @ gi[:3, :3].mT + gi[:3, 3])
 
 
 def test_axis_of_coordinates(generator):
     g = er.SO(3).sample(2, generator=generator, dtype=torch.float64)
     x = torch.randn(2, 3, 50, generator=generator, dtype=torch.float64)
-    close(Vectors(axis=-2).on(er.SO(3)).act(g, x), g @ x)
+    assert_close(Vectors(axis=-2).on(er.SO(3)).act(g, x), g @ x)
 
 
 def test_invariant_expands_over_the_orbit():
@@ -114,8 +114,8 @@ def test_direct_sum_moves_each_summand(generator):
     g = group.sample(2, generator=generator, dtype=torch.float64)
     x = torch.randn(2, 6, 10, generator=generator, dtype=torch.float64)
     moved = parse_action("points + vectors + invariant").on(group).act(g, x)
-    close(moved[..., :3], Points().on(group).act(g, x[..., :3]))
-    close(moved[..., 3:6], Vectors().on(group).act(g, x[..., 3:6]))
+    assert_close(moved[..., :3], Points().on(group).act(g, x[..., :3]))
+    assert_close(moved[..., 3:6], Vectors().on(group).act(g, x[..., 3:6]))
     assert torch.equal(moved[..., 6:], x[..., 6:])
 
 
@@ -124,13 +124,13 @@ def test_factors_of_a_product(generator):
     action = Factors((Permuted(), Points())).on(group)
     g, h = (group.sample(3, generator=generator, dtype=torch.float64) for _ in range(2))
     x = torch.randn(3, 6, 3, generator=generator, dtype=torch.float64)
-    close(action.act(group.compose(g, h), x), action.act(g, action.act(h, x)))
+    assert_close(action.act(group.compose(g, h), x), action.act(g, action.act(h, x)))
     permutation, motion = group.split(g)
     moved = action.act(g, x)
     for i in range(3):
         for node in range(6):
             expected = x[i, node] @ motion[i, :3, :3].T + motion[i, :3, 3]
-            close(moved[i, permutation[i, node]], expected)
+            assert_close(moved[i, permutation[i, node]], expected)
 
 
 def test_tree_of_actions(generator):
@@ -142,7 +142,7 @@ def test_tree_of_actions(generator):
     moved = sym.input.act(g, x)
     assert list(moved) == list(x)
     assert torch.equal(moved["charge"], x["charge"])
-    close(moved["pos"], Points().on(er.SE(3)).act(g, x["pos"]), torch.float32)
+    assert_close(moved["pos"], Points().on(er.SE(3)).act(g, x["pos"]), torch.float32)
     pair = sym.output.act(g, (x["pos"], x["charge"]))
     assert isinstance(pair, tuple)
 

@@ -12,7 +12,7 @@ from torch import nn
 import erlangen as er
 
 
-def close(a, b, atol=1e-10):
+def assert_close(a, b, atol=1e-10):
     torch.testing.assert_close(a, b, rtol=0, atol=atol)
 
 
@@ -24,10 +24,10 @@ def test_orbit_average_of_a_linear_map_is_the_reynolds_projection(generator):
     x = torch.randn(9, 2, generator=generator, dtype=torch.float64)
     rho = group.linear(group.elements(), dtype=torch.float64)
     reynolds = (rho.mT @ linear.weight @ rho).mean(0)
-    close(er.symmetrize(linear, sym, how="orbit")(x), x @ reynolds.T)
+    assert_close(er.symmetrize(linear, sym, how="orbit")(x), x @ reynolds.T)
     # Maps that commute with quarter turns are a + b J: two numbers.
-    close(reynolds[0, 0], reynolds[1, 1])
-    close(reynolds[0, 1], -reynolds[1, 0])
+    assert_close(reynolds[0, 0], reynolds[1, 1])
+    assert_close(reynolds[0, 1], -reynolds[1, 0])
 
 
 def test_frames_and_reynolds_agree_on_linear_invariants(generator):
@@ -38,7 +38,7 @@ def test_frames_and_reynolds_agree_on_linear_invariants(generator):
     def spread(x):
         return (x - x.mean(1, keepdim=True)).square().sum((1, 2))
 
-    close(er.symmetrize(spread, sym)(x), spread(x))
+    assert_close(er.symmetrize(spread, sym)(x), spread(x))
 
 
 def test_pca_frame_gives_classical_multidimensional_scaling(generator):
@@ -56,7 +56,7 @@ def test_pca_frame_gives_classical_multidimensional_scaling(generator):
         centring = np.eye(9) - 1 / 9
         values, vectors = linalg.eigh(-0.5 * centring @ squared @ centring)
         mds = torch.from_numpy(vectors[:, -3:] * np.sqrt(values[-3:]))
-        close(coordinates.abs(), mds.abs(), atol=1e-9)
+        assert_close(coordinates.abs(), mds.abs(), atol=1e-9)
 
 
 def test_rolling_is_a_phase_in_fourier_space(generator):
@@ -65,7 +65,7 @@ def test_rolling_is_a_phase_in_fourier_space(generator):
     x = torch.randn(5, 12, generator=generator, dtype=torch.float64)
     g = group.sample(5, generator=generator)
     phase = torch.exp(-2j * torch.pi * torch.arange(12, dtype=torch.float64) * g / 12)
-    close(er.actions.Rolled().on(group).act(g, x), torch.fft.ifft(torch.fft.fft(x) * phase).real)
+    assert_close(er.actions.Rolled().on(group).act(g, x), torch.fft.ifft(torch.fft.fft(x) * phase).real)
 
 
 def test_burnside_counts_the_graphs_on_four_nodes():
@@ -120,8 +120,8 @@ def test_grid_and_haar_sample_average_alike(name, generator):
         moved = g @ v
         moments.append(moved.T @ moved / len(g))
     exact = v.square().sum() * torch.eye(n, dtype=torch.float64) / n
-    close(moments[0], exact, atol=2e-3 * float(v.square().sum()))
-    close(moments[1], exact, atol=2e-2 * float(v.square().sum()))
+    assert_close(moments[0], exact, atol=2e-3 * float(v.square().sum()))
+    assert_close(moments[1], exact, atol=2e-2 * float(v.square().sum()))
 
 
 def test_closed_form_of_the_worst_sample():
