@@ -32,7 +32,7 @@ test: $(VENV)/dev.stamp lint docs ## Lint, types, docs and all tests.
 lint: $(VENV)/dev.stamp ## ruff (lint and format) and pyright.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(VENV)/dev.stamp ## Build the site into site/; warnings are errors.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
