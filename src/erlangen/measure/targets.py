@@ -54,11 +54,12 @@ def load_target(target: str) -> ModelLike:
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise DataError(f"target: there is no file {str(path)!r}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"_erlangen_target_{path.stem}"  # never in the way of an installed module of that name
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     FROM_FILES.append(module)
     sys.path.insert(0, str(path.parent.resolve()))
     try:
