@@ -69,4 +69,4 @@ def _work(shared: tuple[Any, ...], x: Any, y: Any, chunk: int, first: int) -> Bl
     target, symmetry, elements, metric = shared
     model = Model(target)
     with model.measuring(quiet=True):
-        return evaluate_block(model, symmetry, elements, x, y, metric, Chunk(fixed=chunk), first=first)
+        return evaluate_block(model, symmetry, elements, x, y, metric, Chunk.of(model, x, chunk), first=first)

@@ -15,8 +15,11 @@ from erlangen.measure.metrics import Metric, labels_of
 from erlangen.measure.models import Model
 from erlangen.symmetry import Symmetry
 
-CHUNK_BYTES = 64 << 20
-"""Largest input of one model call, in bytes, that the automatic chunk asks for."""
+GAIN = 0.8
+"""A larger chunk must take at most this share of the time per element."""
+
+SLAB_BYTES = 2 << 20
+"""Moved inputs of one slab of elements, in bytes: they stay in the cache until the model has read them."""
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
@@ -66,12 +69,14 @@ _TUNED: WeakKeyDictionary[object, dict[tuple[object, ...], int]] = WeakKeyDictio
 class Chunk:
     """How many elements go into one model call: fixed, or found by timing growing sizes on the work itself.
 
-    The sizes 1, 4, 16, ... are tried on the first elements until two in a row bring no gain; the fastest per element is
-    kept per model and input shape for the life of the model.
+    The sizes 1, 4, 16, ... are tried on the first elements until two in a row bring no clear gain; the best is kept per
+    model and input shape for the life of the model. In doubt the smaller one wins: a chunk that leaves the cache costs
+    more than a small one loses.
     """
 
     fixed: int | None = None
-    limit: int = 1 << 20
+    slab: int = 1
+    """Elements moved and compared at once, around several model calls; also the largest chunk that is tried."""
     memory: dict[tuple[object, ...], int] = field(default_factory=dict)
     key: tuple[object, ...] = ()
     _trial: int = 1
@@ -82,29 +87,29 @@ class Chunk:
     def of(cls, model: Model, x: Tree, chunk: int | None) -> Chunk:
         """For one model and one block of samples `x`."""
         size = sum(leaf.nbytes for leaf in tree_leaves(x))
-        limit = max(1, CHUNK_BYTES // max(size, 1))
+        slab = max(1, SLAB_BYTES // max(size, 1))
         if chunk is not None:
-            return cls(fixed=chunk)
+            return cls(fixed=chunk, slab=slab)
         memory = _TUNED.setdefault(model.target, {}) if hasattr(model.target, "__weakref__") else {}
         key = tuple((tuple(leaf.shape), leaf.dtype, leaf.device) for leaf in tree_leaves(x))
-        return cls(fixed=memory.get(key), limit=limit, memory=memory, key=key)
+        return cls(fixed=memory.get(key), slab=slab, memory=memory, key=key)
 
     @property
     def size(self) -> int:
         """Elements of the next call."""
-        return self.fixed or min(self._trial, self.limit)
+        return self.fixed or min(self._trial, self.slab)
 
     def record(self, count: int, seconds: float) -> None:
         """Learn from a call of `count` elements; the rest of an orbit counts when it is larger than what was tried."""
         if self.fixed is not None or 4 * count <= self._trial:
             return
         per_element = seconds / count
-        if per_element < 0.95 * self._best[0]:
+        if per_element < GAIN * self._best[0]:
             self._best, self._misses = (per_element, count), 0
         else:
             self._misses += 1
         self.memory[self.key] = self._best[1]
-        if self._misses == 2 or count >= self.limit:
+        if self._misses == 2 or count >= self.slab:
             self.fixed = self._best[1]
         self._trial = 4 * count
 
@@ -148,9 +153,8 @@ def evaluate_block(
     errors, scores, answers = [], [], []
     start = 0
     while start < len(elements):
-        began = time.perf_counter()
-        g = elements[start : start + chunk.size, None]
-        answer = on_orbit(model, symmetry, g, x_row)
+        g = elements[start : start + max(chunk.size, chunk.slab), None]
+        answer = on_orbit(model, symmetry, g, x_row, chunk)
         g = g.to(tree_leaves(base)[0].device)
         expected = symmetry.output.act(g, base_row)
         error = relative_error(answer, expected, base_row, symmetry.output.mask(g, base_row), size=size)
@@ -160,7 +164,6 @@ def evaluate_block(
             scores.append(_score(metric, answer, symmetry.output.act(g, tree_map(lambda leaf: leaf[None], y))))
         if consensus:
             answers.append((g, answer))
-        chunk.record(len(g), time.perf_counter() - began)
         start += len(g)
     return Block(
         torch.cat(errors),
@@ -170,12 +173,26 @@ def evaluate_block(
     )
 
 
-def on_orbit(model: Model, symmetry: Symmetry, g: Tensor, x_row: Tree) -> Tree:
-    """``f(g x)`` as ``[C, b, ...]`` for elements ``[C, 1, *shape]`` and samples ``[1, b, ...]``, in one model call."""
+def on_orbit(model: Model, symmetry: Symmetry, g: Tensor, x_row: Tree, chunk: Chunk | None = None) -> Tree:
+    """``f(g x)`` as ``[C, b, ...]`` for elements ``[C, 1, *shape]`` and samples ``[1, b, ...]``.
+
+    The model is called on ``chunk.size`` elements at a time, and the chunk learns from the time; without one, once.
+    """
     moved = symmetry.input.act(g, x_row)
     count, samples = tree_leaves(moved)[0].shape[:2]
-    answer = model(tree_map(lambda leaf: leaf.reshape(count * samples, *leaf.shape[2:]), moved))
-    return tree_map(lambda leaf: leaf.reshape(count, samples, *leaf.shape[1:]), answer)
+    answers, start = [], 0
+    while start < count:
+        window = slice(start, start + (chunk.size if chunk else count))
+        # A copy of its own: equal inputs lie equally in memory wherever they stand on the orbit, so answers are bit-equal.
+        part = tree_map(lambda leaf, window=window: leaf[window].flatten(0, 1).clone(), moved)
+        began = time.perf_counter()
+        answers.append(model(part))
+        elements = tree_leaves(part)[0].shape[0] // samples
+        if chunk is not None:
+            chunk.record(elements, time.perf_counter() - began)
+        start += elements
+    answer = answers[0] if len(answers) == 1 else tree_map(lambda *leaves: torch.cat(leaves), *answers)
+    return tree_map(lambda leaf: leaf.unflatten(0, (count, samples)), answer)
 
 
 def _check_errors(error: Tensor, start: int, first: int, model: Model) -> None:
