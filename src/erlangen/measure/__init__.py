@@ -18,7 +18,6 @@ from erlangen.measure.metrics import METRICS, Metric
 from erlangen.measure.models import Model, OnnxModel
 from erlangen.measure.orbit import Orbit, orbit
 from erlangen.measure.report import AuditReport
-from erlangen.measure.terminal import comparison_table
 from erlangen.measure.worst import WorstCase, worst_case
 
 __all__ = [
@@ -33,7 +32,6 @@ __all__ = [
     "WorstCase",
     "assert_equivariant",
     "audit",
-    "comparison_table",
     "equivariance_error",
     "layer_errors",
     "lie_derivative",

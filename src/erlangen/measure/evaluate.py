@@ -62,26 +62,26 @@ def relative_error(
 
 
 # --- chunks ----------------------------------------------------------------------------------------------------------
-_TUNED: WeakKeyDictionary[object, dict[tuple[object, ...], int]] = WeakKeyDictionary()
+_TUNED: WeakKeyDictionary[object, dict[tuple[object, ...], Chunk]] = WeakKeyDictionary()
 
 
 @dataclass
 class Chunk:
     """How many elements go into one model call: fixed, or found by timing growing sizes on the work itself.
 
-    The sizes 1, 4, 16, ... are tried on the first elements until two in a row bring no clear gain; the best is kept per
-    model and input shape for the life of the model. In doubt the smaller one wins: a chunk that leaves the cache costs
-    more than a small one loses.
+    The sizes 1, 4, 16, ... are tried on the first elements, two calls each of which the faster counts, until two sizes in
+    a row bring no clear gain. The search is kept per model and input shape for the life of the model, so a short audit
+    leaves the rest of it to the next one. In doubt the smaller size wins: a chunk that leaves the cache costs more than
+    a small one loses.
     """
 
     fixed: int | None = None
     slab: int = 1
     """Elements moved and compared at once, around several model calls; also the largest chunk that is tried."""
-    memory: dict[tuple[object, ...], int] = field(default_factory=dict)
-    key: tuple[object, ...] = ()
     _trial: int = 1
     _best: tuple[float, int] = (float("inf"), 1)
     _misses: int = 0
+    _calls: list[float] = field(default_factory=list)
 
     @classmethod
     def of(cls, model: Model, x: Tree, chunk: int | None) -> Chunk:
@@ -92,7 +92,7 @@ class Chunk:
             return cls(fixed=chunk, slab=slab)
         memory = _TUNED.setdefault(model.target, {}) if hasattr(model.target, "__weakref__") else {}
         key = tuple((tuple(leaf.shape), leaf.dtype, leaf.device) for leaf in tree_leaves(x))
-        return cls(fixed=memory.get(key), slab=slab, memory=memory, key=key)
+        return memory.setdefault(key, cls(slab=slab))
 
     @property
     def size(self) -> int:
@@ -103,12 +103,15 @@ class Chunk:
         """Learn from a call of `count` elements; the rest of an orbit counts when it is larger than what was tried."""
         if self.fixed is not None or 4 * count <= self._trial:
             return
-        per_element = seconds / count
+        self._calls.append(seconds / count)
+        if len(self._calls) < 2:
+            return
+        per_element = min(self._calls)
+        self._calls.clear()
         if per_element < GAIN * self._best[0]:
             self._best, self._misses = (per_element, count), 0
         else:
             self._misses += 1
-        self.memory[self.key] = self._best[1]
         if self._misses == 2 or count >= self.slab:
             self.fixed = self._best[1]
         self._trial = 4 * count

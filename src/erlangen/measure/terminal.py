@@ -50,17 +50,3 @@ def summary_table(report: AuditReport) -> Table:
     table.add_row("samples", f"{len(report.samples)}{state}")
     table.add_row("seed, time", f"{report.seed}, {report.seconds:.2f} s, {report.settings['dtype']}")
     return table
-
-
-def comparison_table(reports: list[AuditReport], title: str = "") -> Table:
-    """One row per report, the columns of the summary."""
-    name = reports[0].metric.name if reports[0].metric else None
-    table = Table(title=title or str(reports[0].symmetry), title_justify="left")
-    table.add_column("model", style="bold")
-    headings = ["as given", "over the orbit", "every element", "equivariance error"]
-    for heading in headings if name else headings[3:]:
-        table.add_column(heading, justify="right")
-    for report in reports:
-        scores = [score_text(v, name) for v in (report.upright, report.orbit_mean, report.worst_sample)]
-        table.add_row(report.model, *(scores if name else []), f"{report.error:.1e}")
-    return table
