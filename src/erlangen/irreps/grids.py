@@ -76,6 +76,59 @@ class S2Grid:
         return (w * 2 * math.pi / self.azimuthal).repeat_interleave(self.azimuthal)
 
 
+LEBEDEV_DEGREES = (*range(3, 33, 2), *range(35, 132, 6))
+"""Degrees of the rules of Lebedev and Laikov, Doklady Mathematics 59 (1999) 477, which scipy tabulates."""
+
+
+@dataclass(frozen=True)
+class LebedevGrid:
+    """Points with octahedral symmetry: a third fewer than an `S2Grid` of the same degree.
+
+    Attributes:
+        degree: largest degree of polynomials that the weights integrate exactly, one of 3, 5, ..., 31, 35, 41, ..., 131.
+
+    Raises:
+        GridError: there is no rule of that degree.
+
+    Example:
+        >>> LebedevGrid.exact_for(18).size, S2Grid.exact_for(18).size
+        (146, 190)
+    """
+
+    degree: int
+
+    def __post_init__(self) -> None:
+        if self.degree not in LEBEDEV_DEGREES:
+            raise GridError(f"LebedevGrid: degree is {self.degree!r}, but rules exist for {LEBEDEV_DEGREES}")
+
+    @classmethod
+    def exact_for(cls, degree: int) -> LebedevGrid:
+        """The smallest rule that integrates polynomials of a degree exactly.
+
+        Raises:
+            GridError: the degree is above 131.
+        """
+        known = [d for d in LEBEDEV_DEGREES if d >= degree]
+        if not known:
+            raise GridError(f"no Lebedev rule integrates degree {degree}; the largest is 131; use S2Grid.exact_for({degree})")
+        return cls(known[0])
+
+    @property
+    def size(self) -> int:
+        """Number of points."""
+        return len(self.weights)
+
+    @property
+    def points(self) -> Tensor:
+        """Unit vectors, float64 ``[size, 3]``."""
+        return _lebedev(self.degree)[0]
+
+    @property
+    def weights(self) -> Tensor:
+        """Quadrature weights, float64 ``[size]``, with sum 4 pi; a few rules (13, 25, 27) have negative ones."""
+        return _lebedev(self.degree)[1]
+
+
 @dataclass(frozen=True)
 class SO3Grid:
     """Rotations ``Y(a) X(b) Y(c)``: uniform a and c, Gauss-Legendre in cos b.
@@ -131,7 +184,7 @@ class SO3Grid:
         return (w / 2 / n**2)[None, :, None].expand(n, -1, n).flatten()
 
 
-def to_s2_grid(coefficients: Tensor, grid: S2Grid, normalization: str = "integral") -> Tensor:
+def to_s2_grid(coefficients: Tensor, grid: S2Grid | LebedevGrid, normalization: str = "integral") -> Tensor:
     """Values ``[..., grid.size]`` of ``f = sum c_lm Y_lm`` for coefficients ``[..., (lmax + 1)^2]``: one matmul.
 
     Raises:
@@ -142,7 +195,7 @@ def to_s2_grid(coefficients: Tensor, grid: S2Grid, normalization: str = "integra
         return coefficients @ _s2_table(grid, lmax, normalization).to(coefficients).mT
 
 
-def from_s2_grid(values: Tensor, grid: S2Grid, lmax: int, normalization: str = "integral") -> Tensor:
+def from_s2_grid(values: Tensor, grid: S2Grid | LebedevGrid, lmax: int, normalization: str = "integral") -> Tensor:
     """Coefficients ``[..., (lmax + 1)^2]`` of the projection of values ``[..., grid.size]``: one matmul.
 
     The inverse of `to_s2_grid` on signals of degree lmax.
@@ -191,12 +244,12 @@ def from_so3_grid(values: Tensor, grid: SO3Grid, lmax: int) -> Tensor:
 
 
 @constant
-def _s2_table(grid: S2Grid, lmax: int, normalization: str) -> Tensor:
+def _s2_table(grid: S2Grid | LebedevGrid, lmax: int, normalization: str) -> Tensor:
     return spherical_harmonics(lmax, grid.points, normalize=False, normalization=normalization)
 
 
 @constant
-def _s2_dual(grid: S2Grid, lmax: int, normalization: str) -> Tensor:
+def _s2_dual(grid: S2Grid | LebedevGrid, lmax: int, normalization: str) -> Tensor:
     """Weighted harmonics whose inner product with a signal is its coefficient in the given normalisation."""
     # Y = k_l Y_orthonormal, so the coefficient is <f, Y_orthonormal> / k_l = <f, Y> / k_l^2.
     square = [degree_factor(l, normalization) ** 2 for l in range(lmax + 1) for _ in range(2 * l + 1)]
@@ -207,6 +260,14 @@ def _s2_dual(grid: S2Grid, lmax: int, normalization: str) -> Tensor:
 def _so3_table(grid: SO3Grid, lmax: int) -> Tensor:
     D = wigner_D_all(lmax, grid.rotations, check=False)
     return torch.cat([math.sqrt(2 * l + 1) * D[l].flatten(1) for l in range(lmax + 1)], -1)
+
+
+@constant
+def _lebedev(degree: int) -> tuple[Tensor, Tensor]:
+    from scipy.integrate import lebedev_rule
+
+    points, weights = lebedev_rule(degree)
+    return torch.from_numpy(points.T.copy()), torch.from_numpy(weights)
 
 
 @constant
@@ -230,7 +291,7 @@ def _inferred_degree(coefficients: Tensor) -> int:
     return root - 1
 
 
-def _check_exact(grid: S2Grid | SO3Grid, degree: int, purpose: str) -> None:
+def _check_exact(grid: S2Grid | LebedevGrid | SO3Grid, degree: int, purpose: str) -> None:
     if grid.degree < degree:
         raise GridError(
             f"grid too coarse: {grid} integrates degree {grid.degree} exactly, but {purpose} needs {degree}; "
@@ -238,7 +299,7 @@ def _check_exact(grid: S2Grid | SO3Grid, degree: int, purpose: str) -> None:
         )
 
 
-def _check_values(values: Tensor, grid: S2Grid | SO3Grid) -> None:
+def _check_values(values: Tensor, grid: S2Grid | LebedevGrid | SO3Grid) -> None:
     if values.ndim == 0 or values.shape[-1] != grid.size:
         raise ShapeError(f"values has shape {tuple(values.shape)}, but {grid} needs [..., {grid.size}]")
 
