@@ -111,7 +111,7 @@ class LiftConv2d(_RegularConv2d):
     circular harmonics on Gaussian rings (`erlangen.nn.planar.ring_harmonics`, with its band limit), sampled at the pixels
     for every orientation. Equivariance is then exact for the elements that move pixels to pixels, and approximate for the
     others: a turn by 45 degrees of images that vary over a few pixels (white noise blurred by a Gaussian of 1.5 pixels)
-    costs below 10 % of the output's norm, most of it interpolation. So the declared `symmetry` is that under the exact
+    costs 2 to 5 % of the output's norm per layer, resampling included. So the declared `symmetry` is that under the exact
     subgroup, ``Cyclic(gcd(n, 4))`` or ``Dihedral(gcd(n, 4))``, while `group` is the whole one, and `symmetry_under` gives
     the statement for it.
 
