@@ -197,7 +197,9 @@ class PlanarConv2d(nn.Module, ABC):
             self._kept = None
             return self.expand()
         parameters = tuple(self.parameters())
-        key = tuple((p.data_ptr(), p._version, p.dtype, p.device) for p in parameters)
+        key = _state(parameters)
+        if key is None:
+            return self.expand()
         if self._kept is None or self._kept[0] != key:
             # The old parameters are held, so that no new ones can come to lie at their addresses.
             self._kept = (key, tuple(p.detach() for p in parameters), self.expand())
@@ -250,6 +252,14 @@ class PlanarConv2d(nn.Module, ABC):
     def extra_repr(self) -> str:
         """Sizes of the kernel."""
         return f"kernel_size={self.kernel_size}, padding={self.padding}, stride={self.stride}"
+
+
+def _state(parameters: tuple[Tensor, ...]) -> object | None:
+    """What changes with every write to parameters; ``None`` where torch does not tell."""
+    try:
+        return tuple((p.data_ptr(), p._version, p.dtype, p.device) for p in parameters)
+    except RuntimeError:  # no address under torch.func.vmap over parameters, no version if made in inference mode
+        return None
 
 
 def _integer(name: str, value: object, least: int) -> int:
