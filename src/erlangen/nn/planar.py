@@ -98,7 +98,9 @@ class Frequency(MatrixRep):
         if not (isinstance(group, Cyclic) or (isinstance(group, SO) and group.space_dim == 2)):
             raise RepresentationError(f"group is {group!r}; frequencies belong to SO(2) and Cyclic(n)")
         if isinstance(frequency, bool) or not isinstance(frequency, int) or frequency < 1:
-            raise RepresentationError(f"frequency = {frequency!r}: give an integer of at least 1 (Scalar has frequency 0)")
+            raise RepresentationError(
+                f"frequency = {frequency!r}: give an integer of at least 1 (Scalar has frequency 0)"
+            )
         super().__init__(group, 2, f"F{frequency}")
         self.frequency = frequency
 
