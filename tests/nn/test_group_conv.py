@@ -1,6 +1,7 @@
 """Group convolutions: filters against torch.rot90 and closed forms, the contract, quarter turns and turns between."""
 
 import math
+import pickle
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from erlangen.actions import Image
-from erlangen.errors import ActionError, ErlangenError, GroupError, ShapeError, UnknownNameError
+from erlangen.errors import ActionError, ErlangenError, GroupError, RepresentationError, ShapeError, UnknownNameError
 from erlangen.groups import SO, Cyclic, Dihedral, Group, Octahedral
 from erlangen.measure import assert_equivariant, equivariance_error
 from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d, pixel_subgroup
@@ -343,6 +344,16 @@ def test_parameters_without_an_address_are_not_kept(generator: torch.Generator) 
         assert LiftConv2d(Cyclic(4), 1, 1, 3).eval()(torch.zeros(1, 1, 5, 5)).shape == (1, 4, 3, 3)
 
 
+@pytest.mark.parametrize("group", [Dihedral(4), Cyclic(8)], ids=repr)
+def test_layers_can_be_pickled(group: Cyclic | Dihedral, generator: torch.Generator) -> None:
+    layer = GroupConv2d(group, 1, 2, 3, generator=generator)
+    copy = pickle.loads(pickle.dumps(layer))
+    assert copy.symmetry == layer.symmetry
+    x = torch.randn(2, int(group.order), 5, 5, generator=generator)
+    assert torch.equal(copy(x), layer(x))
+    assert_equivariant(copy, x)
+
+
 # --- fields ----------------------------------------------------------------------------------------------------------
 def test_field_action_moves_pixels_and_channels(generator: torch.Generator) -> None:
     group = Cyclic(4)
@@ -384,8 +395,8 @@ def test_other_groups_are_refused(group: Group) -> None:
         ({"kernel_size": (3, 5)}, r"kernel_size = \(3, 5\): .*kernels are square, so one number"),
         ({"padding": -1}, "padding = -1: give an integer of at least 0"),
         ({"stride": 0}, "stride = 0: give an integer of at least 1"),
-        ({"in_channels": 0}, "in_channels = 0: give a positive integer"),
-        ({"out_channels": 2.5}, "out_channels = 2.5: give a positive integer"),
+        ({"in_channels": 0}, "in_channels = 0: give an integer of at least 1"),
+        ({"out_channels": 2.5}, "out_channels = 2.5: give an integer of at least 1"),
     ],
 )
 def test_sizes_that_are_refused(arguments: dict[str, object], message: str) -> None:
@@ -394,6 +405,8 @@ def test_sizes_that_are_refused(arguments: dict[str, object], message: str) -> N
 
 
 def test_inputs_that_are_refused() -> None:
+    with pytest.raises(RepresentationError, match=r"Cyclic\(3\) is no subgroup of Cyclic\(8\)"):
+        LiftConv2d(Cyclic(8), 1, 1, 3).symmetry_under(Cyclic(3))
     with pytest.raises(ShapeError, match=r"\[B, 16, H, W\] is needed: 2 fields x 8 elements of Cyclic\(8\)"):
         GroupConv2d(Cyclic(8), 2, 1, 3)(torch.zeros(1, 2, 5, 5))
     with pytest.raises(ShapeError, match=r"\[B, 2, H, W\] is needed: 2 scalar channels"):

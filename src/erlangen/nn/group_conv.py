@@ -19,6 +19,7 @@ Pooling over pixels: `AvgPool2d` and `MaxPool2d` of window k and stride s commut
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -27,8 +28,9 @@ from torch import Generator, Tensor, nn
 from erlangen.actions.image import Interpolation
 from erlangen.errors import GroupError, ShapeError, UnknownNameError
 from erlangen.groups import Cyclic, Dihedral, Group
-from erlangen.nn.planar import PlanarConv2d, field_symmetry, kernel_points, ring_harmonics, unit_gain
-from erlangen.reps import Regular, Rep
+from erlangen.nn.planar import PlanarConv2d, check_integer, field_symmetry, kernel_points, ring_harmonics, unit_gain
+from erlangen.reps import Regular, Rep, embedding
+from erlangen.reps.transfer import Pullback
 from erlangen.symmetry import Symmetry
 
 PlanarGroup = Cyclic | Dihedral
@@ -52,8 +54,8 @@ class _RegularConv2d(PlanarConv2d):
         lift: bool,
     ) -> None:
         order = int(check_planar(group).order)
-        in_size = check_count("in_channels", in_channels) * (1 if lift else order)
-        super().__init__(in_size, check_count("out_channels", out_channels) * order, kernel_size, padding, stride)
+        in_size = check_integer("in_channels", in_channels, 1) * (1 if lift else order)
+        super().__init__(in_size, check_integer("out_channels", out_channels, 1) * order, kernel_size, padding, stride)
         self.group, self.order, self.lift = group, order, lift
         self.in_channels, self.out_channels = in_channels, out_channels
         elements = group.elements()
@@ -85,6 +87,9 @@ class _RegularConv2d(PlanarConv2d):
         Args:
             group: the subgroup; elements other than quarter turns and flips resample both sides.
             interpolation: how they read between pixels.
+
+        Raises:
+            RepresentationError: the group is no subgroup.
         """
         regular = regular_under(self.group, group)
         return field_symmetry(group, None if self.lift else regular, regular, interpolation)
@@ -227,7 +232,7 @@ class GroupBatchNorm2d(nn.BatchNorm3d):
         affine: bool = True,
         track_running_stats: bool = True,
     ) -> None:
-        super().__init__(check_count("fields", fields), eps, momentum, affine, track_running_stats)
+        super().__init__(check_integer("fields", fields, 1), eps, momentum, affine, track_running_stats)
         self.group = check_planar(group)
         exact = pixel_subgroup(group)
         regular = regular_under(group, exact)
@@ -255,13 +260,6 @@ def check_planar(group: Group) -> PlanarGroup:
     return group
 
 
-def check_count(name: str, value: object) -> int:
-    """Raise `ShapeError` unless a number of channels is a positive integer."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ShapeError(f"{name} = {value!r}: give a positive integer")
-    return value
-
-
 def pixel_subgroup(group: PlanarGroup) -> PlanarGroup:
     """The elements that move pixel centres to pixel centres: ``C_gcd(n, 4)`` or ``D_gcd(n, 4)``."""
     if isinstance(group, Dihedral):
@@ -274,9 +272,24 @@ def moves_kernel_pixels(group: PlanarGroup) -> bool:
     return pixel_subgroup(group) == group
 
 
+@dataclass(frozen=True)
+class Inclusion:
+    """The element of a group that moves the plane as one of a subgroup does; it can be pickled, and layers with it."""
+
+    subgroup: Group
+    group: PlanarGroup
+
+    def __call__(self, g: Tensor) -> Tensor:
+        """Indices ``[...]`` in the group, of elements ``[..., *subgroup.shape]``."""
+        return self.group.from_linear(self.subgroup.linear(g, dtype=torch.float64))[0]
+
+
 def regular_under(group: PlanarGroup, subgroup: Group) -> Rep:
-    """Regular fields of a group, moved by a subgroup."""
-    return Regular(group) if subgroup == group else Regular(group).restrict(subgroup)
+    """Regular fields of a group, moved by a subgroup; `RepresentationError` if it is none."""
+    if subgroup == group:
+        return Regular(group)
+    embedding(subgroup, group)  # raises for what is no subgroup
+    return Pullback(Regular(group), subgroup, Inclusion(subgroup, group), f"Regular({group.name})")
 
 
 # --- filters ---------------------------------------------------------------------------------------------------------

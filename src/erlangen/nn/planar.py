@@ -163,7 +163,8 @@ class PlanarConv2d(nn.Module, ABC):
 
     In eval mode without gradients the expanded kernel is kept between calls, so that inference costs a plain convolution.
     It is expanded anew when a parameter is written to in place, replaced or moved; a write through ``.data`` is invisible
-    to autograd and is seen after the next ``.train()`` or ``.eval()``.
+    to autograd and is seen after the next ``.train()`` or ``.eval()``. What `torch.compile` or an exporter traces contains
+    the expansion; give them `export`.
 
     Attributes:
         symmetry: what holds exactly on the pixel grid.
@@ -175,9 +176,9 @@ class PlanarConv2d(nn.Module, ABC):
     def __init__(self, in_size: int, out_size: int, kernel_size: int, padding: int, stride: int) -> None:
         super().__init__()
         self.in_size, self.out_size = in_size, out_size
-        self.kernel_size = _integer("kernel_size", kernel_size, 1)
-        self.padding = _integer("padding", padding, 0)
-        self.stride = _integer("stride", stride, 1)
+        self.kernel_size = check_integer("kernel_size", kernel_size, 1)
+        self.padding = check_integer("padding", padding, 0)
+        self.stride = check_integer("stride", stride, 1)
         self._kept: tuple[object, tuple[Tensor, ...], tuple[Tensor, Tensor | None]] | None = None
 
     @abstractmethod
@@ -264,7 +265,8 @@ def _state(parameters: tuple[Tensor, ...]) -> object | None:
         return None
 
 
-def _integer(name: str, value: object, least: int) -> int:
+def check_integer(name: str, value: object, least: int) -> int:
+    """The value, if it is an integer of at least `least`; `ErlangenError` otherwise."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         tuples = " (kernels are square, so one number)" if isinstance(value, (tuple, list)) else ""
         raise ErlangenError(f"{name} = {value!r}: give an integer of at least {least}{tuples}")
