@@ -9,12 +9,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from erlangen.actions import Image
-from erlangen.errors import ActionError, ErlangenError, GroupError, RepresentationError, ShapeError, UnknownNameError
+from erlangen.errors import (
+    ActionError,
+    ConventionError,
+    ErlangenError,
+    GroupError,
+    RepresentationError,
+    ShapeError,
+    UnknownNameError,
+)
 from erlangen.groups import SO, Cyclic, Dihedral, Group, Octahedral
 from erlangen.measure import assert_equivariant, equivariance_error
 from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d, pixel_subgroup
-from erlangen.nn.planar import FeatureField, PlanarConv2d, kernel_points, ring_harmonics
-from erlangen.reps import Quotient, Regular, Scalar, TableRep, equivariant_basis
+from erlangen.nn.planar import RINGS, PlanarConv2d, kernel_points, ring_harmonics
+from erlangen.reps import Regular, TableRep, equivariant_basis
 from erlangen.symmetry import Symmetry
 from erlangen.testing import check_layer
 
@@ -322,7 +330,8 @@ def test_the_kept_kernel_follows_the_weights(generator: torch.Generator) -> None
         layer.eval()
         torch.testing.assert_close(layer(x), torch.ones_like(first))
         assert layer.double()(x.double()).dtype == torch.float64
-        layer.load_state_dict({name: torch.zeros_like(value) for name, value in layer.state_dict().items()})
+        state = layer.state_dict()
+        layer.load_state_dict({**state, **{name: torch.zeros_like(p) for name, p in layer.named_parameters()}})
         assert not bool(layer(x.double()).any())
     layer(x.double()).sum().backward()
     assert layer.weight.grad is not None
@@ -354,30 +363,16 @@ def test_layers_can_be_pickled(group: Cyclic | Dihedral, generator: torch.Genera
     assert_equivariant(copy, x)
 
 
-# --- fields ----------------------------------------------------------------------------------------------------------
-def test_field_action_moves_pixels_and_channels(generator: torch.Generator) -> None:
-    group = Cyclic(4)
-    move = FeatureField(Regular(group)).on(group)
-    assert move.name == "field(Regular, image)"
-    x = torch.randn(2, 8, 5, 5, generator=generator)
-    expected = torch.rot90(x, 1, (-2, -1)).unflatten(1, (2, 4)).roll(1, 2).flatten(1, 2)
-    assert torch.equal(move.act(torch.tensor(1), x), expected)
-    g = group.sample(2, generator=generator)
-    both = move.act(g, x)
-    assert torch.equal(both, torch.stack([move.act(h, row) for h, row in zip(g, x, strict=True)]))
-    orbit = move.act(group.elements()[:, None], x[None])
-    assert orbit.shape == (4, 2, 8, 5, 5)
-    assert torch.equal(orbit[1], expected)
-    assert bool(move.is_exact(group.elements(), x).all())
-
-
-def test_field_action_of_reflections_and_quotients(generator: torch.Generator) -> None:
-    group = Dihedral(4)
-    rep = Quotient(group, Dihedral(1))
-    move = FeatureField(rep + Scalar(group)).on(group)
-    x = torch.randn(1, 5, 4, 4, generator=generator)
-    g, h = group.sample(2, generator=generator)
-    assert torch.equal(move.act(g, move.act(h, x)), move.act(group.compose(g, h), x))
+def test_parameters_of_another_group_or_basis_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = GroupConv2d(Cyclic(16), 1, 1, 3)
+    with pytest.raises(ConventionError, match=r"saved with .*'group': 'Dihedral\(8\)'.*, but has .*'Cyclic\(16\)'"):
+        layer.load_state_dict(GroupConv2d(Dihedral(8), 1, 1, 3).state_dict())
+    state = layer.state_dict()
+    with pytest.raises(ConventionError, match="cannot be read"):
+        layer.load_state_dict({**state, "_extra_state": torch.tensor([1, 2, 3], dtype=torch.uint8)})
+    monkeypatch.setitem(RINGS, "width", 0.6)
+    with pytest.raises(ConventionError, match=r"'width': 0.5.* but has .*'width': 0.6"):
+        layer.load_state_dict(state)
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
@@ -417,7 +412,3 @@ def test_inputs_that_are_refused() -> None:
         GroupBatchNorm2d(Cyclic(4), 2)(torch.zeros(1, 4, 5, 5))
     with pytest.raises(UnknownNameError, match="choose 'max' or 'mean'"):
         GroupPool(Cyclic(4), "sum")  # type: ignore[arg-type]
-    with pytest.raises(ShapeError, match=r"6 channels on axis -3 are no multiple of 4"):
-        FeatureField(Regular(Cyclic(4))).on(Cyclic(4)).act(torch.tensor(1), torch.zeros(6, 5, 5))
-    with pytest.raises(ActionError, match=r"a representation of Cyclic\(4\), not of Cyclic\(8\)"):
-        FeatureField(Regular(Cyclic(4))).on(Cyclic(8))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from erlangen.actions import Field
-from erlangen.errors import ErlangenError, RepresentationError, ShapeError
+from erlangen.errors import ActionError, ErlangenError, RepresentationError, ShapeError
 from erlangen.groups import SE, SO, Cyclic, Dihedral
 from erlangen.measure import assert_equivariant
 from erlangen.nn.planar import FeatureField, Frequency, kernel_points, ring_harmonics
@@ -20,7 +20,7 @@ from erlangen.nn.steerable_conv import (
     field_rep,
     steerable_basis,
 )
-from erlangen.reps import Regular, equivariant_basis
+from erlangen.reps import Quotient, Regular, Scalar, equivariant_basis
 from erlangen.testing import check_layer
 
 HIDDEN = {0: 3, 1: 2, 2: 2}
@@ -255,6 +255,31 @@ def test_frequencies_turn_k_times_as_far(generator: torch.Generator) -> None:
     assert Frequency(Cyclic(4), 2) == Frequency(Cyclic(4), 2) != Frequency(Cyclic(4), 3)
 
 
+def test_field_action_moves_pixels_and_channels(generator: torch.Generator) -> None:
+    group = Cyclic(4)
+    move = FeatureField(Regular(group)).on(group)
+    assert move.name == "field(Regular, image)"
+    x = torch.randn(2, 8, 5, 5, generator=generator)
+    expected = torch.rot90(x, 1, (-2, -1)).unflatten(1, (2, 4)).roll(1, 2).flatten(1, 2)
+    assert torch.equal(move.act(torch.tensor(1), x), expected)
+    g = group.sample(2, generator=generator)
+    both = move.act(g, x)
+    assert torch.equal(both, torch.stack([move.act(h, row) for h, row in zip(g, x, strict=True)]))
+    orbit = move.act(group.elements()[:, None], x[None])
+    assert orbit.shape == (4, 2, 8, 5, 5)
+    assert torch.equal(orbit[1], expected)
+    assert bool(move.is_exact(group.elements(), x).all())
+
+
+def test_field_action_of_reflections_and_quotients(generator: torch.Generator) -> None:
+    group = Dihedral(4)
+    rep = Quotient(group, Dihedral(1))
+    move = FeatureField(rep + Scalar(group)).on(group)
+    x = torch.randn(1, 5, 4, 4, generator=generator)
+    g, h = group.sample(2, generator=generator)
+    assert torch.equal(move.act(g, move.act(h, x)), move.act(group.compose(g, h), x))
+
+
 # --- bad input -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("fields", [{}, {0: 0}, {-1: 2}, {0: 1.5}, {0: True}, [1, 2], None])
 def test_malformed_fields(fields: object) -> None:
@@ -278,3 +303,7 @@ def test_other_bad_input() -> None:
             Frequency(group, 1)
     with pytest.raises(RepresentationError, match="frequency = 0: give an integer of at least 1"):
         Frequency(SO(2), 0)
+    with pytest.raises(ShapeError, match=r"6 channels on axis -3 are no multiple of 4"):
+        FeatureField(Regular(Cyclic(4))).on(Cyclic(4)).act(torch.tensor(1), torch.zeros(6, 5, 5))
+    with pytest.raises(ActionError, match=r"a representation of Cyclic\(4\), not of Cyclic\(8\)"):
+        FeatureField(Regular(Cyclic(4))).on(Cyclic(8))

@@ -28,7 +28,15 @@ from torch import Generator, Tensor, nn
 from erlangen.actions.image import Interpolation
 from erlangen.errors import GroupError, ShapeError, UnknownNameError
 from erlangen.groups import Cyclic, Dihedral, Group
-from erlangen.nn.planar import PlanarConv2d, check_integer, field_symmetry, kernel_points, ring_harmonics, unit_gain
+from erlangen.nn.planar import (
+    RINGS,
+    PlanarConv2d,
+    check_integer,
+    field_symmetry,
+    kernel_points,
+    ring_harmonics,
+    unit_gain,
+)
 from erlangen.reps import Regular, Rep, embedding
 from erlangen.reps.transfer import Pullback
 from erlangen.symmetry import Symmetry
@@ -93,6 +101,11 @@ class _RegularConv2d(PlanarConv2d):
         """
         regular = regular_under(self.group, group)
         return field_symmetry(group, None if self.lift else regular, regular, interpolation)
+
+    @property
+    def conventions(self) -> dict[str, str | float]:
+        """The group, and the basis of the filters."""
+        return {"group": self.group.name, **({"basis": "pixels"} if self._source is not None else RINGS)}
 
     @property
     def channels(self) -> str:

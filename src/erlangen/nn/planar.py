@@ -7,9 +7,11 @@ Geometry as in `erlangen.actions.Image`: x to the right, y up, positive angles c
 
 from __future__ import annotations
 
+import json
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 from erlangen.actions import Action, Image, Tree
 from erlangen.actions.base import check_tensor
 from erlangen.actions.image import Interpolation, Padding
-from erlangen.errors import ActionError, ErlangenError, RepresentationError, ShapeError
+from erlangen.errors import ActionError, ConventionError, ErlangenError, RepresentationError, ShapeError
 from erlangen.groups import SO, Cyclic, Group
 from erlangen.reps import MatrixRep, Rep
 from erlangen.symmetry import Symmetry
@@ -28,6 +30,14 @@ RING_WIDTH = 0.5
 
 RING_INSET = 0.2
 """How far the outermost ring stays inside of the outermost pixel centres: less of its flank is cut off by the square."""
+
+RINGS: dict[str, str | float] = {
+    "basis": "gaussian rings",
+    "width": RING_WIDTH,
+    "inset": RING_INSET,
+    "band": "m <= 2 r",
+}
+"""What coefficients of `ring_harmonics` depend on, for the state_dict."""
 
 
 # --- fields on a pixel grid ------------------------------------------------------------------------------------------
@@ -191,6 +201,11 @@ class PlanarConv2d(nn.Module, ABC):
 
     @property
     @abstractmethod
+    def conventions(self) -> dict[str, str | float]:
+        """What the parameters mean, beyond their shapes; written into the state_dict."""
+
+    @property
+    @abstractmethod
     def channels(self) -> str:
         """How the input channels are made up, for messages."""
 
@@ -251,6 +266,26 @@ class PlanarConv2d(nn.Module, ABC):
             if bias is not None and plain.bias is not None:
                 plain.bias.copy_(bias)
         return plain.train(self.training)
+
+    def get_extra_state(self) -> Tensor:
+        """`conventions` as a uint8 tensor of JSON text, which torch.save, weights_only and safetensors all keep."""
+        return torch.tensor(list(json.dumps(self.conventions, sort_keys=True).encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Any) -> None:
+        """Compare the record of a state_dict with `conventions`.
+
+        Raises:
+            ConventionError: the record cannot be read, or differs: the same numbers would mean another kernel.
+        """
+        try:
+            saved = json.loads(bytes(state.cpu().tolist()).decode())
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ConventionError(f"the record of conventions in the state_dict cannot be read: {error}") from error
+        if saved != self.conventions:
+            raise ConventionError(
+                f"{type(self).__name__} was saved with {saved}, but has {self.conventions}; load it into a layer that is "
+                "made with the saved arguments, or export() it to a plain convolution where it was saved"
+            )
 
     def extra_repr(self) -> str:
         """Sizes of the kernel."""

@@ -28,6 +28,7 @@ from erlangen.actions.image import Interpolation
 from erlangen.errors import ErlangenError, RepresentationError, ShapeError
 from erlangen.groups import Cyclic, Group
 from erlangen.nn.planar import (
+    RINGS,
     Frequency,
     PlanarConv2d,
     field_symmetry,
@@ -168,6 +169,11 @@ class SteerableConv2d(PlanarConv2d):
         """
         rep_in, rep_out = field_rep(group, self.fields_in), field_rep(group, self.fields_out)
         return field_symmetry(group, rep_in, rep_out, interpolation)
+
+    @property
+    def conventions(self) -> dict[str, str | float]:
+        """The fields, and the basis of the kernels."""
+        return {"fields": f"{self.fields_in} -> {self.fields_out}", **RINGS}
 
     @property
     def channels(self) -> str:
