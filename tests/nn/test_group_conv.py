@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from erlangen.actions import Image
 from erlangen.errors import (
-    ActionError,
     ConventionError,
     ErlangenError,
     GroupError,
