@@ -27,8 +27,10 @@ from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw, check_count, c
 
 __all__ = ["NBody", "charged", "evolve", "gravity", "springs"]
 
-_PAIRS_AT_ONCE = 2**15
-"""Pairs per slab of samples: the arrays of one step then stay in the cache of one core."""
+_PAIRS_AT_ONCE = 2**16
+"""Pairs per slab of samples: enough to hide the cost of a call, few enough to stay near the cache."""
+_LEAST_SLAB = 32
+"""Samples per slab at least: rows shorter than that are slow to gather."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +263,7 @@ def evolve(
         raise ErlangenError("coupling is not symmetric, so forces would not be opposite; pass (c + c.mT) / 2")
     coupling = coupling - torch.diag_embed(coupling.diagonal(dim1=-2, dim2=-1))
 
-    slab = max(1, _PAIRS_AT_ONCE // max(1, particles * (particles - 1) // 2))
+    slab = max(_LEAST_SLAB, _PAIRS_AT_ONCE // max(1, particles * (particles - 1) // 2))
     slabs = zip(*(x.split(slab) for x in (pos.double(), vel.double(), coupling, masses)), strict=True)
     parts = [_verlet(p, v, c, m, law, frames, record_every, dt) for p, v, c, m in slabs]
     trajectory = torch.cat(parts, dim=1)
