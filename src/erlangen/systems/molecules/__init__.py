@@ -1,0 +1,1 @@
+"""Systems for molecules and atomistic models: products of irreps, potentials, properties of molecules."""
