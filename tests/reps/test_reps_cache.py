@@ -30,7 +30,7 @@ def solved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_second_time_from_memory_and_third_from_disk(folder: Path, solved: list[str]) -> None:
-    hom = T(2)(SO(3)) >> V(SO(3))
+    hom = T(2)(SO(4)) >> V(SO(4))
     first = equivariant_basis(hom)
     first_copy = first.clone()
     first.zero_()  # what a caller does to the result stays with the caller
@@ -64,7 +64,7 @@ def test_the_key_is_what_the_generators_do(solved: list[str]) -> None:
 
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "another"])
 def test_a_damaged_file_is_replaced(folder: Path, solved: list[str], damage: str) -> None:
-    hom = T(2)(SO(3)) >> T(2)(SO(3))
+    hom = T(2)(SO(4)) >> T(2)(SO(4))
     good = equivariant_basis(hom)
     (path,) = folder.iterdir()
     content = path.read_bytes()
@@ -74,7 +74,7 @@ def test_a_damaged_file_is_replaced(folder: Path, solved: list[str], damage: str
         path.write_bytes(b"no tensors here")
     else:
         path.unlink()
-        equivariant_basis(V(SO(3)) >> V(SO(3)))
+        equivariant_basis(V(SO(4)) >> V(SO(4)))
         (other,) = folder.iterdir()
         other.rename(path)
     clear_memory()
@@ -93,13 +93,13 @@ def test_a_folder_that_cannot_be_made_is_a_warning(tmp_path: Path, monkeypatch: 
     file.write_text("in the way")
     monkeypatch.setenv("ERLANGEN_CACHE", str(file))
     with pytest.warns(CacheWarning, match="ERLANGEN_CACHE"):
-        assert len(equivariant_basis(V(SO(3)) >> V(SO(3)))) == 1
+        assert len(equivariant_basis(V(SO(4)) >> V(SO(4)))) == 1
 
 
 def test_switched_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ERLANGEN_CACHE", "off")
     assert cache_dir() is None
-    equivariant_basis(V(SO(3)) >> V(SO(3)))
+    equivariant_basis(V(SO(4)) >> V(SO(4)))
     assert not folder.exists()
     monkeypatch.delenv("ERLANGEN_CACHE")
     assert cache_dir() == Path.home() / ".cache" / "erlangen" / "reps"

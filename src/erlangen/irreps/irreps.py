@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, SupportsIndex
+from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
 
 import torch
 from torch import Generator, Tensor
@@ -12,6 +12,10 @@ from torch import Generator, Tensor
 from erlangen.errors import IrrepsError, ShapeError
 from erlangen.irreps.wigner import check_matrices, wigner_D_all
 from erlangen.numerics import full_precision
+
+if TYPE_CHECKING:
+    from erlangen.groups import Group
+    from erlangen.reps import Rep
 
 _DEGREE = re.compile(r"\s*(\d+)\s*")
 _TIMES = re.compile(r"\s*(\d+)\s*x")
@@ -207,6 +211,17 @@ class Irreps(tuple[MulIrrep, ...]):
         return Irreps([block for block in self if block.ir in wanted])
 
     # --- action ----------------------------------------------------------------------------------------------------
+    def __call__(self, group: Group) -> Rep:
+        """The representation of SO(3) or O(3) with this layout, as ``T(2)(group)``; under SO(3) parity has no meaning.
+
+        Raises:
+            RepresentationError: another group, or no irreps.
+            IrrepsError: a degree is larger than 12.
+        """
+        from erlangen.reps.irreducible import direct_sum
+
+        return direct_sum(self, group)
+
     def rho(self, R: Tensor, *, check: bool = True) -> Tensor:
         """Block-diagonal matrices ``[..., dim, dim]`` of elements ``[..., 3, 3]`` of O(3).
 

@@ -10,10 +10,12 @@
 torch.Size([3, 5, 9])
 """
 
+from erlangen.irreps import Irreps
 from erlangen.reps.base import Hom, Product, Rep, Sum
 from erlangen.reps.cache import cache_dir
 from erlangen.reps.decompose import Decomposition
 from erlangen.reps.embedding import embedding
+from erlangen.reps.irreducible import Irreducible
 from erlangen.reps.leaves import (
     Homogeneous,
     MatrixRep,
@@ -33,6 +35,8 @@ __all__ = [
     "Hom",
     "HomBasis",
     "Homogeneous",
+    "Irreducible",
+    "Irreps",
     "MatrixRep",
     "PermutationTensor",
     "Product",

@@ -19,6 +19,7 @@ from erlangen.errors import RepresentationError, ShapeError
 from erlangen.groups import Symmetric
 from erlangen.reps.base import Hom, Rep, generators
 from erlangen.reps.cache import cached
+from erlangen.reps.irreducible import rotation_invariants
 from erlangen.reps.leaves import Scalar
 from erlangen.reps.partitions import partition_basis, partition_count, tensor_order
 from erlangen.reps.solver import check_entries, invariant_vectors
@@ -117,7 +118,8 @@ def hom_basis(hom: Hom) -> HomBasis:
     """The equivariant maps of ``source >> target`` pair by pair of summands: what layers keep.
 
     Maps Q satisfy ``rho_target(g) Q = Q rho_source(g)`` for all g. Between permutation tensors of `Symmetric(n)` they
-    are in closed form (set partitions); otherwise the nullspace of the generators' constraints, cached on disk.
+    are in closed form (set partitions), and so are they between vectors, tensors and irreps of SO(3) and O(3) (3j
+    symbols); otherwise the nullspace of the generators' constraints, cached on disk.
 
     Raises:
         RepresentationError: `hom` is no ``source >> target``, or a pair of summands is too large.
@@ -180,6 +182,8 @@ def _pair_basis(source: Rep, target: Rep) -> Tensor:
     if isinstance(group, Symmetric) and k is not None and m is not None:
         check_entries(partition_count(k + m, group.n), maps.size, maps)
         basis = partition_basis(group.n, k + m)
+    elif (closed := rotation_invariants(maps)) is not None:
+        basis = closed
     else:
         text = f"{source.size},{target.size}: {maps.fingerprint(*generators(group))}"
         basis = cached(text, maps.size, lambda: invariant_vectors(maps))
