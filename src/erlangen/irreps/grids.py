@@ -110,7 +110,9 @@ class LebedevGrid:
         """
         known = [d for d in LEBEDEV_DEGREES if d >= degree]
         if not known:
-            raise GridError(f"no Lebedev rule integrates degree {degree}; the largest is 131; use S2Grid.exact_for({degree})")
+            raise GridError(
+                f"no Lebedev rule integrates degree {degree}; the largest is 131; use S2Grid.exact_for({degree})"
+            )
         return cls(known[0])
 
     @property

@@ -1,5 +1,26 @@
 """Equivariant layers. Each carries its symmetry as ``.symmetry`` and passes `erlangen.testing.check_layer`."""
 
+from erlangen.nn.gates import Gate, NormActivation, gated
+from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d
 from erlangen.nn.linear import EquivariantLinear
+from erlangen.nn.planar import FeatureField, Frequency
+from erlangen.nn.products import TensorProduct, tensor_product
+from erlangen.nn.steerable_conv import GatedNonlinearity2d, NormNonlinearity2d, SteerableConv2d
 
-__all__ = ["EquivariantLinear"]
+__all__ = [
+    "EquivariantLinear",
+    "FeatureField",
+    "Frequency",
+    "Gate",
+    "GatedNonlinearity2d",
+    "GroupBatchNorm2d",
+    "GroupConv2d",
+    "GroupPool",
+    "LiftConv2d",
+    "NormActivation",
+    "NormNonlinearity2d",
+    "SteerableConv2d",
+    "TensorProduct",
+    "gated",
+    "tensor_product",
+]

@@ -53,7 +53,8 @@ class _Blocked(torch.autograd.Function):
             out = ctx.product(*saved, ctx.edges)
             found = iter(torch.autograd.grad(out, inputs, grads[0], create_graph=True, allow_unused=True))
             return (*(next(found) if want else None for want in wanted), None, None)
-        return (*_Gradients(ctx.product, *saved, ctx.edges).of(grads[0], *wanted), None, None)
+        x, y, weight = saved
+        return (*_Gradients(ctx.product, x, y, weight, ctx.edges).of(grads[0], *wanted), None, None)
 
 
 class _Workspace:

@@ -73,9 +73,17 @@ class SphereCarrier(Carrier):
     """
 
     def __init__(
-        self, x: Irreps, y: Irreps, out: Irreps, road: Road, grid: S2Grid | LebedevGrid | None = None, exact: bool = True
+        self,
+        x: Irreps,
+        y: Irreps,
+        out: Irreps,
+        road: Road,
+        grid: S2Grid | LebedevGrid | None = None,
+        exact: bool = True,
     ) -> None:
-        self.slots_x, self.slots_y, self.slots_out = (_signal_slots(i, n) for i, n in ((x, "x"), (y, "y"), (out, "out")))
+        self.slots_x, self.slots_y, self.slots_out = (
+            _signal_slots(i, n) for i, n in ((x, "x"), (y, "y"), (out, "out"))
+        )
         check_degrees(x, y, out)
         _check_kinds(self.slots_x, self.slots_y, self.slots_out)
         self.degree = x.lmax + y.lmax + out.lmax
@@ -99,8 +107,10 @@ class SphereCarrier(Carrier):
         self.grid = grid
 
     def _dense(self) -> Tensor:
-        G = gaunt_tensor(*(max(s.irrep.l for s in slots) for slots in (self.slots_x, self.slots_y, self.slots_out)),
-                         dtype=torch.float64)
+        G = gaunt_tensor(
+            *(max(s.irrep.l for s in slots) for slots in (self.slots_x, self.slots_y, self.slots_out)),
+            dtype=torch.float64,
+        )
         sizes = [sum(s.irrep.dim for s in slots) for slots in (self.slots_x, self.slots_y, self.slots_out)]
         table = G.new_zeros(*sizes)
         for a, i in zip(self.slots_x, coordinates(self.slots_x), strict=True):
@@ -117,9 +127,7 @@ class SphereCarrier(Carrier):
         by point.
         """
         both = len(self.kinds_x) + len(self.kinds_y) > 2
-        self.table_x, self.table_y = (
-            Constant(self._values(slots, Y, both)) for slots in (self.slots_x, self.slots_y)
-        )
+        self.table_x, self.table_y = (Constant(self._values(slots, Y, both)) for slots in (self.slots_x, self.slots_y))
         self.table_out = Constant(self._values(self.slots_out, dual, both).mT / (2 if both else 1))
 
     @staticmethod

@@ -61,6 +61,7 @@ class Group:
 
     def __init__(self, layout: Layout, outputs: list[Output], form: Form, start: int) -> None:
         self.layout, self.outputs, self.channels = layout, outputs, outputs[0].mul
+        self.columns = layout.y.slices()
         self.dim = sum(output.irrep.dim for output in outputs)
         self.segments = list(self._segments(form))
         self.rows, self.pairs = self.segments[-1].rows.stop, self.segments[-1].pairs.stop
@@ -95,7 +96,7 @@ class Group:
         for output in self.outputs:
             for path in output.paths:
                 C = next(couplings)
-                table[self.layout.y.slices()[path.y], k : k + C.shape[1], row : row + C.shape[2]] = C
+                table[self.columns[path.y], k : k + C.shape[1], row : row + C.shape[2]] = C
                 row += C.shape[2]
             k += output.irrep.dim
         return table.flatten(1)
@@ -105,10 +106,11 @@ class Group:
         if self.single:
             return (y @ self.table(y)).unflatten(-1, (self.dim, self.rows))
         (output,) = self.outputs
-        table, parts, start, k = self.table(y), list[Tensor](), 0, output.irrep.dim
+        table, start, k = self.table(y), 0, output.irrep.dim
+        parts: list[Tensor] = []
         for path in output.paths:
             i, j = 2 * path.degrees[0] + 1, 2 * path.degrees[1] + 1
-            copies = y[:, self.layout.y.slices()[path.y]].unflatten(-1, (-1, j))
+            copies = y[:, self.columns[path.y]].unflatten(-1, (-1, j))
             C = table[start : start + i * j * k].view(j, k * i)
             parts.append((copies @ C).unflatten(-1, (k, i)).transpose(1, 2).flatten(2))
             start += i * j * k
@@ -124,14 +126,16 @@ class CoupledProduct:
 
     def __init__(self, layout: Layout, form: Form) -> None:
         self.layout, self.form = layout, form
-        self.groups, self.weight_numel = list[Group](), 0
+        self.groups: list[Group] = []
+        self.weight_numel = 0
         for outputs in _joinable(layout):
             self.groups.append(Group(layout, outputs, form, self.weight_numel))
             self.weight_numel = self.groups[-1].weights.stop
 
     def __call__(self, x: Tensor, y: Tensor, weight: Tensor, edges: Edges | None) -> Tensor:
         """Rows ``[N, x.dim]``, ``[E, y.dim]`` and weights to ``[E or edges.size, out.dim]``, all rows at once."""
-        blocks, outputs = self.split(x), list[Tensor]()
+        blocks = self.split(x)
+        outputs: list[Tensor] = []
         if edges is not None:
             blocks = [block.index_select(1, edges.source) for block in blocks]
         for group in self.groups:

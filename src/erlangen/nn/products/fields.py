@@ -90,23 +90,27 @@ class MatrixCarrier(Carrier):
 
     def __init__(self, x: Irreps, y: Irreps, out: Irreps) -> None:
         check_degrees(x, y, out)
+        sides = (x, y, out)
         self.top = max(1, math.ceil((x.lmax + y.lmax) / 2))
+        # Irreps whose parity is not that of harmonics may need one degree more.
+        while self.top < x.lmax + y.lmax and not all(self._places(b.ir) for side in sides for b in side):
+            self.top += 1
         self.slots_x, self.slots_y, self.slots_out = (
-            self._slots(irreps, name) for irreps, name in ((x, "x"), (y, "y"), (out, "out"))
+            self._slots(irreps, name) for irreps, name in zip(sides, ("x", "y", "out"), strict=True)
         )
         self.table_x, self.table_y, self.table_out = (
             Constant(self._table(slots)) for slots in (self.slots_x, self.slots_y, self.slots_out)
         )
 
+    def _places(self, ir: Irrep) -> list[tuple[int, int]]:
+        """Blocks of the matrix that an irrep enters."""
+        degrees = range(self.top + 1)
+        return [(i, j) for i in degrees for j in degrees if abs(i - j) <= ir.l <= i + j and (-1) ** (i + j) == ir.p]
+
     def _slots(self, irreps: Irreps, name: str) -> list[Slot]:
         slots: list[Slot] = []
         for n, block in enumerate(irreps):
-            places = [
-                (i, j)
-                for i in range(self.top + 1)
-                for j in range(self.top + 1)
-                if abs(i - j) <= block.ir.l <= i + j and (-1) ** (i + j) == block.ir.p
-            ]
+            places = self._places(block.ir)
             if not places:
                 raise IrrepsError(
                     f"irreps_{name}: matrices on harmonics of degree 0..{self.top} have no block for {block.ir}; "

@@ -17,7 +17,9 @@ class PairwiseProduct:
 
     def __init__(self, layout: Layout, form: Form) -> None:
         self.layout, self.form = layout, form
-        self.tables = [[Constant(o.scale * wigner_3j(*p.degrees, dtype=torch.float64)) for p in o.paths] for o in layout.outputs]
+        self.tables = [
+            [Constant(o.scale * wigner_3j(*p.degrees, dtype=torch.float64)) for p in o.paths] for o in layout.outputs
+        ]
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """``[..., x.dim]`` and ``[..., y.dim]`` to ``[..., out.dim]``; batches broadcast."""
@@ -36,7 +38,9 @@ class PairwiseProduct:
     def _full(x: Tensor, y: Tensor, C: Tensor) -> Tensor:
         """``[..., u, i]`` and ``[..., v, j]`` to ``[..., u * v * k]``."""
         i, j, k = C.shape
-        M = (y @ C.movedim(1, 0).reshape(j, i * k)).unflatten(-1, (i, k)).movedim(-2, -3).flatten(-2)  # [..., i, (v, k)]
+        M = (
+            (y @ C.movedim(1, 0).reshape(j, i * k)).unflatten(-1, (i, k)).movedim(-2, -3).flatten(-2)
+        )  # [..., i, (v, k)]
         return (x @ M).flatten(-2)
 
     @staticmethod
@@ -63,7 +67,7 @@ class SparseProduct:
         pieces_x, pieces_y = _copies(x, self.layout.x), _copies(y, self.layout.y)
         outputs: list[Tensor] = []
         for output, tables in zip(self.layout.outputs, self.entries, strict=True):
-            parts = list[Tensor]()
+            parts: list[Tensor] = []
             for path, (index, values) in zip(output.paths, tables, strict=True):
                 i, j, k = index.to(x.device)
                 a, b = pieces_x[path.x][..., i] * values(x), pieces_y[path.y][..., j]

@@ -68,7 +68,9 @@ def layout(x: Irreps, y: Irreps, out: Irreps | None, form: Form, keep: Iterable[
     """
     if out is None:
         if form == "connected":
-            raise IrrepsError('irreps_out is missing: the form "connected" mixes into given irreps, such as "8x0e+4x1o"')
+            raise IrrepsError(
+                'irreps_out is missing: the form "connected" mixes into given irreps, such as "8x0e+4x1o"'
+            )
         return _separate(x, y, form, None if keep is None else set(keep))
     if form == "full":
         raise IrrepsError('irreps_out cannot be chosen in the form "full": every path is kept; filter with keep=')

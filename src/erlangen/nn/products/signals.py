@@ -33,11 +33,17 @@ class CarriedProduct:
         IrrepsError: the multiplicities do not fit the form, or the carrier cannot carry an irrep.
     """
 
-    def __init__(self, x: Irreps, y: Irreps, out: Irreps | None, form: Form, make: MakeCarrier, default: Irreps) -> None:
+    def __init__(
+        self, x: Irreps, y: Irreps, out: Irreps | None, form: Form, make: MakeCarrier, default: Irreps
+    ) -> None:
         if form == "full":
-            raise IrrepsError('the form "full" needs rule="cg"; other rules multiply channel by channel: use "elementwise"')
+            raise IrrepsError(
+                'the form "full" needs rule="cg"; other rules multiply channel by channel: use "elementwise"'
+            )
         if form == "connected" and out is None:
-            raise IrrepsError('irreps_out is missing: the form "connected" mixes into given irreps, such as "8x0e+4x1o"')
+            raise IrrepsError(
+                'irreps_out is missing: the form "connected" mixes into given irreps, such as "8x0e+4x1o"'
+            )
         self.form: Form = form
         self.x, self.y = x, y
         self.channels = self._channels(out)
@@ -65,7 +71,9 @@ class CarriedProduct:
                         f'first in the form "{self.form}"; form="connected" mixes channels'
                     )
         if self.form == "depthwise" and any(block.mul != 1 for block in self.y):
-            raise IrrepsError(f'irreps_y: {self.y} must have one copy of each irrep in the form "depthwise" of this rule')
+            raise IrrepsError(
+                f'irreps_y: {self.y} must have one copy of each irrep in the form "depthwise" of this rule'
+            )
         return channels
 
     def _weights(self, side: _Side) -> int:
@@ -85,7 +93,8 @@ class CarriedProduct:
         """Features ``[E, dim]`` to slot coordinates ``[E, channels or 1, dim of slots]``."""
         if self.form == "elementwise" and side.plain and all(block.mul == 1 for block in side.irreps):
             return features[:, None]
-        pieces, parts = side.copies(features), list[Tensor]()
+        pieces = side.copies(features)
+        parts: list[Tensor] = []
         if self.form == "connected":
             shapes = [(side.irreps[slot.block].mul, self.channels) for slot in side.slots]
             weights = weight.split([m * n for m, n in shapes], -1)
@@ -105,7 +114,9 @@ class CarriedProduct:
         totals: dict[int, Tensor] = {}
         if self.form == "connected":
             shapes = [(self.channels, side.irreps[slot.block].mul) for slot in side.slots]
-            weights = [w.unflatten(-1, s) for w, s in zip(weight.split([m * n for m, n in shapes], -1), shapes, strict=True)]
+            weights = [
+                w.unflatten(-1, s) for w, s in zip(weight.split([m * n for m, n in shapes], -1), shapes, strict=True)
+            ]
             pieces = [w.mT @ part / math.sqrt(self.channels) for w, part in zip(weights, pieces, strict=True)]
         elif self.form == "depthwise":
             factors = weight.unflatten(-1, (len(side.slots), -1))[..., None]
@@ -137,9 +148,9 @@ def _one_channel(irreps: Irreps) -> Irreps:
     return Irreps([(1, block.ir) for block in irreps if block.mul])
 
 
-def reachable(x: Irreps, y: Irreps, keep: set[Irrep] | None = None) -> Irreps:
-    """One copy of each irrep of the tensor product, sorted."""
-    found = {ir for a in x for b in y for ir in a.ir * b.ir}
+def reachable(x: Irreps, y: Irreps, keep: set[Irrep] | None, without: set[Irrep]) -> Irreps:
+    """One copy of each irrep of the tensor product, sorted, but for those in `without`."""
+    found = {ir for a in x for b in y for ir in a.ir * b.ir} - without
     return Irreps(sorted(found if keep is None else found & keep))
 
 
