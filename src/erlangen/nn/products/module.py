@@ -166,6 +166,7 @@ class TensorProduct(RecordsConventions):
 
             def make(a: Irreps, b: Irreps, c: Irreps) -> Carrier:
                 return kind(a, b, c)
+
         return CarriedProduct(x, y, out, form, make, default)
 
     # --- the product -----------------------------------------------------------------------------------------------
