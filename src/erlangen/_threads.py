@@ -1,8 +1,8 @@
 """Batches of small LAPACK problems on several threads.
 
 A batched decomposition on the CPU takes one matrix after the other, with all BLAS threads on each; matrices of a few dozen
-rows are too small for that. Here chunks of the batch go to threads that use one BLAS thread each. What comes before the
-decomposition is done there too: OpenMP threads that have just finished go on spinning, and would take the cores away.
+rows are too small for that. Here chunks of the batch go to threads that use one BLAS thread each. What comes before and
+after is done there too: OpenMP threads that have just finished go on spinning, and would take the cores away.
 """
 
 from __future__ import annotations
@@ -65,6 +65,22 @@ def decompose_symmetric(A: Tensor, check: bool) -> tuple[Tensor, Tensor]:
     if not bool(finite.all()):
         check_finite(A, "A")
     return values, vectors
+
+
+def compose_symmetric(values: Tensor, vectors: Tensor) -> Tensor:
+    """Matrices ``V diag(l) V^T`` of l ``[..., n]`` and V ``[..., n, n]``."""
+    threads = usable_threads(vectors)
+    if threads == 1:
+        return (vectors * values[..., None, :]) @ vectors.mT
+    n = vectors.shape[-1]
+    out = vectors.new_empty(vectors.shape)
+    whole = (values.reshape(-1, n), vectors.reshape(-1, n, n), out.view(-1, n, n))
+    run_on_threads(_compose_chunk, list(zip(*(t.tensor_split(threads) for t in whole), strict=True)))
+    return out
+
+
+def _compose_chunk(values: Tensor, vectors: Tensor, out: Tensor) -> None:
+    torch.matmul(vectors * values[..., None, :], vectors.mT, out=out)
 
 
 def _check_and_decompose(A: Tensor, values: Tensor, vectors: Tensor, finite: Tensor) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from erlangen._threads import decompose_symmetric
+from erlangen._threads import compose_symmetric, decompose_symmetric
 from erlangen.errors import (
     DtypeError,
     MatrixFunctionError,
@@ -331,7 +331,7 @@ class _SymFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(A: Tensor, values: Tensor, vectors: Tensor, f: _Scalar, difference: _Difference) -> Tensor:
-        return (vectors * f(values)[..., None, :]) @ vectors.mT
+        return compose_symmetric(f(values), vectors)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
