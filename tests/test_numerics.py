@@ -414,7 +414,7 @@ def test_threads_leave_the_settings_of_torch_alone(two_threads: None) -> None:
 
 
 def test_threads_from_several_threads_at_once(two_threads: None) -> None:
-    A = definite(8, 128, n=16)
+    A = definite(8, 256, n=16)
     expected = [sym_log(a) for a in A]
 
     def call(a: torch.Tensor) -> torch.Tensor:
@@ -478,7 +478,7 @@ from erlangen import _threads
 from erlangen.numerics import eigh
 _threads.os.cpu_count = lambda: 2
 torch.set_num_threads(2)
-A = torch.eye(32).repeat(16, 1, 1)
+A = torch.eye(64).repeat(7, 1, 1)
 assert _threads.usable_threads(A) == 2
 eigh(A)
 child = os.fork()
