@@ -1,6 +1,11 @@
 """Norm, angle, eigenvalues and matrix functions against scipy, autograd and closed forms."""
 
 import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -8,8 +13,10 @@ import scipy.linalg
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
 
+from erlangen import _threads
 from erlangen.errors import DtypeError, MatrixFunctionError, NotFiniteError, ShapeError
 from erlangen.numerics import (
     angle,
@@ -347,3 +354,137 @@ def test_integer_vectors() -> None:
 def test_empty_batches(function) -> None:
     result = function(torch.zeros(0, 3, 3))
     assert (result.vectors if function is eigh else result).shape == (0, 3, 3)
+
+
+# --- threads ------------------------------------------------------------------------------------------------
+@pytest.fixture
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(_threads.os, "cpu_count", lambda: 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def threads_of_a_new_thread() -> int:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(torch.get_num_threads).result()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch", [(256,), (3, 1, 43), (2, 1)])
+def test_threads_give_the_same_bits(dtype: torch.dtype, batch: tuple[int, ...], two_threads: None) -> None:
+    A = normal(*batch, 32, 32, seed=1, dtype=dtype)
+    A = A if batch[0] == 256 else A.mT  # and another layout in memory
+    threads = _threads.usable_threads(A)
+    assert threads == (1 if batch == (2, 1) else 2)
+    values, vectors, gap = eigh(A)
+    torch.set_num_threads(1)
+    assert _threads.usable_threads(A) == 1
+    for ours, plain in zip((values, vectors, gap), eigh(A), strict=True):
+        assert ours.dtype == dtype
+        assert torch.equal(ours, plain)
+    symmetric = (A + A.mT) / 2
+    expected = np.linalg.eigvalsh(symmetric.double().numpy())
+    np.testing.assert_allclose(values.double().numpy(), expected, rtol=0, atol=20 * TOL[dtype])
+    again = (vectors * values[..., None, :]) @ vectors.mT
+    torch.testing.assert_close(again, symmetric, rtol=0, atol=20 * TOL[dtype])
+
+
+@pytest.mark.parametrize("f", SYMMETRIC)
+def test_threads_and_scipy(f: Callable[[torch.Tensor], torch.Tensor], two_threads: None) -> None:
+    A = definite(300, n=16)
+    assert _threads.usable_threads(A) == 2
+    with torch.inference_mode():
+        inferred = f(A)
+    assert torch.equal(inferred, f(A))
+    names = {sym_exp: scipy.linalg.expm, sym_log: scipy.linalg.logm, sym_sqrt: scipy.linalg.sqrtm}
+    reference = names.get(f, lambda M: np.linalg.inv(scipy.linalg.sqrtm(M)))
+    for i in (0, 149, 150, 299):
+        np.testing.assert_allclose(f(A)[i].numpy(), reference(A[i].numpy()).real, rtol=0, atol=1e-11)
+
+
+def test_threads_leave_the_settings_of_torch_alone(two_threads: None) -> None:
+    settings_before, new_before = torch.__config__.parallel_info(), threads_of_a_new_thread()
+    _threads._pools.clear()  # so that the threads begin now
+    eigh(normal(256, 32, 32))
+    assert torch.get_num_threads() == 2
+    assert torch.__config__.parallel_info() == settings_before  # OpenMP and MKL threads of this thread
+    assert threads_of_a_new_thread() == new_before == 2
+
+
+def test_threads_from_several_threads_at_once(two_threads: None) -> None:
+    A = definite(8, 256, n=16)
+    expected = [sym_log(a) for a in A]
+
+    def call(a: torch.Tensor) -> torch.Tensor:
+        torch.set_num_threads(2)
+        return sym_log(a)
+
+    with ThreadPoolExecutor(4) as pool:
+        for found, wanted in zip(pool.map(call, A), expected, strict=True):
+            assert torch.equal(found, wanted)
+
+
+def test_threads_and_derivatives(two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_threads, "MIN_WORK", 0)
+    A = definite(4, n=3).requires_grad_()
+    assert _threads.usable_threads(A) == 2
+    assert gradcheck(sym_log, A, check_forward_ad=True)
+    assert gradgradcheck(sym_log, A)
+    assert gradcheck(lambda X: eigh(X).values, normal(4, 3, 3).requires_grad_(), check_forward_ad=True)
+
+
+def test_no_threads_where_calls_are_recorded_or_transformed(two_threads: None) -> None:
+    A = definite(256, n=16)
+    seen: list[int] = []
+
+    def one(a: torch.Tensor) -> torch.Tensor:
+        seen.append(_threads.usable_threads(A))
+        return sym_log(a, check=False)
+
+    torch.testing.assert_close(torch.func.vmap(one)(A[:4]), sym_log(A[:4]))
+    torch.func.jvp(one, (A[0],), (A[0],))
+    with FakeTensorMode():
+        assert one(torch.empty(256, 16, 16)).shape == (256, 16, 16)
+    with torch.utils.flop_counter.FlopCounterMode(display=False):
+        one(A[0])
+    assert seen == [1] * 4
+    compiled = torch.compile(lambda a: sym_log(a, check=False), fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(A), sym_log(A))
+
+
+def test_errors_come_out_of_threads(two_threads: None) -> None:
+    A = definite(256, n=16)
+    A[200, 3, 4] = math.nan
+    with pytest.raises(NotFiniteError, match=r"A has 1 values.*index \(200, 3, 4\)"):
+        sym_log(A)
+    done: list[int] = []
+
+    def call(x: torch.Tensor) -> None:
+        done.append(int(1 / int(x)))
+
+    with pytest.raises(ZeroDivisionError):
+        _threads.run_on_threads(call, [(torch.tensor(i),) for i in (0, 1)])
+    assert done == [1]  # the other was waited for
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_threads_after_a_fork() -> None:
+    """The child has no threads of the parent's pool, and makes its own."""
+    script = """
+import os, torch
+from erlangen import _threads
+from erlangen.numerics import eigh
+_threads.os.cpu_count = lambda: 2
+torch.set_num_threads(2)
+A = torch.eye(64).repeat(7, 1, 1)
+assert _threads.usable_threads(A) == 2
+eigh(A)
+child = os.fork()
+if child == 0:
+    os._exit(0 if bool((eigh(A).values == 1).all()) and len(_threads._pools) == 2 else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert bool((eigh(A).values == 1).all())
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=100)

@@ -2,8 +2,9 @@
 
 Every function takes batches ``[..., n]`` of vectors or ``[..., n, n]`` of matrices in float32 or float64 and
 keeps dtype and device. The decompositions refuse bfloat16 and float16 (`DtypeError`) and switch autocast off
-inside, because below float32 they lose all digits. Where a derivative does not exist (norm at 0, eigenvectors
-at equal eigenvalues) the gradient is finite and each docstring says what it is.
+inside, because below float32 they lose all digits; on the CPU, `eigh` takes large batches on several threads.
+Where a derivative does not exist (norm at 0, eigenvectors at equal eigenvalues) the gradient is finite and each
+docstring says what it is.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from erlangen._threads import compose_symmetric, decompose_symmetric
 from erlangen.errors import (
     DtypeError,
     MatrixFunctionError,
@@ -127,10 +129,8 @@ def eigh(A: Tensor, *, check: bool = True) -> Eigh:
         NotFiniteError: A holds NaN or Inf.
     """
     check_square(A, "A")
-    if check:
-        check_finite(A, "A")
     with full_precision(A):
-        values, vectors = _Eigh.apply((A + A.mT) / 2)
+        values, vectors = _Eigh.apply(A, check)
     return Eigh(values, vectors, _gap(values.detach()))
 
 
@@ -280,32 +280,33 @@ def _gregory(A: Tensor, eye: Tensor) -> Tensor:
 
 # --- gradients ----------------------------------------------------------------------------------------------
 class _Eigh(torch.autograd.Function):
+    """`eigh` of the symmetric part ``(A + A^T) / 2``, whose gradient is symmetric."""
+
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(A: Tensor) -> tuple[Tensor, Tensor]:
-        values, vectors = torch.linalg.eigh(A)
-        return values, vectors
+    def forward(A: Tensor, check: bool) -> tuple[Tensor, Tensor]:
+        return decompose_symmetric(A, check)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, bool], output: tuple[Tensor, Tensor]) -> None:
         ctx.save_for_backward(*output)
         ctx.save_for_forward(*output)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         values, vectors = ctx.saved_tensors
         grad_values, grad_vectors = grads
         with full_precision(values):
             inner = vectors.mT @ grad_vectors
             rotation = (inner - inner.mT) / 2 * _safe_reciprocal_differences(values)
-            return vectors @ (torch.diag_embed(grad_values) + rotation) @ vectors.mT
+            return vectors @ (torch.diag_embed(grad_values) + rotation) @ vectors.mT, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor) -> tuple[Tensor, Tensor]:
         values, vectors = ctx.saved_tensors
         with full_precision(values):
-            inner = vectors.mT @ tangents[0] @ vectors
+            inner = vectors.mT @ ((tangents[0] + tangents[0].mT) / 2) @ vectors
             return (
                 inner.diagonal(dim1=-2, dim2=-1).clone(),
                 vectors @ (inner * _safe_reciprocal_differences(values)),
@@ -330,7 +331,7 @@ class _SymFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(A: Tensor, values: Tensor, vectors: Tensor, f: _Scalar, difference: _Difference) -> Tensor:
-        return (vectors * f(values)[..., None, :]) @ vectors.mT
+        return compose_symmetric(f(values), vectors)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
