@@ -1,5 +1,7 @@
 """Equivariant layers. Each carries its symmetry as ``.symmetry`` and passes `erlangen.testing.check_layer`."""
 
+from erlangen.nn.bilinear import BilinearLayer
+from erlangen.nn.emlp import EMLP, hidden_rep
 from erlangen.nn.gates import Gate, NormActivation, gated
 from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d
 from erlangen.nn.linear import EquivariantLinear
@@ -8,6 +10,8 @@ from erlangen.nn.products import TensorProduct, tensor_product
 from erlangen.nn.steerable_conv import GatedNonlinearity2d, NormNonlinearity2d, SteerableConv2d
 
 __all__ = [
+    "BilinearLayer",
+    "EMLP",
     "EquivariantLinear",
     "FeatureField",
     "Frequency",
@@ -22,5 +26,6 @@ __all__ = [
     "SteerableConv2d",
     "TensorProduct",
     "gated",
+    "hidden_rep",
     "tensor_product",
 ]
