@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,7 +95,7 @@ def _decompose_chunk(A: Tensor, values: Tensor, vectors: Tensor, finite: Tensor)
     torch.linalg.eigh((A + A.mT) / 2, out=(values, vectors))
 
 
-def run_on_threads(call: Callable[..., object], chunks: Sequence[tuple[Tensor, ...]]) -> None:
+def run_on_threads(call: Callable[..., object], chunks: Sequence[tuple[Any, ...]]) -> None:
     """``call(*chunk)`` for every chunk, on one thread each; results go into tensors of the chunk.
 
     Waits for all, then raises the first exception if there was one. Autograd does not see what the threads do.
@@ -105,7 +106,7 @@ def run_on_threads(call: Callable[..., object], chunks: Sequence[tuple[Tensor, .
         future.result()
 
 
-def _without_autograd(call: Callable[..., object], chunk: tuple[Tensor, ...]) -> None:
+def _without_autograd(call: Callable[..., object], chunk: tuple[Any, ...]) -> None:
     # Modes are bound to a thread: this one also switches forward derivatives off, and may write to inference tensors.
     with torch.inference_mode():
         call(*chunk)

@@ -1,20 +1,27 @@
 """`CoupledProduct` in blocks of rows that stay in the cache, with its gradient; sums over edges on the way.
 
 Each block makes M and Z, multiplies them and adds the result to where it belongs; the backward pass makes M and Z
-again. So the memory is that of inputs and outputs. The second derivative is that of the plain product.
+again. So the memory is that of inputs and outputs. On the CPU, every thread takes blocks of its own: the operations of
+one block are too small to be shared. The second derivative is that of the plain product.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from erlangen._threads import run_on_threads
 from erlangen.nn.products.coupled import CoupledProduct, Edges, Group
 
 BLOCK_BYTES = 1 << 22
-"""Size of Z of one block. From 2 to 16 MB the time is about the same on a core with 2 MB of second-level cache."""
+"""Size of Z of one block. From 1 to 8 MB the time is about the same on a core with 2 MB of second-level cache."""
+MIN_SHARE = 1 << 21
+"""Smallest size of Z, in bytes, that is worth a thread of its own."""
 
 
 def blocked(product: CoupledProduct, x: Tensor, y: Tensor, weight: Tensor, edges: Edges | None = None) -> Tensor:
@@ -31,45 +38,52 @@ class _Blocked(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, y: Tensor, weight: Tensor, product: CoupledProduct, edges: Edges | None) -> Tensor:
         ctx.save_for_backward(x, y, weight)
         ctx.product, ctx.edges = product, edges
-        work = _Workspace(product, x, y, weight, edges)
+        inputs = _Inputs(product, x, y, weight, edges)
         size = len(y) if edges is None else edges.size
-        outputs = [y.new_zeros(size, group.dim, group.channels) for group in product.groups]
-        for rows in work.blocks():
-            inputs = work.gather(rows)
-            for n, group in enumerate(product.groups):
-                Z = work.fill(group, inputs, work.weights(group, rows))
-                part = torch.bmm(group.matrix(y[rows]), Z.transpose(0, 1))
-                if edges is None:
-                    outputs[n][rows] = part
-                else:
-                    outputs[n].index_add_(0, edges.target[rows], part)
-        return product.join(outputs, y)
+        sums = [_Sum(y.new_zeros(size, g.dim, g.channels), by_row=edges is None) for g in product.groups]
+        return product.join(_in_shares(inputs, _multiply, sums), y)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[:3]
+        x, y, weight = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():
-            inputs = [t for t, want in zip(saved, wanted, strict=True) if want]
-            out = ctx.product(*saved, ctx.edges)
-            found = iter(torch.autograd.grad(out, inputs, grads[0], create_graph=True, allow_unused=True))
+            leaves = [t for t, want in zip((x, y, weight), wanted, strict=True) if want]
+            out = ctx.product(x, y, weight, ctx.edges)
+            found = iter(torch.autograd.grad(out, leaves, grads[0], create_graph=True, allow_unused=True))
             return (*(next(found) if want else None for want in wanted), None, None)
-        x, y, weight = saved
-        return (*_Gradients(ctx.product, x, y, weight, ctx.edges).of(grads[0], *wanted), None, None)
+        return (*_gradients(_Inputs(ctx.product, x, y, weight, ctx.edges), grads[0], *wanted), None, None)
 
 
-class _Workspace:
-    """Inputs in the inner layout, and the memory that all blocks share."""
+# --- shares of the rows ----------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Sum:
+    """A result; `by_row` where every row of y writes to its own place, so that threads may share it."""
+
+    total: Tensor
+    by_row: bool
+
+
+class _Inputs:
+    """A product and its inputs, those of x in the inner layout."""
 
     def __init__(self, product: CoupledProduct, x: Tensor, y: Tensor, weight: Tensor, edges: Edges | None) -> None:
         self.product, self.y, self.weight, self.edges = product, y, weight, edges
         self.x = product.split(x)
-        width = max(group.rows * group.channels for group in product.groups)
-        self.size = min(len(y), max(64, BLOCK_BYTES // (width * y.element_size())))
-        self.Z = y.new_empty(width * self.size)
+        self.row_bytes = max(group.rows * group.channels for group in product.groups) * y.element_size()
 
-    def blocks(self) -> list[slice]:
-        """Rows of each block."""
-        return [slice(start, min(start + self.size, len(self.y))) for start in range(0, len(self.y), max(self.size, 1))]
+    def shares(self) -> list[slice]:
+        """Rows for each thread."""
+        threads = 1
+        if self.y.device.type == "cpu" and not torch._C._len_torch_dispatch_stack():
+            threads = max(1, min(torch.get_num_threads(), len(self.y) * self.row_bytes // MIN_SHARE))
+        ends = [len(self.y) * n // threads for n in range(threads + 1)]
+        return [slice(start, stop) for start, stop in itertools.pairwise(ends)]
+
+    def blocks(self, share: slice) -> list[slice]:
+        """A share in blocks."""
+        size = max(64, BLOCK_BYTES // self.row_bytes)
+        return [slice(start, min(start + size, share.stop)) for start in range(share.start, share.stop, size)]
 
     def gather(self, rows: slice) -> list[Tensor]:
         """Blocks ``[2 l + 1, E, mul]`` of the rows of x that meet these rows of y."""
@@ -84,12 +98,11 @@ class _Workspace:
             return self.weight[:, group.weights]
         weight = self.weight if len(self.weight) == 1 else self.weight[rows]
         w = weight[:, group.weights].unflatten(-1, (group.pairs, group.channels)).transpose(0, 1)
-        return w.expand(-1, len(self.y[rows]), -1).contiguous()
+        return w.expand(-1, rows.stop - rows.start, -1).contiguous()
 
     def fill(self, group: Group, x: list[Tensor], w: Tensor) -> Tensor:
-        """Z ``[rows, E, channels]`` in the shared memory."""
-        n, C = x[0].shape[1], group.channels
-        Z = self.Z[: group.rows * n * C].view(group.rows, n, C)
+        """Z ``[rows, E, channels]``."""
+        Z = self.y.new_empty(group.rows, x[0].shape[1], group.channels)
         if self.product.form == "depthwise":
             for s in group.segments:
                 block = x[s.block]
@@ -98,103 +111,139 @@ class _Workspace:
         for s, W in zip(group.segments, self.product.mixing(group, w), strict=True):
             flat = x[s.block].reshape(-1, W.shape[1])
             for v, part in enumerate(Z[s.rows].chunk(W.shape[2])):
-                torch.mm(flat, W[0, :, v], out=part.view(-1, C))
+                torch.mm(flat, W[0, :, v], out=part.view(-1, group.channels))
         return Z
 
 
-class _Gradients:
-    """The gradient of a product, block by block."""
+def _in_shares(inputs: _Inputs, work: Callable[[_Inputs, slice, list[Tensor]], None], sums: list[_Sum]) -> list[Tensor]:
+    """Do the work for all rows, on threads if there are several shares; sums that collide are kept apart until the end."""
+    shares = inputs.shares()
+    totals = [
+        [s.total if n == 0 or s.by_row else torch.zeros_like(s.total) for s in sums] for n, _ in enumerate(shares)
+    ]
+    calls = [(inputs, share, total) for share, total in zip(shares, totals, strict=True)]
+    if len(calls) == 1:
+        work(*calls[0])
+    else:
+        run_on_threads(work, calls)
+    for others in totals[1:]:
+        for s, part in zip(sums, others, strict=True):
+            if not s.by_row:
+                s.total.add_(part)
+    return [s.total for s in sums]
 
-    def __init__(self, product: CoupledProduct, x: Tensor, y: Tensor, weight: Tensor, edges: Edges | None) -> None:
-        self.work = _Workspace(product, x, y, weight, edges)
-        self.product, self.edges = product, edges
 
-    def of(self, grad: Tensor, want_x: bool, want_y: bool, want_weight: bool) -> list[Tensor | None]:
-        """Gradients with respect to x, y and weight, those that are wanted."""
-        work, product = self.work, self.product
-        outgoing = product.split_outputs(grad)
-        total_x = [block.new_zeros(block.shape[1], block.shape[0], block.shape[2]) for block in work.x]
-        total_y = torch.zeros_like(work.y) if want_y else None
-        total_weight = torch.zeros_like(work.weight) if want_weight else None
-        for rows in work.blocks():
-            inputs, y = work.gather(rows), work.y[rows]
-            grads_x = [torch.zeros_like(block) for block in inputs] if want_x else None
-            for group, sent in zip(product.groups, outgoing, strict=True):
-                g = sent[rows] if self.edges is None else sent.index_select(0, self.edges.target[rows])
-                w = work.weights(group, rows)
-                if total_y is not None:
-                    Z = work.fill(group, inputs, w)
-                    self._add_to_y(total_y[rows], group, y, torch.bmm(g, Z.permute(1, 2, 0)))
-                if want_x or total_weight is not None:
-                    grad_Z = torch.bmm(group.matrix(y).mT, g).transpose(0, 1).contiguous()
-                    grad_w = self._spread(group, grad_Z, inputs, w, grads_x, want_weight)
-                    if total_weight is not None and grad_w is not None:
-                        self._add_to_weight(total_weight, group, rows, grad_w)
-            for total, part in zip(total_x, grads_x or [], strict=False):
-                if self.edges is None:
-                    total[rows] = part.transpose(0, 1)
+# --- forward ---------------------------------------------------------------------------------------------------------
+def _multiply(inputs: _Inputs, share: slice, outputs: list[Tensor]) -> None:
+    """Add the products of some rows to the components ``[N, dim, channels]`` of each group."""
+    edges = inputs.edges
+    for rows in inputs.blocks(share):
+        x, y = inputs.gather(rows), inputs.y[rows]
+        for group, out in zip(inputs.product.groups, outputs, strict=True):
+            Z = inputs.fill(group, x, inputs.weights(group, rows))
+            part = torch.bmm(group.matrix(y), Z.transpose(0, 1))
+            if edges is None:
+                out[rows] = part
+            else:
+                out.index_add_(0, edges.target[rows], part)
+
+
+# --- backward --------------------------------------------------------------------------------------------------------
+def _gradients(
+    inputs: _Inputs, grad: Tensor, want_x: bool, want_y: bool, want_weight: bool
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients with respect to x, y and weight, those that are wanted."""
+    product, y, weight = inputs.product, inputs.y, inputs.weight
+    sums_x = (
+        [_Sum(b.new_zeros(b.shape[1], b.shape[0], b.shape[2]), inputs.edges is None) for b in inputs.x]
+        if want_x
+        else []
+    )
+    sums_y = [_Sum(torch.zeros_like(y), True)] if want_y else []
+    sums_weight = [_Sum(torch.zeros_like(weight), len(weight) > 1)] if want_weight else []
+    outgoing = product.split_outputs(grad)
+
+    def work(inputs: _Inputs, share: slice, totals: list[Tensor]) -> None:
+        n = len(sums_x)
+        total_y = totals[n] if want_y else None
+        total_weight = totals[-1] if want_weight else None
+        for rows in inputs.blocks(share):
+            _differentiate(inputs, rows, outgoing, totals[:n] if want_x else None, total_y, total_weight)
+
+    totals = _in_shares(inputs, work, [*sums_x, *sums_y, *sums_weight])
+    n = len(sums_x)
+    grad_x = torch.cat([total.mT.flatten(1) for total in totals[:n]], -1) if want_x else None
+    return grad_x, totals[n] if want_y else None, totals[-1] if want_weight else None
+
+
+def _differentiate(
+    inputs: _Inputs,
+    rows: slice,
+    outgoing: list[Tensor],
+    totals_x: list[Tensor] | None,
+    total_y: Tensor | None,
+    total_weight: Tensor | None,
+) -> None:
+    """Add what one block of rows gives to the gradients."""
+    x, y, edges = inputs.gather(rows), inputs.y[rows], inputs.edges
+    grads_x = [torch.zeros_like(block) for block in x] if totals_x is not None else None
+    for group, sent in zip(inputs.product.groups, outgoing, strict=True):
+        g = sent[rows] if edges is None else sent.index_select(0, edges.target[rows])
+        w = inputs.weights(group, rows)
+        if total_y is not None:
+            group.pull_back(torch.bmm(g, inputs.fill(group, x, w).permute(1, 2, 0)), total_y[rows])
+        if grads_x is None and total_weight is None:
+            continue
+        # Components first again: the products behind are 4 times faster along memory.
+        grad_Z = torch.bmm(group.matrix(y).mT, g).transpose(0, 1).contiguous()
+        if inputs.product.form == "connected":
+            _unmix(inputs.product, group, grad_Z, x, w, grads_x, total_weight)
+        else:
+            grad_w = _unscale(group, grad_Z, x, w, grads_x, total_weight is not None)
+            if total_weight is not None and grad_w is not None:
+                if len(total_weight) == 1:
+                    total_weight[0, group.weights] += grad_w.sum(1).flatten()
                 else:
-                    total.index_add_(0, self.edges.source[rows], part.transpose(0, 1).contiguous())
-        grad_x = torch.cat([total.mT.flatten(1) for total in total_x], -1) if want_x else None
-        return [grad_x, total_y, total_weight]
-
-    def _add_to_y(self, total: Tensor, group: Group, y: Tensor, grad_M: Tensor) -> None:
-        if group.single:
-            total.addmm_(grad_M.flatten(1), group.table(y).mT)
+                    total_weight[rows, group.weights] = grad_w.transpose(0, 1).flatten(1)
+    for total, part in zip(totals_x or [], grads_x or [], strict=True):
+        if edges is None:
+            total[rows] = part.transpose(0, 1)
         else:
-            # Linear in y, so its own vector-Jacobian product is exact and needs no second formula.
-            with torch.enable_grad():
-                leaf = y.detach().requires_grad_()
-                total += torch.autograd.grad(group.matrix(leaf), leaf, grad_M)[0]
+            total.index_add_(0, edges.source[rows], part.transpose(0, 1).contiguous())
 
-    def _spread(
-        self,
-        group: Group,
-        grad_Z: Tensor,
-        x: list[Tensor],
-        w: Tensor,
-        grads_x: list[Tensor] | None,
-        want_weight: bool,
-    ) -> Tensor | None:
-        """Add to the gradients of x; return that of w."""
-        if self.product.form == "connected":
-            return self._spread_mixing(group, grad_Z, x, w, grads_x, want_weight)
-        grad_w = torch.zeros_like(w) if want_weight else None
-        for s in group.segments:
-            g = grad_Z[s.rows].view(-1, *x[s.block].shape)  # [pairs, 2 l1 + 1, E, channels]
+
+def _unscale(
+    group: Group, grad_Z: Tensor, x: list[Tensor], w: Tensor, grads_x: list[Tensor] | None, want_w: bool
+) -> Tensor | None:
+    """Depthwise: add to the gradients of x, return that of w."""
+    grad_w = torch.zeros_like(w) if want_w else None
+    for s in group.segments:
+        g = grad_Z[s.rows].view(-1, *x[s.block].shape)  # [pairs, 2 l1 + 1, E, channels]
+        if grads_x is not None:
+            for part, weight in zip(g, w[s.pairs], strict=True):
+                grads_x[s.block].addcmul_(part, weight)
+        if grad_w is not None:
+            for part, component in zip(g.unbind(1), x[s.block], strict=True):
+                grad_w[s.pairs].addcmul_(part, component)
+    return grad_w
+
+
+def _unmix(
+    product: CoupledProduct,
+    group: Group,
+    grad_Z: Tensor,
+    x: list[Tensor],
+    w: Tensor,
+    grads_x: list[Tensor] | None,
+    total_weight: Tensor | None,
+) -> None:
+    """Connected: add to the gradients of x and of the weights."""
+    own = total_weight[:, group.weights] if total_weight is not None else w
+    for s, W, target in zip(group.segments, product.mixing(group, w), product.mixing(group, own), strict=True):
+        flat = x[s.block].reshape(-1, W.shape[1])
+        for v, part in enumerate(grad_Z[s.rows].chunk(W.shape[2])):
+            g = part.reshape(-1, group.channels)
             if grads_x is not None:
-                for part, weight in zip(g, w[s.pairs], strict=True):
-                    grads_x[s.block].addcmul_(part, weight)
-            if grad_w is not None:
-                for part, component in zip(g.unbind(1), x[s.block], strict=True):
-                    grad_w[s.pairs].addcmul_(part, component)
-        return grad_w
-
-    def _spread_mixing(
-        self,
-        group: Group,
-        grad_Z: Tensor,
-        x: list[Tensor],
-        w: Tensor,
-        grads_x: list[Tensor] | None,
-        want_weight: bool,
-    ) -> Tensor | None:
-        grad_w = torch.zeros_like(w) if want_weight else None
-        targets = self.product.mixing(group, w if grad_w is None else grad_w)
-        for s, W, target in zip(group.segments, self.product.mixing(group, w), targets, strict=True):
-            flat = x[s.block].reshape(-1, W.shape[1])
-            for v, part in enumerate(grad_Z[s.rows].chunk(W.shape[2])):
-                g = part.reshape(-1, group.channels)
-                if grads_x is not None:
-                    grads_x[s.block].view(flat.shape).addmm_(g, W[0, :, v].mT)
-                if grad_w is not None:
-                    target[0, :, v] += flat.mT @ g
-        return grad_w
-
-    def _add_to_weight(self, total: Tensor, group: Group, rows: slice, grad_w: Tensor) -> None:
-        if self.product.form == "connected":
-            total[:, group.weights] += grad_w
-        elif len(total) == 1:
-            total[0, group.weights] += grad_w.sum(1).flatten()
-        else:
-            total[rows, group.weights] = grad_w.transpose(0, 1).flatten(1)
+                grads_x[s.block].view(flat.shape).addmm_(g, W[0, :, v].mT)
+            if total_weight is not None:
+                target[0, :, v] += flat.mT @ g

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from erlangen.irreps import wigner_3j
 from erlangen.nn.products.constants import Constant
-from erlangen.nn.products.paths import Form, Layout, Output
+from erlangen.nn.products.paths import Form, Layout, Output, Path
 
 SMALL_MATRIX = 2000
 """Output blocks are joined until a batched matrix product has this many terms: below 400, torch's is 5x slower."""
@@ -105,16 +105,30 @@ class Group:
         """M, ``[E, dim, rows]``, of rows ``[E, y.dim]``."""
         if self.single:
             return (y @ self.table(y)).unflatten(-1, (self.dim, self.rows))
-        (output,) = self.outputs
-        table, start, k = self.table(y), 0, output.irrep.dim
         parts: list[Tensor] = []
-        for path in output.paths:
-            i, j = 2 * path.degrees[0] + 1, 2 * path.degrees[1] + 1
-            copies = y[:, self.columns[path.y]].unflatten(-1, (-1, j))
-            C = table[start : start + i * j * k].view(j, k * i)
-            parts.append((copies @ C).unflatten(-1, (k, i)).transpose(1, 2).flatten(2))
-            start += i * j * k
+        for path, C, _ in self._path_tables(y):
+            copies = y[:, self.columns[path.y]].unflatten(-1, (-1, len(C)))
+            parts.append((copies @ C).unflatten(-1, (self.dim, -1)).transpose(1, 2).flatten(2))
         return torch.cat(parts, -1)
+
+    def pull_back(self, grad_M: Tensor, total: Tensor) -> None:
+        """Add the gradient with respect to y, ``[E, y.dim]``, of that with respect to M to `total`."""
+        if self.single:
+            total.addmm_(grad_M.flatten(1), self.table(total).mT)
+            return
+        for path, C, rows in self._path_tables(total):
+            copies = self.layout.y[path.y].mul
+            part = grad_M[..., rows].unflatten(-1, (copies, -1)).transpose(1, 2).flatten(2)
+            total[:, self.columns[path.y]] += (part @ C.mT).flatten(1)
+
+    def _path_tables(self, like: Tensor) -> Iterator[tuple[Path, Tensor, slice]]:
+        """For each path, its table ``[j, k * i]`` and its rows of Z."""
+        table, start, row = self.table(like), 0, 0
+        for path in self.outputs[0].paths:
+            i, j = 2 * path.degrees[0] + 1, 2 * path.degrees[1] + 1
+            size, rows = i * j * self.dim, self.layout.y[path.y].mul * i
+            yield path, table[start : start + size].view(j, -1), slice(row, row + rows)
+            start, row = start + size, row + rows
 
 
 class CoupledProduct:
