@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
+import re
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -15,6 +19,23 @@ def seconds(fn: Callable[[], object]) -> float:
     start = time.perf_counter()
     fn()
     return time.perf_counter() - start
+
+
+def peak_megabytes(fn: Callable[[], object]) -> float:
+    """Growth of the process at its peak during one call, in MB (10^6 bytes); Linux only, where it can be reset."""
+    fn()
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # else the call would live on memory that earlier ones left
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    result = fn()
+    peak = _status("VmHWM")
+    del result
+    return 1.024e-3 * (peak - before)
+
+
+def _status(key: str) -> int:
+    return int(re.search(rf"{key}:\s+(\d+)", Path("/proc/self/status").read_text())[1])
 
 
 def compare(

@@ -7,7 +7,6 @@ one block are too small to be shared. The second derivative is that of the plain
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from erlangen._threads import run_on_threads
+from erlangen._threads import row_shares, run_on_threads
 from erlangen.nn.products.coupled import CoupledProduct, Edges, Group
 
 BLOCK_BYTES = 1 << 22
 """Size of Z of one block. From 1 to 8 MB the time is about the same on a core with 2 MB of second-level cache."""
-MIN_SHARE = 1 << 21
-"""Smallest size of Z, in bytes, that is worth a thread of its own."""
 
 
 def blocked(product: CoupledProduct, x: Tensor, y: Tensor, weight: Tensor, edges: Edges | None = None) -> Tensor:
@@ -72,23 +69,15 @@ class _Inputs:
         self.x = product.split(x)
         self.row_bytes = max(group.rows * group.channels for group in product.groups) * y.element_size()
 
-    def shares(self) -> list[slice]:
-        """Rows for each thread."""
-        threads = 1
-        if self.y.device.type == "cpu" and not torch._C._len_torch_dispatch_stack():
-            threads = max(1, min(torch.get_num_threads(), len(self.y) * self.row_bytes // MIN_SHARE))
-        ends = [len(self.y) * n // threads for n in range(threads + 1)]
-        return [slice(start, stop) for start, stop in itertools.pairwise(ends)]
-
     def blocks(self, share: slice) -> list[slice]:
         """A share in blocks."""
         size = max(64, BLOCK_BYTES // self.row_bytes)
         return [slice(start, min(start + size, share.stop)) for start in range(share.start, share.stop, size)]
 
     def gather(self, rows: slice) -> list[Tensor]:
-        """Blocks ``[2 l + 1, E, mul]`` of the rows of x that meet these rows of y."""
+        """Blocks ``[2 l + 1, E, mul]``, contiguous, of the rows of x that meet these rows of y."""
         if self.edges is None:
-            return [block[:, rows] for block in self.x]
+            return [block[:, rows].contiguous() for block in self.x]
         source = self.edges.source[rows]
         return [block.index_select(1, source) for block in self.x]
 
@@ -109,7 +98,7 @@ class _Inputs:
                 torch.mul(block[None], w[s.pairs, None], out=Z[s.rows].view(-1, *block.shape))
             return Z
         for s, W in zip(group.segments, self.product.mixing(group, w), strict=True):
-            flat = x[s.block].reshape(-1, W.shape[1])
+            flat = x[s.block].view(-1, W.shape[1])
             for v, part in enumerate(Z[s.rows].chunk(W.shape[2])):
                 torch.mm(flat, W[0, :, v], out=part.view(-1, group.channels))
         return Z
@@ -117,15 +106,11 @@ class _Inputs:
 
 def _in_shares(inputs: _Inputs, work: Callable[[_Inputs, slice, list[Tensor]], None], sums: list[_Sum]) -> list[Tensor]:
     """Do the work for all rows, on threads if there are several shares; sums that collide are kept apart until the end."""
-    shares = inputs.shares()
+    shares = row_shares(len(inputs.y), inputs.row_bytes, inputs.y.device)
     totals = [
         [s.total if n == 0 or s.by_row else torch.zeros_like(s.total) for s in sums] for n, _ in enumerate(shares)
     ]
-    calls = [(inputs, share, total) for share, total in zip(shares, totals, strict=True)]
-    if len(calls) == 1:
-        work(*calls[0])
-    else:
-        run_on_threads(work, calls)
+    run_on_threads(work, [(inputs, share, total) for share, total in zip(shares, totals, strict=True)])
     for others in totals[1:]:
         for s, part in zip(sums, others, strict=True):
             if not s.by_row:
@@ -240,9 +225,9 @@ def _unmix(
     """Connected: add to the gradients of x and of the weights."""
     own = total_weight[:, group.weights] if total_weight is not None else w
     for s, W, target in zip(group.segments, product.mixing(group, w), product.mixing(group, own), strict=True):
-        flat = x[s.block].reshape(-1, W.shape[1])
+        flat = x[s.block].view(-1, W.shape[1])
         for v, part in enumerate(grad_Z[s.rows].chunk(W.shape[2])):
-            g = part.reshape(-1, group.channels)
+            g = part.view(-1, group.channels)
             if grads_x is not None:
                 grads_x[s.block].view(flat.shape).addmm_(g, W[0, :, v].mT)
             if total_weight is not None:

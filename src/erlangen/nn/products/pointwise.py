@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from erlangen._threads import row_shares, run_on_threads
+
 BLOCK_BYTES = 1 << 20
 """Size of the samples of one block."""
 FEW_COEFFICIENTS = 12
@@ -29,10 +31,14 @@ class _Pointwise(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, y: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
         ctx.save_for_backward(x, y, A, B, C)
         out = x.new_empty(*x.shape[:-1], C.shape[-1])
-        for rows in _blocks(x, A):
-            samples = _Samples(x[rows], A)
-            samples.multiply(_Samples(y[rows], B))
-            samples.expand(C, out[rows])
+
+        def work(share: slice) -> None:
+            for rows in _blocks(share, x, A):
+                samples = _Samples(x[rows], A)
+                samples.multiply(_Samples(y[rows], B))
+                samples.expand(C, out[rows])
+
+        run_on_threads(work, _shares(x, A))
         return out
 
     @staticmethod
@@ -57,16 +63,20 @@ def _in_blocks(
 ) -> tuple[Tensor | None, Tensor | None]:
     grad_x = x.new_empty(x.shape) if want_x else None
     grad_y = y.new_empty(y.shape) if want_y else None
-    for rows in _blocks(x, A):
-        back = _Samples(grad[rows], C.mT)
-        if grad_y is not None:
-            part = _Samples(x[rows], A)
-            part.multiply(back)
-            part.sum_channels(y.shape[1])
-            part.expand(B.mT, grad_y[rows])
-        if grad_x is not None:
-            back.multiply(_Samples(y[rows], B))
-            back.expand(A.mT, grad_x[rows])
+
+    def work(share: slice) -> None:
+        for rows in _blocks(share, x, A):
+            back = _Samples(grad[rows], C.mT)
+            if grad_y is not None:
+                part = _Samples(x[rows], A)
+                part.multiply(back)
+                part.sum_channels(y.shape[1])
+                part.expand(B.mT, grad_y[rows])
+            if grad_x is not None:
+                back.multiply(_Samples(y[rows], B))
+                back.expand(A.mT, grad_x[rows])
+
+    run_on_threads(work, _shares(x, A))
     return grad_x, grad_y
 
 
@@ -97,7 +107,14 @@ class _Samples:
             torch.mm(flat, table, out=out.view(-1, table.shape[-1]))
 
 
-def _blocks(x: Tensor, A: Tensor) -> list[slice]:
-    width = max(1, x.shape[1] * A.shape[-1] * x.element_size())
-    size = max(16, BLOCK_BYTES // width)
-    return [slice(start, start + size) for start in range(0, len(x), size)]
+def _row_bytes(x: Tensor, A: Tensor) -> int:
+    return max(1, x.shape[1] * A.shape[-1] * x.element_size())
+
+
+def _shares(x: Tensor, A: Tensor) -> list[tuple[slice]]:
+    return [(share,) for share in row_shares(len(x), _row_bytes(x, A), x.device)]
+
+
+def _blocks(share: slice, x: Tensor, A: Tensor) -> list[slice]:
+    size = max(16, BLOCK_BYTES // _row_bytes(x, A))
+    return [slice(start, min(start + size, share.stop)) for start in range(share.start, share.stop, size)]
