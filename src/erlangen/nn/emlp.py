@@ -86,6 +86,7 @@ class EMLP(nn.Module):
         RepresentationError: the representations do not belong to one group, `hidden` or `layers` is not positive, a
             product is too large, or no map but zero leads from one representation to the next.
 
+    >>> import torch
     >>> from erlangen.groups import O
     >>> from erlangen.reps import Scalar
     >>> model = EMLP(2 * T(1)(O(5)), Scalar, O(5), hidden=64, layers=2)

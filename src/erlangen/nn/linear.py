@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 
 from erlangen.actions import Custom
 from erlangen.errors import RepresentationError, ShapeError
+from erlangen.nn._kept import Kept
 from erlangen.reps import Rep, Scalar, hom_basis
 from erlangen.symmetry import Symmetry
 
@@ -50,19 +51,13 @@ class EquivariantLinear(nn.Module):
         scale = (rep_out.size / dims) ** 0.5
         self.weight = nn.Parameter(scale * torch.randn(dims, generator=generator))
         self.bias = nn.Parameter(torch.zeros(self._shifts.dims)) if bias and self._shifts.dims else None
-        self._kept: tuple[object, Tensor] | None = None
+        self._kept = Kept[Tensor]()
         move_in, move_out = (Custom(rep.apply, label=rep.name) for rep in (rep_in, rep_out))
         self.symmetry = Symmetry(rep_in.group, input=move_in, output=move_out)
 
     def matrix(self) -> Tensor:
         """The map ``[rep_out.size, rep_in.size]`` of the present coefficients."""
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
-            self._kept = None
-            return self._maps.assemble(self.weight)
-        key = (self.weight.data_ptr(), self.weight._version, self.weight.dtype, self.weight.device)
-        if self._kept is None or self._kept[0] != key:
-            self._kept = (key, self._maps.assemble(self.weight))
-        return self._kept[1]
+        return self._kept.get(self, lambda: self._maps.assemble(self.weight))
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs ``[..., rep_out.size]`` of inputs ``[..., rep_in.size]``.

@@ -22,6 +22,7 @@ from erlangen.actions.base import check_tensor
 from erlangen.actions.image import Interpolation, Padding
 from erlangen.errors import ActionError, ConventionError, ErlangenError, RepresentationError, ShapeError
 from erlangen.groups import SO, Cyclic, Group
+from erlangen.nn._kept import Kept
 from erlangen.reps import MatrixRep, Rep
 from erlangen.symmetry import Symmetry
 
@@ -189,7 +190,7 @@ class PlanarConv2d(nn.Module, ABC):
         self.kernel_size = check_integer("kernel_size", kernel_size, 1)
         self.padding = check_integer("padding", padding, 0)
         self.stride = check_integer("stride", stride, 1)
-        self._kept: tuple[object, tuple[Tensor, ...], tuple[Tensor, Tensor | None]] | None = None
+        self._kept = Kept[tuple[Tensor, Tensor | None]]()
 
     @abstractmethod
     def expand(self) -> tuple[Tensor, Tensor | None]:
@@ -211,21 +212,11 @@ class PlanarConv2d(nn.Module, ABC):
 
     def kernel(self) -> tuple[Tensor, Tensor | None]:
         """`expand`, kept between calls in eval mode without gradients."""
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
-            self._kept = None
-            return self.expand()
-        parameters = tuple(self.parameters())
-        key = _state(parameters)
-        if key is None:
-            return self.expand()
-        if self._kept is None or self._kept[0] != key:
-            # The old parameters are held, so that no new ones can come to lie at their addresses.
-            self._kept = (key, tuple(p.detach() for p in parameters), self.expand())
-        return self._kept[2]
+        return self._kept.get(self, self.expand)
 
     def train(self, mode: bool = True) -> PlanarConv2d:
         """Switch the mode, and forget the kept kernel."""
-        self._kept = None
+        self._kept.forget()
         return super().train(mode)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -290,14 +281,6 @@ class PlanarConv2d(nn.Module, ABC):
     def extra_repr(self) -> str:
         """Sizes of the kernel."""
         return f"kernel_size={self.kernel_size}, padding={self.padding}, stride={self.stride}"
-
-
-def _state(parameters: tuple[Tensor, ...]) -> object | None:
-    """What changes with every write to parameters; ``None`` where torch does not tell."""
-    try:
-        return tuple((p.data_ptr(), p._version, p.dtype, p.device) for p in parameters)
-    except RuntimeError:  # no address under torch.func.vmap over parameters, no version if made in inference mode
-        return None
 
 
 def check_integer(name: str, value: object, least: int) -> int:
