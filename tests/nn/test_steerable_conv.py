@@ -12,7 +12,7 @@ from erlangen.actions import Field
 from erlangen.errors import ActionError, ErlangenError, RepresentationError, ShapeError
 from erlangen.groups import SE, SO, Cyclic, Dihedral
 from erlangen.measure import assert_equivariant
-from erlangen.nn.planar import FeatureField, Frequency, kernel_points, ring_harmonics
+from erlangen.nn.planar import FeatureField, kernel_points, ring_harmonics
 from erlangen.nn.steerable_conv import (
     GatedNonlinearity2d,
     NormNonlinearity2d,
@@ -20,7 +20,7 @@ from erlangen.nn.steerable_conv import (
     field_rep,
     steerable_basis,
 )
-from erlangen.reps import Quotient, Regular, Scalar, equivariant_basis
+from erlangen.reps import Frequency, Quotient, Regular, Scalar, equivariant_basis
 from erlangen.testing import check_layer
 
 HIDDEN = {0: 3, 1: 2, 2: 2}

@@ -21,7 +21,7 @@ from erlangen.groups import (
     Symmetric,
     Tetrahedral,
 )
-from erlangen.reps import Pseudovector, Regular, Rep, Scalar, T, TableRep, V
+from erlangen.reps import Irreps, Pseudovector, Regular, Rep, Scalar, T, TableRep, V
 
 
 def quaternion_group() -> FiniteMatrixGroup:
@@ -50,7 +50,6 @@ CASES: list[Rep] = [
 @pytest.mark.parametrize("rep", CASES, ids=repr)
 def test_parts_are_irreducible_and_add_up(rep: Rep) -> None:
     found, g = rep.decompose(), rep.group.elements()
-    assert found.basis is not None
     B, R = found.basis, rep.rho(g, dtype=torch.float64)
     torch.testing.assert_close(B @ B.mT, torch.eye(rep.size, dtype=torch.float64), rtol=0, atol=1e-12)
     torch.testing.assert_close(B @ found.parts.rho(g, dtype=torch.float64) @ B.mT, R, rtol=0, atol=1e-11)
@@ -119,7 +118,23 @@ def test_bad_input() -> None:
         V(skewed).decompose()
     with pytest.raises(RepresentationError, match=r"decompose the summands or factors one by one"):
         Regular(Symmetric(6)).decompose()
-    with pytest.raises(RepresentationError, match=r"known by their multiplicities only"):
-        _ = V(SO(3)).decompose().parts
     with pytest.raises(RepresentationError, match=r"\[4, size, size\] is needed"):
         TableRep(Cyclic(4), torch.ones(3, 1, 1), "short")
+
+
+ROTATIONS: list[Rep] = [
+    T(3)(SO(2)),
+    T(2)(SO(2)) + 2 * V(SO(2)),
+    T(3)(SO(3)),
+    Irreps("2x0o+1e+3x2o")(SO(3)) + T(2)(SO(3)),
+    T(3)(O(3)) + Pseudovector(O(3)) @ V(O(3)),
+]
+
+
+@pytest.mark.parametrize("rep", ROTATIONS, ids=repr)
+def test_rotations_in_the_basis_of_their_parts(rep: Rep, generator: torch.Generator) -> None:
+    found, g = rep.decompose(), rep.group.sample(20, generator=generator, dtype=torch.float64)
+    B = found.basis
+    torch.testing.assert_close(B @ B.mT, torch.eye(rep.size, dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(B @ found.parts.rho(g) @ B.mT, rep.rho(g), rtol=0, atol=1e-12)
+    assert set(found.types.values()) <= ({"real", "complex"} if rep.group.space_dim == 2 else {"real"})

@@ -5,7 +5,7 @@ from erlangen.nn.emlp import EMLP, hidden_rep
 from erlangen.nn.gates import Gate, NormActivation, gated
 from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d
 from erlangen.nn.linear import EquivariantLinear
-from erlangen.nn.planar import FeatureField, Frequency
+from erlangen.nn.planar import FeatureField
 from erlangen.nn.products import TensorProduct, tensor_product
 from erlangen.nn.steerable_conv import GatedNonlinearity2d, NormNonlinearity2d, SteerableConv2d
 
@@ -14,7 +14,6 @@ __all__ = [
     "EMLP",
     "EquivariantLinear",
     "FeatureField",
-    "Frequency",
     "Gate",
     "GatedNonlinearity2d",
     "GroupBatchNorm2d",

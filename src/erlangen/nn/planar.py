@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from erlangen.actions import Action, Image, Tree
 from erlangen.actions.base import check_tensor
 from erlangen.actions.image import Interpolation, Padding
-from erlangen.errors import ActionError, ConventionError, ErlangenError, RepresentationError, ShapeError
-from erlangen.groups import SO, Cyclic, Group
+from erlangen.errors import ActionError, ConventionError, ErlangenError, ShapeError
+from erlangen.groups import Group
 from erlangen.nn._kept import Kept
-from erlangen.reps import MatrixRep, Rep
+from erlangen.reps import Rep
 from erlangen.symmetry import Symmetry
 
 RING_WIDTH = 0.5
@@ -92,35 +92,6 @@ class FeatureField(Action):
     def mask(self, group: Group, g: Tensor, x: Tree) -> Tensor | None:
         """As for images."""
         return self._image().mask(group, g, x)
-
-
-class Frequency(MatrixRep):
-    """The irrep of SO(2) on R^2 of a frequency k >= 1: the rotation by an angle t acts as the rotation by ``k t``.
-
-    Args:
-        group: ``SO(2)``, or ``Cyclic(n)`` for the same matrices under its rotations.
-        frequency: k.
-
-    Raises:
-        RepresentationError: the group is no group of planar rotations, or k is no positive integer.
-    """
-
-    def __init__(self, group: Group, frequency: int) -> None:
-        if not (isinstance(group, Cyclic) or (isinstance(group, SO) and group.space_dim == 2)):
-            raise RepresentationError(f"group is {group!r}; frequencies belong to SO(2) and Cyclic(n)")
-        if isinstance(frequency, bool) or not isinstance(frequency, int) or frequency < 1:
-            raise RepresentationError(
-                f"frequency = {frequency!r}: give an integer of at least 1 (Scalar has frequency 0)"
-            )
-        super().__init__(group, 2, f"F{frequency}")
-        self.frequency = frequency
-
-    def matrix(self, g: Tensor, dtype: torch.dtype) -> Tensor:
-        """A power of the rotation matrix, so that quarter turns stay exact."""
-        return torch.linalg.matrix_power(self.group.linear(g, dtype=dtype), self.frequency)
-
-    def _key(self) -> tuple[object, ...]:
-        return (type(self), self.group, self.frequency)
 
 
 def field_symmetry(group: Group, rep_in: Rep | None, rep_out: Rep | None, interpolation: Interpolation) -> Symmetry:

@@ -29,7 +29,6 @@ from erlangen.errors import ErlangenError, RepresentationError, ShapeError
 from erlangen.groups import Cyclic, Group
 from erlangen.nn.planar import (
     RINGS,
-    Frequency,
     PlanarConv2d,
     field_symmetry,
     kernel_points,
@@ -37,7 +36,7 @@ from erlangen.nn.planar import (
     unit_gain,
 )
 from erlangen.numerics import safe_norm
-from erlangen.reps import Rep, Scalar, Sum
+from erlangen.reps import Frequency, Rep, Scalar, Sum
 from erlangen.symmetry import Symmetry
 
 Fields = Mapping[int, int]

@@ -15,7 +15,7 @@ from erlangen.reps.base import Hom, Product, Rep, Sum
 from erlangen.reps.cache import cache_dir
 from erlangen.reps.decompose import Decomposition
 from erlangen.reps.embedding import embedding
-from erlangen.reps.irreducible import Irreducible
+from erlangen.reps.irreducible import Frequency, Irreducible
 from erlangen.reps.leaves import (
     Homogeneous,
     MatrixRep,
@@ -32,6 +32,7 @@ from erlangen.reps.maps import HomBasis, equivariant_basis, equivariant_projecto
 
 __all__ = [
     "Decomposition",
+    "Frequency",
     "Hom",
     "HomBasis",
     "Homogeneous",

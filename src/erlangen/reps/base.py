@@ -160,10 +160,10 @@ class Rep(ABC):
         return Induced(self, group)
 
     def decompose(self) -> Decomposition:
-        """Irreducible parts: with a change of basis for finite groups; multiplicities for SO(2), SO(3) and O(3).
+        """Irreducible parts and a change of basis to them, for finite groups, SO(2), SO(3) and O(3).
 
         Raises:
-            RepresentationError: another group, or a finite one with a representation that is not orthogonal.
+            RepresentationError: another group, or a representation that is not orthogonal.
         """
         from erlangen.reps.decompose import decompose
 

@@ -1,4 +1,4 @@
-"""Irreducible parts: exactly, with a change of basis, for finite groups; by characters for rotations."""
+"""Irreducible parts and the change of basis to them, for finite groups and for rotations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from erlangen.errors import RepresentationError
 from erlangen.groups import SO, O, planar_rotation
 from erlangen.reps.base import Rep, Sum
 from erlangen.reps.finite import Table
+from erlangen.reps.irreducible import irreducible
 from erlangen.reps.leaves import TableRep
+from erlangen.reps.maps import equivariant_basis
 
 Label = int | tuple[int, int]
 """Finite group: running number; SO(2): frequency; SO(3): l; O(3): (l, parity)."""
@@ -31,33 +33,26 @@ class Decomposition:
         multiplicities: how often each irreducible part occurs. Real irreducible parts of SO(2) are the frequencies
             k = 0 (size 1) and k > 0 (size 2); of SO(3) the degrees l (size 2l + 1); of O(3) the pairs (l, parity),
             parity 1 or -1 (the vectors are (1, -1)).
-        irreps: for finite groups, the irreducible representations (real, orthogonal) by label; else empty.
-        types: for finite groups, "real", "complex" or "quaternionic" by label: what commutes with the irrep.
-        basis: for finite groups, the orthogonal matrix B, float64 ``[size, size]``, with
-            ``rho(g) = B @ parts.rho(g) @ B.mT``; else None.
+        irreps: the irreducible representations (real, orthogonal) by label.
+        types: "real", "complex" or "quaternionic" by label: what commutes with the irrep.
+        basis: the orthogonal matrix B, float64 ``[size, size]``, with ``rho(g) = B @ parts.rho(g) @ B.mT``.
     """
 
     multiplicities: dict[Label, int]
     irreps: dict[Label, Rep]
     types: dict[Label, str]
-    basis: Tensor | None
+    basis: Tensor
 
     @property
     def parts(self) -> Rep:
-        """The direct sum of the irreducible parts, equal ones side by side.
-
-        Raises:
-            RepresentationError: there are multiplicities only.
-        """
-        if not self.irreps:
-            raise RepresentationError("the parts are known by their multiplicities only; a finite group has more")
+        """The direct sum of the irreducible parts, equal ones side by side."""
         return Sum([(self.multiplicities[label], irrep) for label, irrep in self.irreps.items()])
 
 
 def decompose(rep: Rep) -> Decomposition:
     """`Rep.decompose`."""
     if isinstance(rep.group, SO | O) and (rep.group.space_dim, type(rep.group)) in ((2, SO), (3, SO), (3, O)):
-        return Decomposition(_rotation_multiplicities(rep), {}, {}, None)
+        return _decompose_rotations(rep)
     if rep.group.order == float("inf"):
         raise RepresentationError(
             f"{rep!r}: decompose knows finite groups, SO(2), SO(3) and O(3); restrict to one of these first"
@@ -66,6 +61,40 @@ def decompose(rep: Rep) -> Decomposition:
 
 
 # --- rotations -------------------------------------------------------------------------------------------------------
+def _decompose_rotations(rep: Rep) -> Decomposition:
+    """Multiplicities from characters, columns from the equivariant maps of each irrep into `rep`."""
+    _check_orthogonal(rep)
+    counts = _rotation_multiplicities(rep)
+    irreps = {label: irreducible(rep.group, label) for label in counts}
+    columns = [_copies(irrep, rep, counts[label]) for label, irrep in irreps.items()]
+    planar = rep.group.space_dim == 2
+    types = {label: "complex" if planar and label else "real" for label in counts}
+    return Decomposition(counts, irreps, types, torch.cat(columns, -1))
+
+
+def _copies(irrep: Rep, rep: Rep, count: int) -> Tensor:
+    """Orthonormal columns ``[size, count * irrep.size]``: images of equivariant maps, orthogonal to each other.
+
+    A map between orthogonal representations, the first of which is irreducible, is a multiple of an isometry (Schur).
+    Maps of complex type have images in common, so what the columns span already is taken off before the next is chosen.
+    """
+    maps = equivariant_basis(irrep >> rep)
+    columns = maps.new_zeros(rep.size, 0)
+    for _ in range(count):
+        rest = maps - columns @ (columns.mT @ maps)
+        largest = rest[int(rest.flatten(1).norm(dim=-1).argmax())]
+        columns = torch.cat([columns, largest / largest[:, 0].norm()], -1)
+    return columns
+
+
+def _check_orthogonal(rep: Rep) -> None:
+    if not rep.is_orthogonal:
+        raise RepresentationError(
+            f"{rep!r} is not orthogonal, as decompose needs: the parts of another basis are not orthogonal to each other. "
+            "Change the basis so that all matrices are orthogonal"
+        )
+
+
 def _rotation_multiplicities(rep: Rep) -> dict[Label, int]:
     n = rep.group.space_dim
     weights = _weights(lambda t: rep.character(_turn(t, n)), rep)
@@ -116,11 +145,7 @@ def _differences(weights: list[int]) -> list[int]:
 
 # --- finite groups ---------------------------------------------------------------------------------------------------
 def _decompose_finite(rep: Rep) -> Decomposition:
-    if not rep.is_orthogonal:
-        raise RepresentationError(
-            f"{rep!r} is not orthogonal, as decompose needs: the parts of another basis are not orthogonal to each other. "
-            "Change the basis so that all matrices are orthogonal"
-        )
+    _check_orthogonal(rep)
     table = Table.of(rep.group)
     if int(rep.group.order) * rep.size**2 > MAX_TABLE:
         raise RepresentationError(

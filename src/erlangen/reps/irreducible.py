@@ -1,4 +1,4 @@
-"""Irreps of SO(3) and O(3) as representations, and the invariants of their tensor products in closed form.
+"""Irreps of SO(2), SO(3) and O(3) as representations, and the invariants of their tensor products in closed form.
 
 >>> from erlangen.groups import O
 >>> from erlangen.reps import Irreps, V, equivariant_basis
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from erlangen.errors import IrrepsError, RepresentationError
-from erlangen.groups import SO, Group, O
+from erlangen.groups import SO, Cyclic, Group, O
 from erlangen.irreps.coupling import MAX_COUPLING_DEGREE, wigner_3j
 from erlangen.irreps.irreps import Irrep, Irreps
 from erlangen.irreps.wigner import MAX_WIGNER_DEGREE
@@ -59,6 +59,35 @@ class Irreducible(MatrixRep):
         return (type(self), self.group, self.irrep)
 
 
+class Frequency(MatrixRep):
+    """The irrep of SO(2) on R^2 of a frequency k >= 1: the rotation by an angle t acts as the rotation by ``k t``.
+
+    Args:
+        group: ``SO(2)``, or ``Cyclic(n)`` for the same matrices under its rotations.
+        frequency: k.
+
+    Raises:
+        RepresentationError: the group is no group of planar rotations, or k is no positive integer.
+    """
+
+    def __init__(self, group: Group, frequency: int) -> None:
+        if not (isinstance(group, Cyclic) or (isinstance(group, SO) and group.space_dim == 2)):
+            raise RepresentationError(f"group is {group!r}; frequencies belong to SO(2) and Cyclic(n)")
+        if isinstance(frequency, bool) or not isinstance(frequency, int) or frequency < 1:
+            raise RepresentationError(
+                f"frequency = {frequency!r}: give an integer of at least 1 (Scalar has frequency 0)"
+            )
+        super().__init__(group, 2, f"F{frequency}")
+        self.frequency = frequency
+
+    def matrix(self, g: Tensor, dtype: torch.dtype) -> Tensor:
+        """A power of the rotation matrix, so that quarter turns stay exact."""
+        return torch.linalg.matrix_power(self.group.linear(g, dtype=dtype), self.frequency)
+
+    def _key(self) -> tuple[object, ...]:
+        return (type(self), self.group, self.frequency)
+
+
 def direct_sum(irreps: Irreps, group: Group) -> Rep:
     """``Irreps.__call__``: the blocks as written; trivial irreps are `Scalar`."""
     _check_group(group, str(irreps))
@@ -68,6 +97,15 @@ def direct_sum(irreps: Irreps, group: Group) -> Rep:
             f"irreps {str(irreps)!r} hold nothing, and a representation has at least one dimension"
         )
     return runs[0][1] if len(runs) == 1 and runs[0][0] == 1 else Sum(runs)
+
+
+def irreducible(group: Group, label: int | tuple[int, int]) -> Rep:
+    """The irrep of SO(2) by its frequency, of SO(3) by its degree, of O(3) by (degree, parity)."""
+    if isinstance(label, tuple):
+        return _irreducible(group, Irrep(*label))
+    if group.space_dim == 2:
+        return Frequency(group, label) if label else Scalar(group)
+    return _irreducible(group, Irrep(label, (-1) ** label))
 
 
 def rotation_invariants(rep: Rep) -> Tensor | None:

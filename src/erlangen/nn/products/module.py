@@ -331,7 +331,7 @@ def tensor_product(
     Tables are built at each call; in a loop, construct `TensorProduct` once.
 
     >>> a, b = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 0.0])
-    >>> 2**0.5 * tensor_product(a, b, "1o", "1o", keep=["1e"])      # the cross product
+    >>> (2**0.5 * tensor_product(a, b, "1o", "1o", keep=["1e"])).round(decimals=3)    # the cross product
     tensor([0., 0., 1.])
     """
     product = TensorProduct(irreps_x, irreps_y, irreps_out, rule=rule, form=form, keep=keep, weights="given")
