@@ -1,14 +1,12 @@
-"""Work on rows and batches, on several threads with one BLAS thread each.
+"""Batches of small LAPACK problems on several threads.
 
-Operations of a few microseconds gain nothing from OpenMP threads; here every thread takes rows of its own. For LAPACK: a
-batched decomposition on the CPU takes one matrix after the other, with all BLAS threads on each; matrices of a few dozen
-rows are too small for that, so chunks of the batch go to threads. What comes before and after is done there too: OpenMP
-threads that have just finished go on spinning, and would take the cores away.
+A batched decomposition on the CPU takes one matrix after the other, with all BLAS threads on each; matrices of a few dozen
+rows are too small for that. Here chunks of the batch go to threads that use one BLAS thread each. What comes before and
+after is done there too: OpenMP threads that have just finished go on spinning, and would take the cores away.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -23,9 +21,6 @@ from erlangen.errors import check_finite
 MIN_WORK = 2**20
 """Smallest batch times n^3 that goes to threads: 32 matrices with n = 32. On two shared cores, two threads gained for n
 from 8 to 32 there and mostly lost below; four matrices with n = 64 still lost a tenth to a third."""
-
-MIN_SHARE = 2**21
-"""Bytes of intermediate results that are worth a thread of their own: about half a millisecond of work."""
 
 _pools: dict[int, ThreadPoolExecutor] = {}  # by process: a fork inherits the pool without its threads
 
@@ -43,15 +38,6 @@ def usable_threads(A: Tensor) -> int:
     if torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack():
         return 1
     return min(torch.get_num_threads(), os.cpu_count() or 1, A.shape[:-2].numel())
-
-
-def row_shares(rows: int, row_bytes: int, device: torch.device) -> list[slice]:
-    """Rows for each thread, in order: one share of all rows on other devices, under dispatch modes and for little work."""
-    threads = 1
-    if device.type == "cpu" and not torch._C._len_torch_dispatch_stack():
-        threads = max(1, min(torch.get_num_threads(), rows * row_bytes // MIN_SHARE))
-    ends = [rows * n // threads for n in range(threads + 1)]
-    return [slice(start, stop) for start, stop in itertools.pairwise(ends)]
 
 
 def decompose_symmetric(A: Tensor, check: bool) -> tuple[Tensor, Tensor]:
@@ -110,13 +96,10 @@ def _decompose_chunk(A: Tensor, values: Tensor, vectors: Tensor, finite: Tensor)
 
 
 def run_on_threads(call: Callable[..., object], chunks: Sequence[tuple[Any, ...]]) -> None:
-    """``call(*chunk)`` for every chunk, on one thread each, a single one here; results go into tensors of the chunk.
+    """``call(*chunk)`` for every chunk, on one thread each; results go into tensors of the chunk.
 
     Waits for all, then raises the first exception if there was one. Autograd does not see what the threads do.
     """
-    if len(chunks) == 1:
-        call(*chunks[0])
-        return
     futures = [_pool().submit(_without_autograd, call, chunk) for chunk in chunks]
     wait(futures)
     for future in futures:

@@ -1,21 +1,19 @@
 """`CoupledProduct` in blocks of rows that stay in the cache, with its gradient; sums over edges on the way.
 
 Each block makes M and Z, multiplies them and adds the result to where it belongs; the backward pass makes M and Z
-again. So the memory is that of inputs and outputs. On the CPU, every thread takes blocks of its own: the operations of
-one block are too small to be shared. The second derivative is that of the plain product.
+again. So the memory is that of inputs and outputs. What lies between uses the same memory again and again: fresh pages
+would cost more than the arithmetic on them. The second derivative is that of the plain product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from erlangen._threads import row_shares, run_on_threads
 from erlangen.nn.products.coupled import CoupledProduct, Edges, Group
+from erlangen.nn.products.scratch import Scratch
 
 BLOCK_BYTES = 1 << 22
 """Size of Z of one block. From 1 to 8 MB the time is about the same on a core with 2 MB of second-level cache."""
@@ -37,8 +35,9 @@ class _Blocked(torch.autograd.Function):
         ctx.product, ctx.edges = product, edges
         inputs = _Inputs(product, x, y, weight, edges)
         size = len(y) if edges is None else edges.size
-        sums = [_Sum(y.new_zeros(size, g.dim, g.channels), by_row=edges is None) for g in product.groups]
-        return product.join(_in_shares(inputs, _multiply, sums), y)
+        outputs = [y.new_zeros(size, group.dim, group.channels) for group in product.groups]
+        _multiply(inputs, outputs)
+        return product.join(outputs, y)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -52,15 +51,7 @@ class _Blocked(torch.autograd.Function):
         return (*_gradients(_Inputs(ctx.product, x, y, weight, ctx.edges), grads[0], *wanted), None, None)
 
 
-# --- shares of the rows ----------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class _Sum:
-    """A result; `by_row` where every row of y writes to its own place, so that threads may share it."""
-
-    total: Tensor
-    by_row: bool
-
-
+# --- blocks of rows --------------------------------------------------------------------------------------------------
 class _Inputs:
     """A product and its inputs, those of x in the inner layout."""
 
@@ -69,29 +60,34 @@ class _Inputs:
         self.x = product.split(x)
         self.row_bytes = max(group.rows * group.channels for group in product.groups) * y.element_size()
 
-    def blocks(self, share: slice) -> list[slice]:
-        """A share in blocks."""
+    def blocks(self) -> list[slice]:
+        """The rows in blocks."""
         size = max(64, BLOCK_BYTES // self.row_bytes)
-        return [slice(start, min(start + size, share.stop)) for start in range(share.start, share.stop, size)]
+        return [slice(start, min(start + size, len(self.y))) for start in range(0, len(self.y), size)]
 
-    def gather(self, rows: slice) -> list[Tensor]:
+    def gather(self, rows: slice, scratch: Scratch) -> list[Tensor]:
         """Blocks ``[2 l + 1, E, mul]``, contiguous, of the rows of x that meet these rows of y."""
-        if self.edges is None:
-            return [block[:, rows].contiguous() for block in self.x]
-        source = self.edges.source[rows]
-        return [block.index_select(1, source) for block in self.x]
+        parts: list[Tensor] = []
+        for n, block in enumerate(self.x):
+            part = scratch(f"x{n}", block.shape[0], rows.stop - rows.start, block.shape[2])
+            if self.edges is None:
+                part.copy_(block[:, rows])
+            else:
+                torch.index_select(block, 1, self.edges.source[rows], out=part)
+            parts.append(part)
+        return parts
 
-    def weights(self, group: Group, rows: slice) -> Tensor:
+    def weights(self, group: Group, rows: slice, scratch: Scratch) -> Tensor:
         """Depthwise ``[pairs, E, channels]``; connected ``[1, group's]``."""
         if self.product.form == "connected":
             return self.weight[:, group.weights]
         weight = self.weight if len(self.weight) == 1 else self.weight[rows]
         w = weight[:, group.weights].unflatten(-1, (group.pairs, group.channels)).transpose(0, 1)
-        return w.expand(-1, rows.stop - rows.start, -1).contiguous()
+        return scratch("w", group.pairs, rows.stop - rows.start, group.channels).copy_(w)
 
-    def fill(self, group: Group, x: list[Tensor], w: Tensor) -> Tensor:
+    def fill(self, group: Group, x: list[Tensor], w: Tensor, scratch: Scratch) -> Tensor:
         """Z ``[rows, E, channels]``."""
-        Z = self.y.new_empty(group.rows, x[0].shape[1], group.channels)
+        Z = scratch("Z", group.rows, x[0].shape[1], group.channels)
         if self.product.form == "depthwise":
             for s in group.segments:
                 block = x[s.block]
@@ -104,32 +100,19 @@ class _Inputs:
         return Z
 
 
-def _in_shares(inputs: _Inputs, work: Callable[[_Inputs, slice, list[Tensor]], None], sums: list[_Sum]) -> list[Tensor]:
-    """Do the work for all rows, on threads if there are several shares; sums that collide are kept apart until the end."""
-    shares = row_shares(len(inputs.y), inputs.row_bytes, inputs.y.device)
-    totals = [
-        [s.total if n == 0 or s.by_row else torch.zeros_like(s.total) for s in sums] for n, _ in enumerate(shares)
-    ]
-    run_on_threads(work, [(inputs, share, total) for share, total in zip(shares, totals, strict=True)])
-    for others in totals[1:]:
-        for s, part in zip(sums, others, strict=True):
-            if not s.by_row:
-                s.total.add_(part)
-    return [s.total for s in sums]
-
-
 # --- forward ---------------------------------------------------------------------------------------------------------
-def _multiply(inputs: _Inputs, share: slice, outputs: list[Tensor]) -> None:
-    """Add the products of some rows to the components ``[N, dim, channels]`` of each group."""
-    edges = inputs.edges
-    for rows in inputs.blocks(share):
-        x, y = inputs.gather(rows), inputs.y[rows]
+def _multiply(inputs: _Inputs, outputs: list[Tensor]) -> None:
+    """Add the products of all rows to the components ``[N, dim, channels]`` of each group."""
+    edges, scratch = inputs.edges, Scratch(inputs.y)
+    for rows in inputs.blocks():
+        x, y = inputs.gather(rows, scratch), inputs.y[rows]
         for group, out in zip(inputs.product.groups, outputs, strict=True):
-            Z = inputs.fill(group, x, inputs.weights(group, rows))
-            part = torch.bmm(group.matrix(y), Z.transpose(0, 1))
+            Z = inputs.fill(group, x, inputs.weights(group, rows, scratch), scratch)
+            M = group.matrix(y, scratch)
             if edges is None:
-                out[rows] = part
+                torch.bmm(M, Z.transpose(0, 1), out=out[rows])
             else:
+                part = torch.bmm(M, Z.transpose(0, 1), out=scratch("out", len(y), group.dim, group.channels))
                 out.index_add_(0, edges.target[rows], part)
 
 
@@ -138,27 +121,15 @@ def _gradients(
     inputs: _Inputs, grad: Tensor, want_x: bool, want_y: bool, want_weight: bool
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Gradients with respect to x, y and weight, those that are wanted."""
-    product, y, weight = inputs.product, inputs.y, inputs.weight
-    sums_x = (
-        [_Sum(b.new_zeros(b.shape[1], b.shape[0], b.shape[2]), inputs.edges is None) for b in inputs.x]
-        if want_x
-        else []
-    )
-    sums_y = [_Sum(torch.zeros_like(y), True)] if want_y else []
-    sums_weight = [_Sum(torch.zeros_like(weight), len(weight) > 1)] if want_weight else []
+    product, scratch = inputs.product, Scratch(inputs.y)
+    totals_x = [b.new_zeros(b.shape[1], b.shape[0], b.shape[2]) for b in inputs.x] if want_x else None
+    total_y = torch.zeros_like(inputs.y) if want_y else None
+    total_weight = torch.zeros_like(inputs.weight) if want_weight else None
     outgoing = product.split_outputs(grad)
-
-    def work(inputs: _Inputs, share: slice, totals: list[Tensor]) -> None:
-        n = len(sums_x)
-        total_y = totals[n] if want_y else None
-        total_weight = totals[-1] if want_weight else None
-        for rows in inputs.blocks(share):
-            _differentiate(inputs, rows, outgoing, totals[:n] if want_x else None, total_y, total_weight)
-
-    totals = _in_shares(inputs, work, [*sums_x, *sums_y, *sums_weight])
-    n = len(sums_x)
-    grad_x = torch.cat([total.mT.flatten(1) for total in totals[:n]], -1) if want_x else None
-    return grad_x, totals[n] if want_y else None, totals[-1] if want_weight else None
+    for rows in inputs.blocks():
+        _differentiate(inputs, rows, outgoing, totals_x, total_y, total_weight, scratch)
+    grad_x = None if totals_x is None else torch.cat([total.mT.flatten(1) for total in totals_x], -1)
+    return grad_x, total_y, total_weight
 
 
 def _differentiate(
@@ -168,40 +139,52 @@ def _differentiate(
     totals_x: list[Tensor] | None,
     total_y: Tensor | None,
     total_weight: Tensor | None,
+    scratch: Scratch,
 ) -> None:
     """Add what one block of rows gives to the gradients."""
-    x, y, edges = inputs.gather(rows), inputs.y[rows], inputs.edges
-    grads_x = [torch.zeros_like(block) for block in x] if totals_x is not None else None
+    x, y, edges = inputs.gather(rows, scratch), inputs.y[rows], inputs.edges
+    n = len(y)
+    grads_x = (
+        [scratch(f"grad x{i}", *block.shape).zero_() for i, block in enumerate(x)] if totals_x is not None else None
+    )
     for group, sent in zip(inputs.product.groups, outgoing, strict=True):
-        g = sent[rows] if edges is None else sent.index_select(0, edges.target[rows])
-        w = inputs.weights(group, rows)
+        g = sent[rows]
+        if edges is not None:
+            g = torch.index_select(sent, 0, edges.target[rows], out=scratch("out", n, group.dim, group.channels))
+        w = inputs.weights(group, rows, scratch)
         if total_y is not None:
-            group.pull_back(torch.bmm(g, inputs.fill(group, x, w).permute(1, 2, 0)), total_y[rows])
+            Z = inputs.fill(group, x, w, scratch)
+            grad_M = torch.bmm(g, Z.permute(1, 2, 0), out=scratch("M", n, group.dim, group.rows))
+            group.pull_back(grad_M, total_y[rows])
         if grads_x is None and total_weight is None:
             continue
+        swapped = scratch("swapped", n, group.rows, group.channels)
+        torch.bmm(group.matrix(y, scratch).mT, g, out=swapped)
         # Components first again: the products behind are 4 times faster along memory.
-        grad_Z = torch.bmm(group.matrix(y).mT, g).transpose(0, 1).contiguous()
+        grad_Z = scratch("Z", group.rows, n, group.channels).copy_(swapped.transpose(0, 1))
         if inputs.product.form == "connected":
             _unmix(inputs.product, group, grad_Z, x, w, grads_x, total_weight)
-        else:
-            grad_w = _unscale(group, grad_Z, x, w, grads_x, total_weight is not None)
-            if total_weight is not None and grad_w is not None:
-                if len(total_weight) == 1:
-                    total_weight[0, group.weights] += grad_w.sum(1).flatten()
-                else:
-                    total_weight[rows, group.weights] = grad_w.transpose(0, 1).flatten(1)
+            continue
+        grad_w = scratch("grad w", *w.shape).zero_() if total_weight is not None else None
+        _unscale(group, grad_Z, x, w, grads_x, grad_w)
+        if total_weight is not None and grad_w is not None:
+            if len(total_weight) == 1:
+                total_weight[0, group.weights] += grad_w.sum(1).flatten()
+            else:
+                shape = (n, group.pairs, group.channels)
+                total_weight[rows, group.weights].view(shape).copy_(grad_w.transpose(0, 1))
     for total, part in zip(totals_x or [], grads_x or [], strict=True):
         if edges is None:
             total[rows] = part.transpose(0, 1)
         else:
-            total.index_add_(0, edges.source[rows], part.transpose(0, 1).contiguous())
+            flipped = scratch("out", n, part.shape[0], part.shape[2]).copy_(part.transpose(0, 1))
+            total.index_add_(0, edges.source[rows], flipped)
 
 
 def _unscale(
-    group: Group, grad_Z: Tensor, x: list[Tensor], w: Tensor, grads_x: list[Tensor] | None, want_w: bool
-) -> Tensor | None:
-    """Depthwise: add to the gradients of x, return that of w."""
-    grad_w = torch.zeros_like(w) if want_w else None
+    group: Group, grad_Z: Tensor, x: list[Tensor], w: Tensor, grads_x: list[Tensor] | None, grad_w: Tensor | None
+) -> None:
+    """Depthwise: add to the gradients of x and w."""
     for s in group.segments:
         g = grad_Z[s.rows].view(-1, *x[s.block].shape)  # [pairs, 2 l1 + 1, E, channels]
         if grads_x is not None:
@@ -210,7 +193,6 @@ def _unscale(
         if grad_w is not None:
             for part, component in zip(g.unbind(1), x[s.block], strict=True):
                 grad_w[s.pairs].addcmul_(part, component)
-    return grad_w
 
 
 def _unmix(

@@ -14,7 +14,7 @@ every elementwise operation runs along memory. `erlangen.nn.products.blocked` ru
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -101,10 +101,11 @@ class Group:
             k += output.irrep.dim
         return table.flatten(1)
 
-    def matrix(self, y: Tensor) -> Tensor:
-        """M, ``[E, dim, rows]``, of rows ``[E, y.dim]``."""
+    def matrix(self, y: Tensor, memory: Callable[..., Tensor] | None = None) -> Tensor:
+        """M, ``[E, dim, rows]``, of rows ``[E, y.dim]``; in ``memory("M", ...)`` if that is given and can be used."""
         if self.single:
-            return (y @ self.table(y)).unflatten(-1, (self.dim, self.rows))
+            out = None if memory is None else memory("M", len(y), self.dim * self.rows)
+            return torch.mm(y, self.table(y), out=out).unflatten(-1, (self.dim, self.rows))
         parts: list[Tensor] = []
         for path, C, _ in self._path_tables(y):
             copies = y[:, self.columns[path.y]].unflatten(-1, (-1, len(C)))

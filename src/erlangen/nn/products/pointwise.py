@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from erlangen._threads import row_shares, run_on_threads
+from erlangen.nn.products.scratch import Scratch
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 21
 """Size of the samples of one block."""
 FEW_COEFFICIENTS = 12
 """Up to so many coefficients (degree 2), matrix products are 2 to 8 times faster with the points first in memory."""
@@ -32,13 +32,11 @@ class _Pointwise(torch.autograd.Function):
         ctx.save_for_backward(x, y, A, B, C)
         out = x.new_empty(*x.shape[:-1], C.shape[-1])
 
-        def work(share: slice) -> None:
-            for rows in _blocks(share, x, A):
-                samples = _Samples(x[rows], A)
-                samples.multiply(_Samples(y[rows], B))
-                samples.expand(C, out[rows])
-
-        run_on_threads(work, _shares(x, A))
+        scratch = Scratch(x)
+        for rows in _blocks(x, A):
+            samples = _Samples(x[rows], A, scratch, "x")
+            samples.multiply(_Samples(y[rows], B, scratch, "y"))
+            samples.expand(C, out[rows])
         return out
 
     @staticmethod
@@ -63,30 +61,31 @@ def _in_blocks(
 ) -> tuple[Tensor | None, Tensor | None]:
     grad_x = x.new_empty(x.shape) if want_x else None
     grad_y = y.new_empty(y.shape) if want_y else None
-
-    def work(share: slice) -> None:
-        for rows in _blocks(share, x, A):
-            back = _Samples(grad[rows], C.mT)
-            if grad_y is not None:
-                part = _Samples(x[rows], A)
-                part.multiply(back)
-                part.sum_channels(y.shape[1])
-                part.expand(B.mT, grad_y[rows])
-            if grad_x is not None:
-                back.multiply(_Samples(y[rows], B))
-                back.expand(A.mT, grad_x[rows])
-
-    run_on_threads(work, _shares(x, A))
+    scratch = Scratch(x)
+    for rows in _blocks(x, A):
+        back = _Samples(grad[rows], C.mT, scratch, "back")
+        if grad_y is not None:
+            part = _Samples(x[rows], A, scratch, "x")
+            part.multiply(back)
+            part.sum_channels(y.shape[1])
+            part.expand(B.mT, grad_y[rows])
+        if grad_x is not None:
+            back.multiply(_Samples(y[rows], B, scratch, "y"))
+            back.expand(A.mT, grad_x[rows])
     return grad_x, grad_y
 
 
 class _Samples:
     """Values ``[E, channels, P]`` of signals ``[E, channels, a]`` at the points of a table; for small a with P first."""
 
-    def __init__(self, signal: Tensor, table: Tensor) -> None:
+    def __init__(self, signal: Tensor, table: Tensor, scratch: Scratch, name: str) -> None:
         flat = signal.reshape(-1, signal.shape[-1])
+        n, points = len(flat), table.shape[-1]
         self.points_first = signal.shape[-1] <= FEW_COEFFICIENTS
-        values = (table.mT @ flat.mT).mT if self.points_first else flat @ table
+        if self.points_first:
+            values = torch.mm(table.mT, flat.mT, out=scratch(name, points, n)).mT
+        else:
+            values = torch.mm(flat, table, out=scratch(name, n, points))
         self.values = values.unflatten(0, signal.shape[:-1])
 
     def multiply(self, other: _Samples) -> None:
@@ -107,14 +106,7 @@ class _Samples:
             torch.mm(flat, table, out=out.view(-1, table.shape[-1]))
 
 
-def _row_bytes(x: Tensor, A: Tensor) -> int:
-    return max(1, x.shape[1] * A.shape[-1] * x.element_size())
-
-
-def _shares(x: Tensor, A: Tensor) -> list[tuple[slice]]:
-    return [(share,) for share in row_shares(len(x), _row_bytes(x, A), x.device)]
-
-
-def _blocks(share: slice, x: Tensor, A: Tensor) -> list[slice]:
-    size = max(16, BLOCK_BYTES // _row_bytes(x, A))
-    return [slice(start, min(start + size, share.stop)) for start in range(share.start, share.stop, size)]
+def _blocks(x: Tensor, A: Tensor) -> list[slice]:
+    width = max(1, x.shape[1] * A.shape[-1] * x.element_size())
+    size = max(16, BLOCK_BYTES // width)
+    return [slice(start, start + size) for start in range(0, len(x), size)]
