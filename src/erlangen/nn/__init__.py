@@ -4,7 +4,7 @@ from erlangen.nn.gates import Gate, NormActivation, gated
 from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d
 from erlangen.nn.linear import EquivariantLinear
 from erlangen.nn.planar import FeatureField, Frequency
-from erlangen.nn.products import TensorProduct, tensor_product
+from erlangen.nn.products import ManyBodyProduct, TensorProduct, tensor_product
 from erlangen.nn.steerable_conv import GatedNonlinearity2d, NormNonlinearity2d, SteerableConv2d
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "GroupConv2d",
     "GroupPool",
     "LiftConv2d",
+    "ManyBodyProduct",
     "NormActivation",
     "NormNonlinearity2d",
     "SteerableConv2d",
