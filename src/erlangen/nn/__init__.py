@@ -4,7 +4,7 @@ from erlangen.nn.gates import Gate, NormActivation, gated
 from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d
 from erlangen.nn.linear import EquivariantLinear
 from erlangen.nn.planar import FeatureField, Frequency
-from erlangen.nn.products import ManyBodyProduct, TensorProduct, tensor_product
+from erlangen.nn.products import ManyBodyProduct, TensorProduct, edge_gaunt, tensor_product
 from erlangen.nn.steerable_conv import GatedNonlinearity2d, NormNonlinearity2d, SteerableConv2d
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "NormNonlinearity2d",
     "SteerableConv2d",
     "TensorProduct",
+    "edge_gaunt",
     "gated",
     "tensor_product",
 ]
