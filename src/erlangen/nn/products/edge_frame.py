@@ -23,7 +23,8 @@ def edge_gaunt(
     axis is the edge, only the harmonics of order 0 are not zero there, so the product there couples degrees of equal
     order by one constant matrix (Passaro and Zitnick 2023; Luo, Chen and Krishnapriyan 2024, section 3.3). The
     result does not depend on which of the frames around the edge is taken, and neither does its gradient, so both are
-    right for every direction, the poles included.
+    right for every direction, the poles included. On a CPU the general product of the harmonics on a grid (`TensorProduct`
+    with rule "gaunt") is as fast, or up to 3 times faster, at degrees 2 to 6.
 
     Args:
         x: signals ``[..., C, (L + 1)^2]``, L at most 12.
@@ -53,7 +54,7 @@ def edge_gaunt(
             raise IrrepsError(f"{name} is {l!r}, but an integer in 0..{top} is needed (x has degree {L})")
     inner, outer = (L + 1) ** 2, (lmax_out + 1) ** 2
     with full_precision(x):
-        # Block-diagonal with its zeros: one product of large matrices is 3 to 5 times faster than many of small ones.
+        # Block-diagonal with its zeros: one product of large matrices is several times faster than many of small ones.
         D = _block_diagonal(wigner_D_all(max(L, lmax_out), to_polar_axis(vectors), check=False))
         table = _axial_table(L, edge, lmax_out).to(x)
         matrix = table.sum(0) if weights is None else torch.tensordot(weights, table, 1)
@@ -83,6 +84,7 @@ def _block_diagonal(D: list[Tensor]) -> Tensor:
     return torch.cat([F.pad(block, (l * l, size - (l + 1) ** 2)) for l, block in enumerate(D)], -2)
 
 
+@torch.compiler.assume_constant_result  # a compiler cannot trace the coupling coefficients
 @constant
 def _axial_table(L: int, edge: int, lmax_out: int) -> Tensor:
     """Products with the harmonics of one degree at the y axis, float64 ``[edge + 1, (L + 1)^2, (lmax_out + 1)^2]``.
