@@ -1,7 +1,9 @@
 """Equivariant layers. Each carries its symmetry as ``.symmetry`` and passes `erlangen.testing.check_layer`."""
 
+from erlangen.nn.edges import edge_harmonics
 from erlangen.nn.gates import Gate, NormActivation, gated
 from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d
+from erlangen.nn.irreps_network import IrrepsNetwork
 from erlangen.nn.linear import EquivariantLinear
 from erlangen.nn.planar import FeatureField, Frequency
 from erlangen.nn.products import ManyBodyProduct, TensorProduct, edge_gaunt, tensor_product
@@ -16,6 +18,7 @@ __all__ = [
     "GroupBatchNorm2d",
     "GroupConv2d",
     "GroupPool",
+    "IrrepsNetwork",
     "LiftConv2d",
     "ManyBodyProduct",
     "NormActivation",
@@ -23,6 +26,7 @@ __all__ = [
     "SteerableConv2d",
     "TensorProduct",
     "edge_gaunt",
+    "edge_harmonics",
     "gated",
     "tensor_product",
 ]
