@@ -35,7 +35,7 @@ from torch.utils._pytree import tree_leaves
 
 from erlangen.claims import Claim, Result, Scale, System
 from erlangen.groups import O
-from erlangen.irreps import Irreps, gaunt_tensor
+from erlangen.irreps import MAX_DEGREE, Irreps, gaunt_tensor
 from erlangen.nn import IrrepsNetwork, ManyBodyProduct, TensorProduct
 from erlangen.simulate import charged
 from erlangen.training import fit
@@ -70,9 +70,9 @@ def experiment(scale: Scale, seed: int) -> Result:
 
 # --- exactness -------------------------------------------------------------------------------------------------------
 def gaunt_product(L: int, road: Road = "grid") -> TensorProduct:
-    """The untruncated product of two signals of degrees 0..L."""
-    irreps = Irreps.spherical_harmonics(L)
-    return TensorProduct(irreps, irreps, rule="gaunt", form="elementwise", road=road)
+    """The product of two signals of degrees 0..L, untruncated up to degree 16."""
+    irreps, out = Irreps.spherical_harmonics(L), Irreps.spherical_harmonics(min(2 * L, MAX_DEGREE))
+    return TensorProduct(irreps, irreps, out, rule="gaunt", form="elementwise", road=road)
 
 
 def exactness(lmax: int, seed: int) -> list[Claim]:
@@ -236,7 +236,7 @@ def network(name: str, lmax: int, seed: int, parameters: int | None = None) -> I
     net = build(32)
     if parameters is None:
         return net
-    per_neuron = sum(NUM_BASIS + layer.product.weight_numel for layer in net.layers)
+    per_neuron = sum(NUM_BASIS + cast("TensorProduct", layer.product).weight_numel for layer in net.layers)
     return build(32 + round((parameters - count_parameters(net)) / per_neuron))
 
 
