@@ -35,7 +35,8 @@ from torch.utils._pytree import tree_leaves
 
 from erlangen.claims import Claim, Result, Scale, System
 from erlangen.groups import O
-from erlangen.irreps import MAX_DEGREE, Irreps, gaunt_tensor
+from erlangen.irreps import Irreps, gaunt_tensor
+from erlangen.irreps.wigner import MAX_WIGNER_DEGREE
 from erlangen.nn import IrrepsNetwork, ManyBodyProduct, TensorProduct
 from erlangen.simulate import charged
 from erlangen.training import fit
@@ -70,8 +71,8 @@ def experiment(scale: Scale, seed: int) -> Result:
 
 # --- exactness -------------------------------------------------------------------------------------------------------
 def gaunt_product(L: int, road: Road = "grid") -> TensorProduct:
-    """The product of two signals of degrees 0..L, untruncated up to degree 16."""
-    irreps, out = Irreps.spherical_harmonics(L), Irreps.spherical_harmonics(min(2 * L, MAX_DEGREE))
+    """The product of two signals of degrees 0..L, untruncated up to degree 12."""
+    irreps, out = Irreps.spherical_harmonics(L), Irreps.spherical_harmonics(min(2 * L, MAX_WIGNER_DEGREE))
     return TensorProduct(irreps, irreps, out, rule="gaunt", form="elementwise", road=road)
 
 
