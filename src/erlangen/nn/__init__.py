@@ -1,12 +1,14 @@
 """Equivariant layers. Each carries its symmetry as ``.symmetry`` and passes `erlangen.testing.check_layer`."""
 
 from erlangen.nn.bilinear import BilinearLayer
+from erlangen.nn.edges import edge_harmonics
 from erlangen.nn.emlp import EMLP, hidden_rep
 from erlangen.nn.gates import Gate, NormActivation, gated
 from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d
+from erlangen.nn.irreps_network import IrrepsNetwork
 from erlangen.nn.linear import EquivariantLinear
 from erlangen.nn.planar import FeatureField
-from erlangen.nn.products import TensorProduct, tensor_product
+from erlangen.nn.products import ManyBodyProduct, TensorProduct, edge_gaunt, tensor_product
 from erlangen.nn.steerable_conv import GatedNonlinearity2d, NormNonlinearity2d, SteerableConv2d
 
 __all__ = [
@@ -19,11 +21,15 @@ __all__ = [
     "GroupBatchNorm2d",
     "GroupConv2d",
     "GroupPool",
+    "IrrepsNetwork",
     "LiftConv2d",
+    "ManyBodyProduct",
     "NormActivation",
     "NormNonlinearity2d",
     "SteerableConv2d",
     "TensorProduct",
+    "edge_gaunt",
+    "edge_harmonics",
     "gated",
     "hidden_rep",
     "tensor_product",

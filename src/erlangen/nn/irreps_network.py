@@ -1,0 +1,261 @@
+"""`IrrepsNetwork`: message passing between features of O(3) on points in space, for every rule of `TensorProduct`."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Generator, Tensor, nn
+
+from erlangen.actions import Custom
+from erlangen.errors import ErlangenError, IrrepsError, ShapeError
+from erlangen.groups import E, O
+from erlangen.irreps import Irrep, Irreps
+from erlangen.nn.edges import complete_edges, edge_harmonics, radial_basis, smooth_cutoff
+from erlangen.nn.gates import Gate
+from erlangen.nn.linear import EquivariantLinear
+from erlangen.nn.products import TensorProduct
+from erlangen.nn.products.module import Rule
+from erlangen.numerics import safe_norm
+from erlangen.symmetry import Symmetry
+
+_TANH_GAIN = 1.5927
+"""``1 / sqrt(E[tanh(z)^2])`` for standard normal z."""
+
+
+class IrrepsConvolution(nn.Module):
+    """One step of message passing: ``out_t = gate(skip(x_t) + down(sum_s up(x_s) (x)_w(r) Y(direction)))``.
+
+    The weights w of the product are a small network of the length r of the edge, one set for each channel (as in
+    Thomas et al. 2018 and Batzner et al. 2022).
+
+    Args:
+        irreps_in: node features that come in.
+        irreps_out: node features that are wanted; those that cannot be reached are left out.
+        gate: end with a `Gate`.
+        lmax_edge, rule, channels, num_basis, radial_neurons, cutoff, num_neighbors, generator: see `IrrepsNetwork`.
+
+    Attributes:
+        irreps_out: the layout of the output.
+        product: the `TensorProduct` of node features and edge harmonics.
+
+    Raises:
+        IrrepsError: nothing of `irreps_out` is reached, or the rule cannot carry an irrep.
+    """
+
+    def __init__(
+        self,
+        irreps_in: Irreps,
+        irreps_out: Irreps,
+        *,
+        gate: bool,
+        lmax_edge: int,
+        rule: Rule,
+        channels: int,
+        num_basis: int,
+        radial_neurons: int,
+        cutoff: float,
+        num_neighbors: float,
+        generator: Generator | None,
+    ) -> None:
+        super().__init__()
+        self.lmax_edge, self.num_basis, self.cutoff = lmax_edge, num_basis, cutoff
+        group, harmonics = O(3), Irreps.spherical_harmonics(lmax_edge)
+        mixed = Irreps([(channels, ir) for ir in sorted(_types(irreps_in))])
+        keep = _types(irreps_out) | ({Irrep("0e")} if gate else set())
+        self.product = TensorProduct(mixed, harmonics, rule=rule, form="depthwise", keep=keep, weights="given")
+        message = self.product.irreps_out
+        self.irreps_out = irreps_out.filter(_types(message) | _types(irreps_in))
+        if not self.irreps_out.num_irreps or not message.num_irreps:
+            raise IrrepsError(f"no product of {irreps_in} with {harmonics} leads to {irreps_out} by rule {rule!r}")
+        gates = sum(block.mul for block in self.irreps_out if block.ir != Irrep("0e")) if gate else 0
+        target = self.irreps_out + Irreps([(gates, "0e")])
+        self.gate = Gate(self.irreps_out(group)) if gate else nn.Identity()
+        shared = _types(irreps_in) & _types(target)
+        self.up = _maps(irreps_in, mixed, False, generator)
+        self.down = _maps(message, target, True, generator)
+        self.skip = _maps(irreps_in, target, False, generator) if shared else None
+        self.scale = 1 / (_size(self.product) * math.sqrt(num_neighbors))
+        self.radial = _radial(num_basis, radial_neurons, self.product.weight_numel, generator)
+
+    def forward(self, x: Tensor, vectors: Tensor, edge_index: Tensor) -> Tensor:
+        """Features ``[N, irreps_out.dim]`` of ``[N, irreps_in.dim]``, edge vectors ``[E, 3]`` and edges ``[2, E]``."""
+        lengths = safe_norm(vectors)
+        y = edge_harmonics(vectors, self.lmax_edge) * smooth_cutoff(lengths, self.cutoff)[:, None]
+        weight = self.radial(radial_basis(lengths, self.cutoff, self.num_basis))
+        message = self.product.aggregate(self.up(x), y, edge_index, weight)
+        out = self.down(self.scale * message)
+        return self.gate(out if self.skip is None else (out + self.skip(x)) / math.sqrt(2))
+
+
+class IrrepsNetwork(nn.Module):
+    """An E(3)-equivariant message passing network with features of O(3), such as e3nn's networks and NequIP.
+
+    Each layer is an `IrrepsConvolution`; all but the last end with a `Gate`. Irreps of `irreps_hidden` that a layer cannot
+    reach, such as pseudovectors after one layer on scalars, are left out there (`hidden` lists what is left).
+
+    Args:
+        irreps_in: node features, for example ``"1x0e"``.
+        irreps_hidden: features between layers.
+        irreps_out: the output for each node.
+        lmax_edge: largest degree of the harmonics of edges.
+        layers: number of convolutions.
+        rule: which `TensorProduct` makes messages; its form is "depthwise".
+        cutoff: length from which edges have no effect, in the units of `pos`; messages vanish there smoothly.
+        channels: copies of each irrep in products, by default the largest multiplicity of `irreps_hidden`.
+        num_basis: radial Bessel functions.
+        radial_neurons: width of the network from them to the weights of products.
+        num_neighbors: typical number of edges per node; sums over edges are divided by its root.
+        generator: source of the initial weights.
+
+    Attributes:
+        hidden: irreps after each layer but the last.
+        symmetry: E(3) on ``(x, pos)``, for batches of complete graphs.
+
+    Raises:
+        IrrepsError: the rule cannot carry an irrep, or an irrep of the output is not reached and would be zero.
+        ErlangenError: a number is not positive.
+
+    >>> net = IrrepsNetwork("2x0e", "8x0e+8x1o+8x2e", "1o", lmax_edge=2, layers=2, rule="cg", cutoff=4.0)
+    >>> net(torch.ones(6, 5, 2), torch.randn(6, 5, 3)).shape      # 6 complete graphs of 5 nodes
+    torch.Size([6, 5, 3])
+    """
+
+    def __init__(
+        self,
+        irreps_in: Irreps | str,
+        irreps_hidden: Irreps | str,
+        irreps_out: Irreps | str,
+        *,
+        lmax_edge: int = 2,
+        layers: int = 2,
+        rule: Rule = "cg",
+        cutoff: float,
+        channels: int | None = None,
+        num_basis: int = 8,
+        radial_neurons: int = 32,
+        num_neighbors: float = 1.0,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.irreps_in, self.irreps_hidden, self.irreps_out = map(Irreps, (irreps_in, irreps_hidden, irreps_out))
+        channels = max((block.mul for block in self.irreps_hidden), default=1) if channels is None else channels
+        numbers = {"layers": layers, "cutoff": cutoff, "channels": channels, "num_neighbors": num_neighbors}
+        for name, value in {**numbers, "num_basis": num_basis, "radial_neurons": radial_neurons}.items():
+            if not value > 0:
+                raise ErlangenError(f"{name} = {value!r}; give a positive number")
+        self.layers = nn.ModuleList()
+        self.hidden: list[Irreps] = []
+        present = self.irreps_in
+        for last in [False] * (layers - 1) + [True]:
+            layer = IrrepsConvolution(
+                present,
+                self.irreps_out if last else self.irreps_hidden,
+                gate=not last,
+                lmax_edge=lmax_edge,
+                rule=rule,
+                channels=channels,
+                num_basis=num_basis,
+                radial_neurons=radial_neurons,
+                cutoff=cutoff,
+                num_neighbors=num_neighbors,
+                generator=generator,
+            )
+            self.layers.append(layer)
+            present = layer.irreps_out
+            self.hidden += [] if last else [present]
+        if missing := _types(self.irreps_out) - _types(present):
+            names = ", ".join(map(str, sorted(missing)))
+            raise IrrepsError(
+                f"irreps_out: {layers} layers with rule={rule!r} do not reach {names}, so that output would be zero; before "
+                f'the last layer there is {self.hidden[-1] if self.hidden else self.irreps_in}. Try rule="cg", more '
+                "layers, or both parities in irreps_hidden"
+            )
+        features = [Custom(_Moves(irreps), label=str(irreps)) for irreps in (self.irreps_in, self.irreps_out)]
+        self.symmetry = Symmetry(E(3), input=(features[0], "points"), output=features[1])
+
+    def forward(
+        self, x: Tensor | tuple[Tensor, ...], pos: Tensor | None = None, edge_index: Tensor | None = None
+    ) -> Tensor:
+        """Features ``[..., N, irreps_out.dim]`` of the nodes.
+
+        Args:
+            x: node features ``[..., N, irreps_in.dim]``; or the tuple ``(x, pos)`` or ``(x, pos, edge_index)``.
+            pos: positions ``[..., N, 3]``.
+            edge_index: int64 ``[2, E]``, source and target, with x and pos of all graphs one after the other in ``[N, ...]``
+                (as in PyTorch Geometric). Without it every graph is complete, and leading axes are a batch.
+
+        Raises:
+            ShapeError: shapes do not fit, or an edge has length zero.
+        """
+        if isinstance(x, tuple):
+            return self(*x)
+        self.irreps_in.check_features(x, "x")
+        if pos is None or pos.ndim < 2 or pos.shape != (*x.shape[:-1], 3):
+            given = "missing" if pos is None else f"of shape {tuple(pos.shape)}"
+            raise ShapeError(f"pos is {given}, but x {tuple(x.shape)} needs positions {(*x.shape[:-1], 3)}")
+        if edge_index is None:
+            nodes = pos.shape[-2]
+            edges = complete_edges(pos.shape[:-2].numel(), nodes, pos.device)
+        elif pos.ndim > 2:
+            raise ShapeError(
+                f"pos has shape {tuple(pos.shape)}, but with edge_index it must be [N, 3], all graphs in one"
+            )
+        else:
+            edges = edge_index
+        out, points = x.flatten(0, -2), pos.flatten(0, -2)
+        vectors = points.index_select(0, edges[1]) - points.index_select(0, edges[0])
+        for layer in self.layers:
+            out = layer(out, vectors, edges)
+        return out.unflatten(0, x.shape[:-1])
+
+    def extra_repr(self) -> str:
+        """The irreps from layer to layer."""
+        return " -> ".join(map(str, (self.irreps_in, *self.hidden, self.irreps_out)))
+
+
+class _Moves:
+    """How E(3) moves features, for `Custom`: a class, so that networks can be pickled."""
+
+    def __init__(self, irreps: Irreps) -> None:
+        self.rep = irreps(O(3))
+
+    def __call__(self, g: Tensor, x: Tensor) -> Tensor:
+        return self.rep.apply(g[..., :3, :3], x)
+
+
+def _types(irreps: Irreps) -> set[Irrep]:
+    return {block.ir for block in irreps if block.mul}
+
+
+def _size(product: TensorProduct) -> float:
+    """Root mean square of the product of standard normal inputs and weights: 1 for "cg", not so for other rules."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = (irreps.randn(1000, generator=generator) for irreps in (product.irreps_x, product.irreps_y))
+    weight = torch.randn(1000, product.weight_numel, generator=generator)
+    return float(product(x, y, weight).square().mean().sqrt())
+
+
+def _maps(irreps_in: Irreps, irreps_out: Irreps, bias: bool, generator: Generator | None) -> EquivariantLinear:
+    """All maps between irreps, drawn such that every irrep of the output has the variance of the input.
+
+    `EquivariantLinear` gives its output that variance on average, which leaves little to high degrees.
+    """
+    layer = EquivariantLinear(irreps_in(O(3)), irreps_out(O(3)), bias, generator=generator)
+    # Schur: a row of degree l holds one coefficient / sqrt(2l + 1) for each copy of its irrep in the input.
+    shares = [
+        (2 * block.ir.l + 1) / max(1, irreps_in.count(block.ir)) for block in irreps_out for _ in range(block.dim)
+    ]
+    gains = torch.tensor(shares, dtype=layer.weight.dtype).mul(layer._maps.dims / irreps_out.dim).sqrt()
+    with torch.no_grad():
+        layer.weight.copy_(layer._maps.coefficients(gains[:, None] * layer.matrix()))
+    return layer
+
+
+def _radial(num_basis: int, neurons: int, weights: int, generator: Generator | None) -> nn.Sequential:
+    """A network without biases from the radial basis to weights of variance about 1."""
+    layers = nn.Linear(num_basis, neurons, bias=False), nn.Linear(neurons, weights, bias=False)
+    for layer, gain in zip(layers, (1.0, _TANH_GAIN), strict=True):
+        nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.in_features), generator=generator)
+    # Bounded: close nodes, where the basis is large, must not make large weights.
+    return nn.Sequential(layers[0], nn.Tanh(), layers[1])
