@@ -505,7 +505,7 @@ def experiment(scale: Scale, seed: int) -> Result:
         means = {key: statistics.mean(run[key] for run in runs) for key in runs[0]}
         means["difference of the pair"] = max(run["difference of the pair"] for run in runs)
         pieces.append({"part": "tetris", "rule": name, **means, "seeds": len(seeds)})
-    samples, epochs = ((1000, 200, 500), 15) if full else ((100, 50, 50), 10)
+    samples, epochs = ((1000, 200, 500), 15) if full else ((100, 50, 200), 10)
     forecasts = n_body_rows(scale, samples, epochs, seeds)
     claims = [*product_claims(products, degrees, seed), *tetris_claims(pieces), *n_body_claims(forecasts)]
     return Result([*products, *pieces, *forecasts], claims)
