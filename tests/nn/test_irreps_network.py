@@ -9,7 +9,7 @@ from e3nn import o3
 from scipy import integrate, special
 from torch import Tensor
 
-from erlangen.errors import ErlangenError, IrrepsError, ShapeError
+from erlangen.errors import DegenerateFrameError, ErlangenError, IrrepsError, ShapeError
 from erlangen.nn import IrrepsNetwork, TensorProduct, edge_harmonics
 from erlangen.nn.edges import complete_edges, radial_basis, smooth_cutoff
 from erlangen.testing import check_layer
@@ -202,9 +202,9 @@ def test_edge_harmonics_are_those_of_e3nn() -> None:
 def test_edges_without_direction_are_named() -> None:
     vectors = torch.ones(5, 3)
     vectors[3] = 0
-    with pytest.raises(ShapeError, match=r"edge \[3\] has length zero"):
+    with pytest.raises(DegenerateFrameError, match=r"edge \[3\] has length zero"):
         edge_harmonics(vectors, 2)
-    with pytest.raises(ShapeError, match="has length zero"):
+    with pytest.raises(DegenerateFrameError, match="has length zero"):
         network("cg", irreps_in="0e")(torch.ones(3, 1), torch.zeros(3, 3))
 
 

@@ -159,7 +159,8 @@ class Irreps(tuple[MulIrrep, ...]):
 
     def slices(self) -> list[slice]:
         """Where each block lies in the feature vector."""
-        slices, start = list[slice](), 0
+        slices: list[slice] = []
+        start = 0
         for block in self:
             slices.append(slice(start, start + block.dim))
             start += block.dim

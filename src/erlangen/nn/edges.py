@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from erlangen.errors import ShapeError, first_index
+from erlangen.errors import DegenerateFrameError, first_index
 from erlangen.irreps import spherical_harmonics
 
 _ENVELOPE_POWER = 6
@@ -22,19 +22,26 @@ def edge_harmonics(vectors: Tensor, lmax: int, normalization: str = "component")
         normalization: as for `erlangen.irreps.spherical_harmonics`; "component" suits `TensorProduct`.
 
     Raises:
-        ShapeError: the last dimension is not 3, or an edge has length zero and so no direction; the message names it.
-            Not looked for under `torch.compile` and `torch.func`, where such an edge has harmonics of degree 0 alone.
+        DegenerateFrameError: an edge has length zero and so no direction; the message names the first. Not looked for
+            under `torch.compile` and `torch.func`, where such an edge has harmonics of degree 0 alone.
+        ShapeError: the last dimension is not 3.
         DtypeError, IrrepsError: as `erlangen.irreps.spherical_harmonics`.
     """
     Y = spherical_harmonics(lmax, vectors, normalization=normalization)
-    if not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()):
-        zero = (vectors == 0).all(-1)
-        if bool(zero.any()):
-            raise ShapeError(
-                f"edge {list(first_index(zero))} has length zero and therefore no direction ({int(zero.sum())} such edges); "
-                "remove edges from a node to itself, and merge nodes at one place"
-            )
+    check_directions(vectors)
     return Y
+
+
+def check_directions(vectors: Tensor) -> None:
+    """Raise `DegenerateFrameError` where edges ``[..., 3]`` have length zero; not under compilers and transforms."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return
+    zero = (vectors == 0).all(-1)
+    if bool(zero.any()):
+        raise DegenerateFrameError(
+            f"edge {list(first_index(zero))} has length zero and therefore no direction ({int(zero.sum())} such edges); "
+            "remove edges from a node to itself, and merge nodes at one place"
+        )
 
 
 def radial_basis(lengths: Tensor, cutoff: float, num_basis: int) -> Tensor:

@@ -186,7 +186,8 @@ class IrrepsNetwork(nn.Module):
                 (as in PyTorch Geometric). Without it every graph is complete, and leading axes are a batch.
 
         Raises:
-            ShapeError: shapes do not fit, or an edge has length zero.
+            ShapeError: shapes do not fit.
+            DegenerateFrameError: an edge has length zero.
         """
         if isinstance(x, tuple):
             return self(*x)
@@ -237,19 +238,7 @@ def _size(product: TensorProduct) -> float:
 
 
 def _maps(irreps_in: Irreps, irreps_out: Irreps, bias: bool, generator: Generator | None) -> EquivariantLinear:
-    """All maps between irreps, drawn such that every irrep of the output has the variance of the input.
-
-    `EquivariantLinear` gives its output that variance on average, which leaves little to high degrees.
-    """
-    layer = EquivariantLinear(irreps_in(O(3)), irreps_out(O(3)), bias, generator=generator)
-    # Schur: a row of degree l holds one coefficient / sqrt(2l + 1) for each copy of its irrep in the input.
-    shares = [
-        (2 * block.ir.l + 1) / max(1, irreps_in.count(block.ir)) for block in irreps_out for _ in range(block.dim)
-    ]
-    gains = torch.tensor(shares, dtype=layer.weight.dtype).mul(layer._maps.dims / irreps_out.dim).sqrt()
-    with torch.no_grad():
-        layer.weight.copy_(layer._maps.coefficients(gains[:, None] * layer.matrix()))
-    return layer
+    return EquivariantLinear(irreps_in(O(3)), irreps_out(O(3)), bias, generator=generator)
 
 
 def _radial(num_basis: int, neurons: int, weights: int, generator: Generator | None) -> nn.Sequential:

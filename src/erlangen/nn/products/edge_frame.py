@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from erlangen.errors import DegenerateFrameError, DtypeError, IrrepsError, ShapeError, first_index
+from erlangen.errors import DtypeError, IrrepsError, ShapeError
 from erlangen.irreps import gaunt_tensor, wigner_D_all
 from erlangen.irreps._cache import constant
+from erlangen.nn.edges import check_directions
 from erlangen.numerics import full_precision, safe_norm
 
 
@@ -115,11 +116,5 @@ def _check(x: Tensor, vectors: Tensor, weights: Tensor | None) -> int:
             raise DtypeError(
                 f"{name} has dtype {other.dtype}, and x has {x.dtype}; all must be float32, or all float64"
             )
-    if not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()):
-        zero = (vectors == 0).all(-1)
-        if bool(zero.any()):
-            raise DegenerateFrameError(
-                f"vectors{list(first_index(zero))} has length zero and so no direction ({int(zero.sum())} such edges); "
-                "remove edges from a node to itself, and merge nodes at one place"
-            )
+    check_directions(vectors)
     return L
