@@ -158,6 +158,26 @@ def connected(lmax: int, target: float) -> None:
     )  # fmt: skip
 
 
+def crossing() -> None:
+    """Where the rule "auto" turns from paths to signals: both ours, depthwise, forward and backward."""
+    for lmax in range(2, 7):
+        wide, irreps = natural(lmax, CHANNELS), natural(lmax)
+        paths, signals = (
+            TensorProduct(wide, irreps, wide, rule=rule, form="depthwise", weights="given") for rule in ("cg", "gaunt")
+        )
+        x, y = (torch.randn(2048, irreps.dim, requires_grad=True) for irreps in (paths.irreps_x, paths.irreps_y))
+
+        def gradient(product: TensorProduct, x: Tensor = x, y: Tensor = y) -> Callable[[], object]:
+            weight = torch.randn(2048, product.weight_numel, requires_grad=True)
+            cotangent = torch.randn(2048, product.irreps_out.dim)
+            return lambda: torch.autograd.grad(product(x, y, weight), (x, y, weight), cotangent)
+
+        compare(
+            f'crossing of rules, l = {lmax}, forward and backward', gradient(signals), 'our rule "cg"', gradient(paths),
+            note=f"gaunt {signals.weight_numel} weights, cg {paths.weight_numel}: not the same function", runs=7,
+        )  # fmt: skip
+
+
 def construction() -> None:
     """Every rule and form at l = 6, the second time in a process (3j symbols cached), against e3nn's second time."""
     irreps, wide = natural(6), natural(6, CHANNELS)
@@ -193,6 +213,7 @@ def main() -> None:
     for lmax in (1, 2, 3):
         depthwise(lmax, 4.0 if lmax == 3 else 1.5)
     connected(4, 3.0)
+    crossing()
     construction()
 
 

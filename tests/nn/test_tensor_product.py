@@ -405,6 +405,8 @@ def test_bad_tensors() -> None:
         product(x, y.double(), w)
     with pytest.raises(DtypeError, match=r"x has dtype torch\.int64, but a floating"):
         product(x.long(), y, w)
+    with pytest.raises(DtypeError, match="y is on meta, but x is on cpu; move one of them"):
+        product(x, y.to("meta"), w)
     with pytest.raises(NotFiniteError, match="weight holds NaN"):
         product(x, y, w + torch.nan)
     with pytest.raises(ShapeError, match=r"int64 \[2, 5\] is needed"):

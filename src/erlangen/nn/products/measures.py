@@ -23,7 +23,7 @@ CHUNK = 16
 
 def expressivity(product: TensorProduct) -> int:
     """`TensorProduct.expressivity`."""
-    single = _single_channel(product, "depthwise")
+    single = _single_channel(product)
     generator = torch.Generator().manual_seed(0)
     # Maps into one irrep are combinations of at most one path per pair of blocks: so many rows tell them apart.
     rows = len(single.irreps_x) * len(single.irreps_y) + 8
@@ -44,7 +44,7 @@ def expressivity(product: TensorProduct) -> int:
 
 def interacts(product: TensorProduct, l1: int, l2: int, l3: int) -> bool:
     """`TensorProduct.interacts`."""
-    single = _single_channel(product, "depthwise")
+    single = _single_channel(product)
     generator = torch.Generator().manual_seed(0)
     x = _only(single.irreps_x, l1, generator)
     y = _only(single.irreps_y, l2, generator)
@@ -86,12 +86,11 @@ class _Elementwise(TorchDispatchMode):
         return out
 
 
-def _single_channel(product: TensorProduct, form: str) -> TensorProduct:
-    """The same rule between one copy of each irrep, with given weights, in float64 by its inputs."""
+def _single_channel(product: TensorProduct) -> TensorProduct:
+    """The same rule, depthwise, between one copy of each irrep, with given weights."""
     x, y, out = (_types(irreps) for irreps in (product.irreps_x, product.irreps_y, product.irreps_out))
     rule = "cg" if product.rule == "cg_sparse" else product.rule
-    grid = None
-    return type(product)(x, y, out, rule=rule, form=form, weights="given", road=product.road, grid=grid)  # pyright: ignore[reportArgumentType]
+    return type(product)(x, y, out, rule=rule, form="depthwise", weights="given", road=product.road)
 
 
 def _types(irreps: Irreps) -> Irreps:

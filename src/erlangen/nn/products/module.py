@@ -26,8 +26,9 @@ from erlangen.symmetry import Symmetry
 Rule = Literal["auto", "cg", "cg_sparse", "gaunt", "vector", "matrix"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
-GAUNT_FROM = 5
-"""Degree from which ``rule="auto"`` multiplies signals instead of coupling paths, see `TensorProduct`."""
+GAUNT_FROM = 4
+"""Degree from which ``rule="auto"`` multiplies signals instead of coupling paths. On a CPU a depthwise product with its
+gradient takes about as long either way at degree 3, and less by signals above (benchmarks/bench_products.py)."""
 
 
 class TensorProduct(RecordsConventions):

@@ -27,7 +27,7 @@ class CarriedProduct:
         x, y, out: irreps; None for `out` keeps all that the product reaches.
         form: how copies meet.
         make: builds the carrier for one channel.
-        reach: irreps that the product of two irreps reaches.
+        default: irreps of the output, one copy each, where `out` is None.
 
     Raises:
         IrrepsError: the multiplicities do not fit the form, or the carrier cannot carry an irrep.
