@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from erlangen.irreps import Irreps
 
 if TYPE_CHECKING:
-    from erlangen.nn.products.module import TensorProduct
+    from erlangen.nn.products.module import Rule, TensorProduct
 
 RANK_TOL = 1e-9
 """Singular values below this part of the largest count as zero; they are 1e-2 or 1e-16 in all cases tried."""
@@ -89,7 +89,7 @@ class _Elementwise(TorchDispatchMode):
 def _single_channel(product: TensorProduct) -> TensorProduct:
     """The same rule, depthwise, between one copy of each irrep, with given weights."""
     x, y, out = (_types(irreps) for irreps in (product.irreps_x, product.irreps_y, product.irreps_out))
-    rule = "cg" if product.rule == "cg_sparse" else product.rule
+    rule: Rule = "cg" if product.rule == "cg_sparse" else product.rule
     return type(product)(x, y, out, rule=rule, form="depthwise", weights="given", road=product.road)
 
 
