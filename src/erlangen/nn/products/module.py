@@ -130,7 +130,8 @@ class TensorProduct(RecordsConventions):
         self.form: Form = form
         self.road: Road = "grid" if road == "auto" else road
         self.check = check
-        self.rule, self.reason = _choose(self.irreps_x, self.irreps_y, out, rule, form)
+        chosen, self.reason = _choose(self.irreps_x, self.irreps_y, out, rule, form)
+        self.rule: Rule = chosen
         self.product = self._build(out, kept, grid, exact)
         self.irreps_out = self.product.out if isinstance(self.product, CarriedProduct) else self.product.layout.out
         self.weight_numel = self.product.weight_numel
