@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast, get_args
 
 from erlangen.claims import ClaimError, Result, Scale
-from erlangen.errors import DataError
+from erlangen.errors import DataError, ErlangenError
 
 __all__ = ["Entry", "cell_text", "check_entry", "count_verdicts", "read_entry", "row_tables", "verdict", "write_json"]
 
@@ -45,6 +45,7 @@ def check_entry(entry: object) -> Result:
 
     Raises:
         ClaimError: a key is missing or unknown, a value has another type, or a verdict does not follow from its number.
+        UnknownNameError: a claim is of no known kind.
     """
     if not isinstance(entry, dict):
         raise ClaimError(f"an entry is an object with {', '.join(_KEYS)}, not {_short(entry)}")
@@ -80,7 +81,7 @@ def read_entry(path: Path) -> Entry:
         _demand(entry["system"] == path.stem, entry, "system")
         _demand(entry["scale"] == "full", entry, "scale")
         _demand("options" not in entry, entry, "options")
-    except ClaimError as error:
+    except ErlangenError as error:
         raise DataError(f"{str(path)!r} is no result of a run: {error}; repair or remove it") from error
     return entry
 

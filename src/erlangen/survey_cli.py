@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import tyro
 
@@ -110,7 +110,7 @@ class Run:
         if self.json is not None:
             check_writable(self.json.parent)
         words = [word for group in self.set for word in group]
-        with _from_here():
+        with _from_here(), _quiet_stdout():
             name, _, experiment = load_system(self.system)
             options = read_options(experiment, words, name)
             if self.device is not None:
@@ -176,7 +176,7 @@ class Verify:
             print(_NO_SYSTEMS)
         outcomes: list[Outcome] = []
         interrupted = False
-        with _from_here(), _progress(order) as (advance, note):
+        with _from_here(), _quiet_stdout(), _progress(order) as (advance, note):
             try:
                 for outcome in verify(
                     None if self.all_ else self.systems,
@@ -234,6 +234,11 @@ def _from_here() -> Generator[None]:
         yield
     finally:
         sys.path.remove(folder)
+
+
+def _quiet_stdout() -> redirect_stdout[TextIO]:
+    """What experiments and Ray print goes to stderr: stdout is for the result, which may be JSON."""
+    return redirect_stdout(sys.stderr)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from erlangen.claims import Scale
-from erlangen.errors import DataError, MissingExtraError, UnknownNameError
+from erlangen.errors import DataError, ErlangenError, MissingExtraError, UnknownNameError
 from erlangen.ledger import discover_systems, run, system_name
 from erlangen.results import (
     Entry,
@@ -131,7 +131,8 @@ class _Keeper:
     """Holds outcomes and writes them to where they belong."""
 
     def __init__(self, names: Iterable[str], scale: Scale, seed: int, out: Path | None, file: Path | None) -> None:
-        self.names, self.scale, self.seed, self.out, self.file = list(names), scale, seed, out, file
+        self.names, self.seed, self.out, self.file = list(names), seed, out, file
+        self.scale: Scale = scale
         self.outcomes: dict[str, Outcome] = {}
         self.kept: dict[str, Entry] = {}
         for folder in [path for path in (out, file and file.parent) if path is not None]:
@@ -170,12 +171,14 @@ def _entries_of(file: Path) -> dict[str, Entry]:
     """Entries in a file that `verify` wrote, without those that could not run."""
     items = read_json(file)
     try:
-        entries = {item["system"]: item for item in items if "error" not in item}
-        for entry in entries.values():
+        if not isinstance(items, list):
+            raise DataError(f"it holds a {type(items).__name__}")
+        entries = [item for item in items if not (isinstance(item, dict) and "error" in item)]
+        for entry in entries:
             check_entry(entry)
-    except (TypeError, KeyError, ValueError) as error:
+    except ErlangenError as error:
         raise DataError(f"{str(file)!r} is no list of entries that verify wrote: {error}; remove it") from error
-    return entries
+    return {entry["system"]: entry for entry in entries}
 
 
 def _names(systems: Sequence[str]) -> dict[str, str]:
@@ -239,7 +242,7 @@ def _remote(ray: Any, jobs: dict[str, _Job], threads: int, note: Callable[[str],
     cores = min(threads, int(ray.cluster_resources().get("CPU", 1)))
     # Ray's own retries are silent; ours say which system killed its worker.
     task = ray.remote(num_cpus=cores, max_retries=0, max_calls=1)(_work)
-    tries = Counter(jobs)
+    tries = dict.fromkeys(jobs, 1)
     waiting = {task.remote(name, job, sys.path): name for name, job in jobs.items()}
     while waiting:
         done, _ = ray.wait(list(waiting), num_returns=1)
