@@ -249,6 +249,8 @@ def _remote(ray: Any, jobs: dict[str, _Job], threads: int, note: Callable[[str],
         name = waiting.pop(done[0])
         try:
             yield ray.get(done[0])
+        except ray.exceptions.RayTaskError as error:  # not the experiment, whose errors are outcomes: the worker's set-up
+            yield Outcome(name, error=f"its worker cannot start it: {_line(error.cause)[:300]}")
         except ray.exceptions.RayError as error:
             if tries[name] == TRIES:
                 yield Outcome(name, error=f"its worker died {TRIES} times, the last time with {_line(error)[:300]}")
