@@ -249,7 +249,7 @@ def _remote(ray: Any, jobs: dict[str, _Job], threads: int, note: Callable[[str],
         name = waiting.pop(done[0])
         try:
             yield ray.get(done[0])
-        except ray.exceptions.RayTaskError as error:  # not the experiment, whose errors are outcomes: the worker's set-up
+        except ray.exceptions.RayTaskError as error:  # errors of experiments are outcomes, so this is the worker's
             yield Outcome(name, error=f"its worker cannot start it: {_line(error.cause)[:300]}")
         except ray.exceptions.RayError as error:
             if tries[name] == TRIES:
