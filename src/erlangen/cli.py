@@ -1,7 +1,7 @@
-"""The command line: `erlangen demo` and `erlangen audit`.
+"""The command line: `erlangen demo`, `erlangen audit`, and the survey, `erlangen list`, `show`, `run` and `verify`.
 
-Exit codes: 0 done; 1 the measured error is above --max-error; 2 bad usage, bad input or a model that cannot be measured;
-3 an optional package is missing (the message names it); 130 interrupted.
+Exit codes: 0 done; 1 the measured error is above --max-error, or a claim fails; 2 bad usage, bad input, or a model or a
+system that cannot be measured; 3 an optional package is missing (the message names it); 130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,17 +14,21 @@ from typing import Annotated, Literal
 
 import tyro
 
+from erlangen.survey_cli import List, Run, Show, Verify
 from erlangen.version import __version__
 
-DESCRIPTION = """Measure and enforce symmetry of models.
+DESCRIPTION = """Measure and enforce symmetry of models, and the claims of published ones.
 
 examples:
   erlangen demo
   erlangen audit model.onnx --group "SO(2)" --input image --output invariant --data images/ --html report.html
   erlangen audit my_package.nets:model --group "SE(3)" --input points --output invariant --data test.npz
   erlangen audit net.py:model --group "Dihedral(4)" --input image --output image --data test.pt --max-error 1e-4
+  erlangen list
+  erlangen verify --all
 
-exit codes: 0 done, 1 error above --max-error, 2 bad usage or input, 3 missing optional package, 130 interrupted.
+exit codes: 0 done, 1 error above --max-error or a claim that fails, 2 bad usage or input, or a system that cannot run,
+3 missing optional package, 130 interrupted. Of several systems the worst, in the order 2, 1, 3, 0.
 `--debug` anywhere shows the traceback of an error, `--version` the version.
 """
 
@@ -136,7 +140,14 @@ class Audit:
         return int(self.max_error is not None and report.error > self.max_error)
 
 
-Command = Annotated[Demo, tyro.conf.subcommand("demo")] | Annotated[Audit, tyro.conf.subcommand("audit")]
+Command = (
+    Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Audit, tyro.conf.subcommand("audit")]
+    | Annotated[List, tyro.conf.subcommand("list")]
+    | Annotated[Show, tyro.conf.subcommand("show")]
+    | Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Verify, tyro.conf.subcommand("verify")]
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -151,7 +162,7 @@ def run(argv: list[str]) -> int:
     if argv == ["--version"]:
         print(f"erlangen {__version__}")
         return 0
-    command: Demo | Audit = tyro.cli(
+    command: Demo | Audit | List | Show | Run | Verify = tyro.cli(
         Command,  # pyright: ignore[reportArgumentType]
         prog="erlangen",
         description=DESCRIPTION,

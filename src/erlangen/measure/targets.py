@@ -32,7 +32,7 @@ def load_target(target: str) -> ModelLike:
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
         raise DataError(f"target = {target!r}: write package.module:name, file.py:name or file.onnx")
-    module = _from_file(Path(place)) if place.endswith(".py") else _from_package(place)
+    module = module_from_file(Path(place)) if place.endswith(".py") else _from_package(place)
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
@@ -51,7 +51,13 @@ def load_target(target: str) -> ModelLike:
     return found
 
 
-def _from_file(path: Path) -> ModuleType:
+def module_from_file(path: Path) -> ModuleType:
+    """Run a Python file as a module, with its folder on the path, and remember it in `FROM_FILES`.
+
+    Raises:
+        DataError: there is no such file.
+        ModelError: running it failed.
+    """
     if not path.is_file():
         raise DataError(f"target: there is no file {str(path)!r}")
     name = f"_erlangen_target_{path.stem}"  # never in the way of an installed module of that name

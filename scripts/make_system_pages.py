@@ -1,0 +1,163 @@
+"""Write the pages of the systems from their docstrings and the ledger: docs/systems/ and its part of the navigation.
+
+    python scripts/make_system_pages.py
+
+Reads ``SYSTEM`` and the docstring of every system and results/<system>.json; writes docs/systems/<system>.md,
+docs/systems/index.md, the nav of mkdocs.yml, and docs/systems/<system>.svg where the system's module has a function
+``figure(result: Result) -> str`` that draws an SVG with the helpers of `erlangen.measure.svg`. Pages of systems that are
+gone are removed. The tests compare what is in docs with what this would write.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from erlangen.claims import Result, System
+from erlangen.ledger import discover_systems, load_system
+from erlangen.results import Entry, cell_text, count_verdicts, read_entry, row_tables, verdict
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs" / "systems"
+RESULTS = ROOT / "results"
+NAV = ROOT / "mkdocs.yml"
+
+NO_SYSTEMS = "The survey has no systems yet."
+NO_RESULTS = "No full run is in the ledger yet."
+# A file of its own takes no colours from the page around it, so it brings a light ground.
+STYLE = (
+    "<style>svg{background:#fff;color:#24292f;font:12px system-ui,sans-serif}"
+    "text{fill:currentColor}.heading{font-size:13px;font-weight:600}</style>"
+)
+
+
+def main() -> None:
+    """Write all, remove what is left over."""
+    DOCS.mkdir(parents=True, exist_ok=True)
+    files = pages()
+    for path in set(DOCS.iterdir()) - set(files):
+        path.unlink()
+    for path, text in files.items():
+        path.write_text(text, encoding="utf-8")
+
+
+def pages() -> dict[Path, str]:
+    """What every file should hold."""
+    systems = discover_systems()
+    entries = {name: read_entry(path) for name in systems if (path := RESULTS / f"{name}.json").exists()}
+    files = {DOCS / "index.md": index_page(systems, entries), NAV: navigation(NAV.read_text(encoding="utf-8"), systems)}
+    for name, path in systems.items():
+        picture = figure(path, entries.get(name))
+        if picture is not None:
+            files[DOCS / f"{name}.svg"] = picture
+        files[DOCS / f"{name}.md"] = system_page(name, path, entries.get(name), pictured=picture is not None)
+    return files
+
+
+def index_page(systems: dict[str, str], entries: dict[str, Entry]) -> str:
+    """The table of all systems."""
+    parts = [
+        "# The survey",
+        "Published systems whose claims are measured anew, one module each. The numbers are those of full runs in the ledger "
+        "(`results/`); [verify the claims](../tutorials/verify_the_claims.md) says how to read and repeat them.",
+    ]
+    if not systems:
+        return "\n\n".join([*parts, NO_SYSTEMS]) + "\n"
+    head = ["area", "system", "paper", "claims that hold", "fail", "not measurable here"]
+    rows: list[list[str]] = []
+    for name, path in systems.items():
+        facts = load_system(name)[1]
+        counts = [str(n) for n in count_verdicts(entries[name]).values()] if name in entries else ["no results", "", ""]
+        paper = f"{facts.title} ({facts.venue} {facts.year})"
+        rows.append([path.split(".")[-2], f"[{name}]({name}.md)", escape(paper), *counts])
+    missing = [] if entries else [NO_RESULTS]
+    return "\n\n".join([*parts, *missing, markdown_table(head, rows)]) + "\n"
+
+
+def system_page(name: str, path: str, entry: Entry | None, *, pictured: bool) -> str:
+    """The page of a system: paper, docstring, figure, claims, rows."""
+    _, facts, _ = load_system(name)
+    summary, _, body = inspect.cleandoc(importlib.import_module(path).__doc__ or "").partition("\n\n")
+    parts = [f"# {name}", summary, paper(facts), body, "The abstract claims:"]
+    parts.append("\n".join(f"- {claim}" for claim in facts.abstract_claims))
+    if pictured:
+        parts.append(f"![What the last full run of {name} found]({name}.svg)")
+    parts.append("## Claims")
+    parts += [NO_RESULTS] if entry is None else claim_parts(entry)
+    if entry is not None:
+        parts.append("## Rows")
+        for columns, rows in row_tables(entry["rows"]):
+            parts.append(markdown_table([*map(escape, columns)], [[*map(escape, row)] for row in rows]))
+    parts += ["## Run it", run_text(name, path)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def paper(facts: System) -> str:
+    """Title, authors, place."""
+    arxiv = f", [arXiv:{facts.arxiv}](https://arxiv.org/abs/{facts.arxiv})" if facts.arxiv else ""
+    return f"*{escape(facts.title)}*. {', '.join(facts.authors)}. {facts.venue} {facts.year}{arxiv}."
+
+
+def claim_parts(entry: Entry) -> list[str]:
+    """The claims of a run and its circumstances."""
+    counts = ", ".join(f"{word}: {count}" for word, count in count_verdicts(entry).items())
+    head = ["claim", "statement", "published", "measured", "threshold", "verdict"]
+    rows = [
+        [
+            f"`{claim['id']}`",
+            *(escape(cell_text(claim[key])) for key in ("statement", "published", "measured", "threshold")),
+            verdict(claim["holds"]),
+        ]
+        for claim in entry["claims"]
+    ]
+    run = f"version {entry['version']}, seed {entry['seed']}, {entry['seconds']:.0f} s on {entry['machine']}"
+    return [f"{counts[0].upper()}{counts[1:]}. Full run, {run}.", markdown_table(head, rows)]
+
+
+def run_text(name: str, path: str) -> str:
+    """The commands, in the line: they take minutes, and snippets of pages run in the tests."""
+    source = f"src/{path.replace('.', '/')}.py"
+    return (
+        f"`erlangen run {name}` runs it at scale smoke, `erlangen verify {name} --scale full` measures the claims as above. "
+        f"The code is `{source}`."
+    )
+
+
+def figure(path: str, entry: Entry | None) -> str | None:
+    """The figure of a system's last full run as an SVG file; None without a run or a function that draws it."""
+    draw = getattr(importlib.import_module(path), "figure", None)
+    if draw is None or entry is None:
+        return None
+    drawn = draw(Result.from_dict(entry))
+    if not isinstance(drawn, str) or not drawn.startswith("<svg "):
+        raise TypeError(f"{path}.figure must return an SVG element as erlangen.measure.svg makes them")
+    opening, rest = drawn.split(">", 1)
+    return f'{opening} xmlns="http://www.w3.org/2000/svg">{STYLE}{rest}\n'
+
+
+def navigation(text: str, systems: dict[str, str]) -> str:
+    """mkdocs.yml with the entry "Systems" of its nav made anew: the index, then every area."""
+    lines = ["  - Systems:", "      - All systems: systems/index.md"]
+    areas = {path.split(".")[-2]: None for path in systems.values()}
+    for area in areas:
+        lines.append(f"      - {area.capitalize()}:")
+        lines += [f"          - {name}: systems/{name}.md" for name, path in systems.items() if f".{area}." in path]
+    return re.sub(r"^  - Systems:\n(?:   .*\n)*", "\n".join(lines) + "\n", text, count=1, flags=re.MULTILINE)
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of cells that are Markdown already."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def escape(text: str) -> str:
+    """A text as one cell of a Markdown table."""
+    return " ".join(re.sub(r"([\\|*_`<\[\]])", r"\\\1", text).split())
+
+
+if __name__ == "__main__":
+    main()

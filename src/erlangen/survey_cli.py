@@ -1,0 +1,262 @@
+"""The survey on the command line: `erlangen list`, `show`, `run` and `verify`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
+
+import tyro
+
+if TYPE_CHECKING:
+    from erlangen.verification import Outcome
+
+_NO_SYSTEMS = "The survey has no systems yet."
+
+
+@dataclass
+class List:
+    """List the systems of the survey, with the verdicts of their last full runs."""
+
+    results: Path = Path("results")
+    """Folder of results, as `verify --scale full` writes them."""
+
+    def run(self) -> int:
+        """Print the table; 2 if something in it cannot be read."""
+        from erlangen.ledger import discover_systems
+        from erlangen.survey_tables import paper_console, system_table
+
+        systems = discover_systems()
+        if not systems:
+            print(_NO_SYSTEMS)
+            return 0
+        table, damages = system_table(systems, self.results)
+        paper_console().print(table)
+        for damage in damages:
+            print(f"erlangen: {damage}", file=sys.stderr)
+        return 2 if damages else 0
+
+
+@dataclass
+class Show:
+    """Show a system: its paper, its options, and rows and claims of its last full run."""
+
+    system: tyro.conf.Positional[str]
+    """Name in `erlangen list`, dotted path of a module, or file.py."""
+    results: Path = Path("results")
+    """Folder of results, as `verify --scale full` writes them."""
+
+    def run(self) -> int:
+        """Print what is known."""
+        from erlangen._options import describe_options
+        from erlangen.ledger import load_system
+        from erlangen.results import read_entry
+        from erlangen.survey_tables import paper_console, print_entry
+
+        with _from_here():
+            name, facts, experiment = load_system(self.system)
+        console = paper_console()
+        arxiv = f", arXiv:{facts.arxiv}" if facts.arxiv else ""
+        console.print(f"[bold]{name}[/bold]", highlight=False)
+        lines = [
+            facts.title,
+            ", ".join(facts.authors),
+            f"{facts.venue} {facts.year}{arxiv}",
+            "",
+            "The abstract claims:",
+        ]
+        options = ", ".join(describe_options(experiment)) or "none"
+        lines += [*(f"  - {claim}" for claim in facts.abstract_claims), "", f"Options (--set): {options}", ""]
+        console.print("\n".join(lines), highlight=False, markup=False)
+        path = self.results / f"{name}.json"
+        if path.exists():
+            print_entry(console, read_entry(path))
+        else:
+            command = f"erlangen verify {self.system} --scale full"
+            console.print(
+                f"No full run is kept in {self.results}. To make one: {command}", highlight=False, markup=False
+            )
+        return 0
+
+
+@dataclass
+class Run:
+    """Run the experiment of a system, with any of its options, and show rows and claims; nothing is kept."""
+
+    system: tyro.conf.Positional[str]
+    """Name in `erlangen list`, dotted path of a module, or file.py."""
+    scale: Literal["smoke", "full"] = "smoke"
+    """smoke: at most 20 s on 2 cores; full: the honest experiment, at most 10 minutes."""
+    seed: int = 0
+    """Seed of all randomness."""
+    device: str | None = None
+    """Where the experiment computes, if it has that option: cpu, cuda, cuda:1, mps."""
+    set: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
+    """Options of the experiment, as name=value; `erlangen show SYSTEM` lists them."""
+    json: Path | None = None
+    """Write the entry here; "-" prints it instead of the tables."""
+
+    def run(self) -> int:
+        """Run and print."""
+        from erlangen._options import options_of, read_options
+        from erlangen.errors import DataError
+        from erlangen.ledger import load_system, run
+        from erlangen.results import check_writable, write_json
+        from erlangen.survey_tables import paper_console, print_entry
+
+        if self.json is not None:
+            check_writable(self.json.parent)
+        words = [word for group in self.set for word in group]
+        with _from_here(), _quiet_stdout():
+            name, _, experiment = load_system(self.system)
+            options = read_options(experiment, words, name)
+            if self.device is not None:
+                if "device" in options:
+                    raise DataError(f"--device {self.device} and --set device={options['device']}: give one of the two")
+                if "device" in options_of(experiment):
+                    options["device"] = _device(self.device)
+                elif self.device != "cpu":
+                    raise DataError(f"--device {self.device}: {name!r} has no option 'device'; it runs on the cpu")
+            entry = run(self.system, self.scale, self.seed, options)
+        if self.json == Path("-"):
+            _print_json(entry)
+            return 0
+        print_entry(paper_console(), entry)
+        if self.json is not None:
+            write_json(self.json, entry)
+        return 0
+
+
+@dataclass
+class Verify:
+    """Measure the claims of systems: one row per claim, and an exit code that says whether they hold.
+
+    Exit codes: 0 every measured claim holds; 1 a claim fails; 2 a system could not run; 3 an optional package is missing,
+    which is named. Of several, the worst in the order 2, 1, 3, 0.
+    """
+
+    systems: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Names in `erlangen list`, dotted paths of modules, or files.py."""
+    all_: Annotated[bool, tyro.conf.arg(name="all"), tyro.conf.FlagCreatePairsOff] = False
+    """Every system of the survey."""
+    scale: Literal["smoke", "full"] = "smoke"
+    """smoke: at most 20 s each on 2 cores; full: the honest experiments, at most 10 minutes each, kept in --out."""
+    seed: int = 0
+    """Seed of all randomness."""
+    json: Path | None = None
+    """Write the entries here, as a list, after every system; "-" prints them instead of the table."""
+    engine: Literal["local", "ray"] = "local"
+    """Where to compute: this process, or Ray workers."""
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Take over what an earlier run with the same version, scale and seed has left in --out and --json."""
+    fresh: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Run every system, whatever is there; the default."""
+    out: Path = Path("results")
+    """Folder for the results of full runs."""
+    threads: int = 2
+    """Threads of each experiment, here and on workers; another number changes the last digits."""
+
+    def run(self) -> int:
+        """Verify, print, say what came out."""
+        from erlangen.errors import DataError
+        from erlangen.ledger import discover_systems, system_name
+        from erlangen.survey_tables import outcome_line, outcome_table, paper_console
+        from erlangen.verification import exit_code, items_of, verify
+
+        if self.all_ == bool(self.systems):
+            raise DataError("name the systems to verify, or pass --all for every one of them; not both")
+        if self.resume and self.fresh:
+            raise DataError("--resume takes over what is there, --fresh does not; pass one of the two")
+        to_stdout = self.json == Path("-")
+        order = list(discover_systems()) if self.all_ else list(dict.fromkeys(map(system_name, self.systems)))
+        if not order:
+            print(_NO_SYSTEMS)
+        outcomes: list[Outcome] = []
+        interrupted = False
+        with _from_here(), _quiet_stdout(), _progress(order) as (advance, note):
+            try:
+                for outcome in verify(
+                    None if self.all_ else self.systems,
+                    scale=self.scale,
+                    seed=self.seed,
+                    engine=self.engine,
+                    out=self.out,
+                    file=None if to_stdout else self.json,
+                    resume=self.resume,
+                    threads=self.threads,
+                    note=note,
+                ):
+                    outcomes.append(outcome)
+                    left = [name for name in order if name not in {done.system for done in outcomes}]
+                    advance(outcome_line(outcome), left)
+            except KeyboardInterrupt:
+                interrupted = True
+        outcomes.sort(key=lambda outcome: order.index(outcome.system))
+        if to_stdout:
+            _print_json(items_of(outcomes, self.scale, self.seed))
+        elif outcomes:
+            paper_console().print(outcome_table(outcomes))
+        if interrupted:
+            print(f"erlangen: interrupted; {len(outcomes)} finished systems are kept", file=sys.stderr)
+            return 130
+        return exit_code(outcomes)
+
+
+# --- surroundings ----------------------------------------------------------------------------------------------------
+def _print_json(value: object) -> None:
+    import json
+
+    print(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False))
+
+
+def _device(text: str) -> str:
+    """A device that torch can compute on."""
+    import torch
+
+    from erlangen.errors import DataError
+
+    try:
+        torch.empty(1, device=text)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise DataError(f"--device {text}: torch cannot compute there: {' '.join(str(error).split())[:200]}") from error
+    return text
+
+
+@contextmanager
+def _from_here() -> Generator[None]:
+    """Modules are also found in the current folder, as a user of `python -m` expects."""
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _quiet_stdout() -> redirect_stdout[TextIO]:
+    """What experiments and Ray print goes to stderr: stdout is for the result, which may be JSON."""
+    return redirect_stdout(sys.stderr)
+
+
+@contextmanager
+def _progress(names: list[str]) -> Generator[tuple[Callable[[str, list[str]], None], Callable[[str], None]]]:
+    """A bar on stderr, and two functions: one ends a system with a line and the names left, one only says a line."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True, soft_wrap=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("".join(names[:1]), total=len(names))
+
+        def note(line: str) -> None:
+            console.print(line, highlight=False, markup=False)
+
+        def advance(line: str, left: list[str]) -> None:
+            note(line)
+            bar.update(task, advance=1, description="".join(left[:1]))
+
+        yield advance, note

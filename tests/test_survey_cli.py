@@ -1,0 +1,242 @@
+"""`erlangen list`, `show` and `run`, and the options of experiments."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+
+from erlangen import cli
+from erlangen._options import describe_options, read_options
+from erlangen.claims import ClaimError
+from erlangen.errors import DataError, UnknownNameError
+from erlangen.ledger import run
+from helpers.fake_systems import forget, write_area, write_system
+
+
+@pytest.fixture
+def survey(tmp_path, monkeypatch):
+    """A survey of two systems and no other, and an empty folder to work in."""
+    import erlangen.systems
+
+    area = write_area(tmp_path / "survey", "good", "failing")
+    monkeypatch.setattr(erlangen.systems, "__path__", [str(area.parent)])
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    yield area
+    forget()
+
+
+def table_rows(text):
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if "│" in line]
+
+
+# --- list ------------------------------------------------------------------------------------------------------------
+def test_list_counts_the_claims_of_full_runs(survey, capsys):
+    cli.run(["verify", "good", "--scale", "full", "--seed", "4"])
+    capsys.readouterr()
+    assert cli.run(["list"]) == 0
+    failing, good = table_rows(capsys.readouterr().out)
+    assert failing == ["invented", "failing", "2022", "", "", "", "no results"]
+    assert good[:6] == ["invented", "good", "2022", "1", "0", "1"]
+    assert "seed 4" in good[6]
+
+
+def test_list_goes_on_past_damage(survey, capsys):
+    write_system(survey, "broken", "import no_such_package\n")
+    Path("kept").mkdir()
+    Path("kept/good.json").write_text("{}")
+    assert cli.run(["list", "--results", "kept"]) == 2
+    shown = capsys.readouterr()
+    broken, _, good = table_rows(shown.out)
+    assert broken[2] == "?"
+    assert good == ["invented", "good", "2022", "?", "?", "?", "damaged"]
+    assert "'broken' cannot be loaded: ModuleNotFoundError: No module named 'no_such_package'" in shown.err
+    assert "'kept/good.json' is no result of a run" in shown.err
+
+
+def test_no_systems(tmp_path, monkeypatch, capsys):
+    import erlangen.systems
+
+    monkeypatch.setattr(erlangen.systems, "__path__", [str(tmp_path)])
+    for words in (["list"], ["verify", "--all"]):
+        assert cli.run(words) == 0
+        assert capsys.readouterr().out.startswith("The survey has no systems yet.")
+
+
+# --- show ------------------------------------------------------------------------------------------------------------
+def test_show_before_and_after_a_run(survey, capsys):
+    assert cli.run(["show", "good"]) == 0
+    before = capsys.readouterr().out
+    for text in (
+        "A title | of good",
+        "A. Author",
+        "ICLR 2022, arXiv:2110.03336",
+        "It holds.",
+        "verify good --scale full",
+    ):
+        assert text in before
+    assert "throws: int = 100, rule: str | None = None" in before
+    cli.run(["verify", "good", "--scale", "full"])
+    capsys.readouterr()
+    assert cli.run(["show", "good"]) == 0
+    after = capsys.readouterr().out
+    assert ["fair", "Half | of them.", "0.5"] in [row[:3] for row in table_rows(after)]
+    assert ["base", "nan"] in table_rows(after)
+    assert "full, seed 0" in after
+    Path("results/good.json").write_text("{")
+    assert cli.run(["show", "good"]) == 2
+    assert "cannot be read as JSON" in capsys.readouterr().err
+
+
+# --- run -------------------------------------------------------------------------------------------------------------
+def test_run_with_options(survey, capsys):
+    words = ["run", "good", "--seed", "2", "--set", "throws=7", "rule=gaunt", "--json", "entry.json"]
+    assert cli.run(words) == 0
+    entry = json.loads(Path("entry.json").read_text())
+    assert (entry["scale"], entry["seed"], entry["options"]) == ("smoke", 2, {"throws": 7, "rule": "gaunt"})
+    assert (entry["rows"][0]["throws"], entry["rows"][0]["rule"]) == (7, "gaunt")
+    assert "throws = 7, rule = gaunt" in capsys.readouterr().out
+    assert cli.run(["run", "good", "--set", "throws=7", "--set", "rule=none", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["options"] == {"throws": 7, "rule": None}
+    assert not Path("results").exists()
+
+
+def test_run_is_that_of_python(survey, capsys):
+    assert cli.run(["run", "good", "--json", "-"]) == 0
+    entry = json.loads(capsys.readouterr().out)
+    assert "options" not in entry
+    assert entry["rows"] == run("good")["rows"] == run("good", threads=2)["rows"]
+
+
+def test_device(survey, capsys):
+    assert cli.run(["run", "failing", "--device", "meta", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == [{"device": "meta"}]
+    assert cli.run(["run", "good", "--device", "cpu"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["goood"], "there is no system 'goood'; did you mean 'good'? known systems are failing, good"),
+        (
+            ["good", "--set", "trows=5"],
+            "'good' has no option 'trows'; did you mean 'throws'? its options are throws, rule",
+        ),
+        (["failing", "--set", "x=5"], "'failing' has no option 'x'; its options are device"),
+        (["good", "--set", "throws"], "--set 'throws': write name=value"),
+        (["good", "--set", "=5"], "--set '=5': write name=value"),
+        (["good", "--set", "throws=many"], "--set throws=many: 'throws' takes a whole number"),
+        (["good", "--set", "throws=1", "--set", "throws=2"], "'throws' is set twice, before as '1'"),
+        (["good", "--set", "seed=1"], "'good' has no option 'seed'"),
+        (["good", "--device", "cuda:0"], "'good' has no option 'device'; it runs on the cpu"),
+        (["failing", "--device", "gpu"], "--device gpu: torch cannot compute there"),
+        (["failing", "--device", "cpu", "--set", "device=cpu"], "give one of the two"),
+        (["good", "--json", "/dev/null/entry.json"], "the folder '/dev/null' cannot be written to"),
+        (["good", "--seed", "-3"], "seed = -3"),
+    ],
+)
+def test_bad_usage_is_one_line(survey, capsys, words, message):
+    assert cli.run(["run", *words]) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+    assert not Path("runs.log").exists()
+
+
+def test_systems_of_ones_own(survey, tmp_path, capsys):
+    """A module of the folder in which one works, by its dotted path or its file."""
+    Path("mine").mkdir()
+    write_system(Path("mine"), "coins", "def experiment(scale, seed):\n    return Result([{}], [])\n")
+    assert cli.run(["show", "mine.coins"]) == 0
+    assert cli.run(["show", "mine/coins.py"]) == 0
+    assert capsys.readouterr().out.count("A title | of coins") == 2
+    assert str(Path.cwd()) not in sys.path
+    Path("mine/empty.py").write_text("")
+    assert cli.run(["show", "mine/empty.py"]) == 2
+    assert "is no system: it needs SYSTEM" in capsys.readouterr().err
+
+
+# --- options by type -------------------------------------------------------------------------------------------------
+def options(
+    scale,
+    seed,
+    count: int = 1,
+    rate: float = 0.5,
+    deep: bool = False,
+    rule: Literal["cg", "gaunt", 0] = "cg",
+    width: int | None = None,
+    either: str | float = "auto",
+    degrees: Sequence[int] = (1, 2),
+    pair: tuple[int, float] = (1, 0.5),
+    names: tuple[str, ...] = (),
+    plain=3,
+    device: torch.device | None = None,
+    *rest,
+    **more,
+): ...
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("count=-5", -5),
+        ("rate=1e-3", 1e-3),
+        ("rate=2", 2.0),
+        ("deep=true", True),
+        ("deep=False", False),
+        ("rule=gaunt", "gaunt"),
+        ("rule=0", 0),
+        ("width=none", None),
+        ("width=8", 8),
+        ("either=0.5", 0.5),
+        ("either=a=b", "a=b"),
+        ("degrees=1", [1]),
+        ("degrees=1, 2,3", [1, 2, 3]),
+        ("pair=2,3", (2, 3.0)),
+        ("names=a,b", ("a", "b")),
+        ("plain=4", 4),
+    ],
+)
+def test_options_are_read_by_type(word, value):
+    [read] = read_options(options, [word], "toy").values()
+    assert read == value
+    assert type(read) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("count=1.5", "a whole number"),
+        ("rate=fast", "a number"),
+        ("deep=1", "true or false"),
+        ("rule=cgg", "cg or gaunt or 0"),
+        ("width=x", "a whole number or none"),
+        ("degrees=1,x", "a whole number, several with commas between them"),
+        ("pair=1,2,3", "a whole number, a number, with commas between them"),
+        ("plain=x", "a whole number"),
+    ],
+)
+def test_options_of_another_type_are_refused(word, words):
+    with pytest.raises(DataError, match=f"takes {words}$"):
+        read_options(options, [word], "toy")
+
+
+def test_options_that_no_text_can_give():
+    with pytest.raises(ClaimError, match=r"option 'device' of 'toy' is .*, which no text can give"):
+        read_options(options, ["device=cpu"], "toy")
+    with pytest.raises(UnknownNameError, match="has no option 'rest'"):
+        read_options(options, ["rest=1"], "toy")
+
+    def unreadable(scale, seed, x: "NoSuchType" = None): ...  # noqa: F821
+
+    with pytest.raises(ClaimError, match="annotations of experiment of 'toy' cannot be read: name 'NoSuchType'"):
+        read_options(unreadable, ["x=1"], "toy")
+    assert read_options(unreadable, [], "toy") == {}
+
+
+def test_options_are_described_as_written():
+    assert describe_options(options)[:3] == ["count: int = 1", "rate: float = 0.5", "deep: bool = False"]
