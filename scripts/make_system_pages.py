@@ -156,7 +156,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def escape(text: str) -> str:
     """A text as one cell of a Markdown table."""
-    return " ".join(re.sub(r"([\\|*_`<\[\]])", r"\\\1", text).split())
+    return " ".join(re.sub(r"([\\|*_`\[\]])", r"\\\1", text).replace("<", "&lt;").split())
 
 
 if __name__ == "__main__":

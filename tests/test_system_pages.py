@@ -84,6 +84,7 @@ def test_pages_hold_what_a_run_found(survey, script):
     assert "| `big` | It wins. | 0.8 |  | needs ImageNet | not measurable here |" in page
     assert "| method | throws | p | rule |" in page
     assert "| base | nan |" in page
+    assert "| 0.5 | &lt;= 1e-05 | fails |" in written["failing.md"]
     assert "(good.svg)" in page
     assert not re.search(r"^```", page, re.MULTILINE)  # snippets would run in the tests, for minutes
     assert (survey / "mkdocs.yml").read_text().splitlines() == [

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from erlangen import cli, verification
+from erlangen import cli
 from erlangen.errors import DataError, MissingExtraError, UnknownNameError
 from erlangen.results import read_entry
 from erlangen.verification import Outcome, exit_code, verify
@@ -295,4 +295,3 @@ def test_the_worst_code_wins_whatever_the_order():
         assert exit_code(order) == 2
     assert exit_code([codes[3], codes[1], codes[0]]) == 1
     assert exit_code([codes[3], codes[0]]) == 3
-    assert verification.THREADS == 2

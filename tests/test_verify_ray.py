@@ -106,7 +106,9 @@ def test_workers_that_die_are_named_and_replaced(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", ray)
     notes = []
     systems = [f"{name}.py" for name in ("good", "always", "failing", "never")]
-    outcomes = {o.system: o for o in verify(systems, engine="ray", note=notes.append, file=tmp_path / "all.json")}
+    outcomes = {
+        o.system: o for o in verify(systems, engine="ray", threads=2, note=notes.append, file=tmp_path / "all.json")
+    }
     assert ray.cores == 1  # a machine with fewer cores than threads still runs it
     assert {name: ray.calls.count(name) for name in outcomes} == {"never": 1, "failing": 1, "always": 3, "good": 3}
     assert sorted(notes) == [f"{name}: its worker died; try {n} of 3" for name in ("always", "good") for n in (2, 3)]

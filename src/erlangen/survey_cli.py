@@ -156,7 +156,7 @@ class Verify:
     """Run every system, whatever is there; the default."""
     out: Path = Path("results")
     """Folder for the results of full runs."""
-    threads: int = 2
+    threads: int = 1
     """Threads of each experiment, here and on workers; another number changes the last digits."""
 
     def run(self) -> int:

@@ -29,8 +29,9 @@ __all__ = ["Engine", "Outcome", "exit_code", "items_of", "verify"]
 Engine = Literal["local", "ray"]
 """Where experiments run: in this process one after the other, or on Ray workers."""
 
-THREADS = 2
-"""Threads of an experiment. Sums depend on how they are split over threads, so this is one number on all machines."""
+THREADS = 1
+"""Threads of an experiment. Sums depend on how they are split over threads, so this is one number on all machines; and
+threads that wait for each other stall on a machine that has other work."""
 
 TRIES = 3
 """How often an experiment is given to a worker before it is said to kill them."""
