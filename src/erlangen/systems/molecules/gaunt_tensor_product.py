@@ -6,13 +6,14 @@ or L^4 by values on a grid, both exact, in place of L^6, but it reaches only pat
 weights are one factor per degree. The product itself is `erlangen.nn.TensorProduct` with ``rule="gaunt"``, its powers are
 `erlangen.nn.ManyBodyProduct`, and products with the harmonics of edges are `erlangen.nn.edge_gaunt`.
 
-What is re-measured
-    exactness   the three roads to the product (dense, Fourier, grid) agree, and it is equivariant;
-    speed       one product against e3nn's full product and our own CG product, by degree. Sizes of outputs differ: the full
-                product keeps every path apart. "fastest" marks the first among those with equal outputs;
-    learning    the motion of five charges by one message passing network with CG products (all paths, and even paths
-                only) and Gaunt products (grid, Fourier), with equal numbers of parameters;
-    memory      third powers as in MACE against its contraction with the explicit coupling tensor.
+What is re-measured:
+
+- exactness: the three roads to the product (dense, Fourier, grid) agree, and it is equivariant;
+- speed: one product against e3nn's full product and our own CG product, by degree. Sizes of outputs differ: the full
+  product keeps every path apart. "fastest" marks the first among those with equal outputs;
+- learning: the motion of five charges by one message passing network with CG products (all paths, and even paths only) and
+  Gaunt products (grid, Fourier), with equal numbers of parameters;
+- memory: third powers as in MACE against its contraction with the explicit coupling tensor.
 
 What the paper reports on OC20, on 3BPA and on GPUs needs those data and machines.
 """
