@@ -299,7 +299,7 @@ class InitialRepresentation:
         message = (
             f"sample {index} of x ({int(close.sum())} of {len(close)}) has equal eigenvalues: relative gap "
             f"{float(gap[index]):.2g}, below {tolerance:.2g}, so its axes are arbitrary and the representation may turn with "
-            "x; break the symmetry, average with er.symmetrize(how='orbit', samples=k), or pass on_degenerate='allow'"
+            "x; break the symmetry, average with er.symmetrize(how='orbit'), or pass on_degenerate='allow'"
         )
         if self.on_degenerate == "error":
             raise DegenerateFrameError(message)
