@@ -1,0 +1,1 @@
+"""Systems for point clouds: representations, registration, pose, and routes through points."""
