@@ -17,16 +17,35 @@ from erlangen.nn.emlp import RepLike
 from erlangen.reps import HomBasis, Rep, Scalar, hom_basis
 from erlangen.symmetry import Symmetry
 
+DENSE = 2048
+"""Up to so many entries of a weight, its projector is kept as a matrix: one product costs less than many small ones."""
 SMALLEST = 1e-12
 """Violations below count as this much in the ratios of `ProjectionPenalty.adjust`."""
+
+
+class _Projection:
+    """The nearest equivariant maps: by one matrix product where the projector is small, else block by block."""
+
+    def __init__(self, basis: HomBasis) -> None:
+        self.basis = basis
+        self._matrix: Tensor | None = None
+
+    def __call__(self, W: Tensor) -> Tensor:
+        """Of maps ``[..., out, in]``, in their dtype and on their device."""
+        if self.basis.hom.size > DENSE:
+            return self.basis.project(W)
+        if self._matrix is None or (self._matrix.dtype, self._matrix.device) != (W.dtype, W.device):
+            Q = self.basis.dense().flatten(1)
+            self._matrix = (Q.mT @ Q).to(W)
+        return (W.flatten(-2) @ self._matrix).view_as(W)
 
 
 @dataclass
 class _Maps:
     """The equivariant weights of all layers between the same two representations, for one symmetry."""
 
-    weights: HomBasis
-    biases: HomBasis
+    weights: _Projection
+    biases: _Projection
     layers: list[nn.Linear] = field(default_factory=list)
 
     def violation(self) -> Tensor:
@@ -41,14 +60,14 @@ class _Maps:
         return total + _half_square(self.biases, torch.stack(biases)[..., None]) if biases else total
 
 
+def _half_square(projection: _Projection, W: Tensor) -> Tensor:
+    with torch.no_grad():
+        nearest = projection(W)
+    return 0.5 * (W - nearest).square().sum()
+
+
 def _has_bias(layer: nn.Linear) -> bool:
     return getattr(layer, "bias", None) is not None
-
-
-def _half_square(basis: HomBasis, W: Tensor) -> Tensor:
-    with torch.no_grad():
-        nearest = basis.project(W)
-    return 0.5 * (W - nearest).square().sum()
 
 
 class ProjectionPenalty(nn.Module):
@@ -95,9 +114,9 @@ class ProjectionPenalty(nn.Module):
         """Replace all weights and biases by the nearest ones that respect ``symmetries[symmetry]``."""
         for part in self._maps[symmetry]:
             for layer in part.layers:
-                layer.weight.copy_(part.weights.project(layer.weight))
+                layer.weight.copy_(part.weights(layer.weight))
                 if _has_bias(layer):
-                    layer.bias.copy_(part.biases.project(layer.bias[:, None])[:, 0])
+                    layer.bias.copy_(part.biases(layer.bias[:, None])[:, 0])
 
     @torch.no_grad()
     def record(self) -> Tensor:
@@ -187,7 +206,8 @@ def _maps(layers: Sequence[nn.Linear], symmetry: Symmetry, representations: Sequ
             )
         key = (rep_in, rep_out)
         if key not in found:
-            found[key] = _Maps(hom_basis(rep_in >> rep_out), hom_basis(Scalar(symmetry.group) >> rep_out))
+            maps, shifts = rep_in >> rep_out, Scalar(symmetry.group) >> rep_out
+            found[key] = _Maps(_Projection(hom_basis(maps)), _Projection(hom_basis(shifts)))
         found[key].layers.append(layer)
     return list(found.values())
 
