@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor, nn
@@ -12,10 +13,11 @@ from torch import Generator, Tensor, nn
 from erlangen.actions import GroupAction, Tree
 from erlangen.errors import ErlangenError, ModelError, RepresentationError, SymmetryError
 from erlangen.groups import Group
-from erlangen.nn import gated
-from erlangen.nn.emlp import RepLike
 from erlangen.reps import HomBasis, Rep, Scalar, hom_basis
 from erlangen.symmetry import Symmetry
+
+if TYPE_CHECKING:
+    from erlangen.nn.emlp import RepLike
 
 DENSE = 2048
 """Up to so many entries of a weight, its projector is kept as a matrix: one product costs less than many small ones."""
@@ -188,6 +190,8 @@ def linear_layers(model: nn.Module) -> list[nn.Linear]:
 
 def _maps(layers: Sequence[nn.Linear], symmetry: Symmetry, representations: Sequence[RepLike]) -> list[_Maps]:
     """The equivariant maps of every layer for one symmetry; layers between the same representations share theirs."""
+    from erlangen.nn.gates import gated  # the layers take long to import, and `erlangen` imports this module
+
     if len(representations) != len(layers) + 1:
         raise RepresentationError(
             f"representations has {len(representations)} entries, but {len(layers)} linear layers need {len(layers) + 1}: "

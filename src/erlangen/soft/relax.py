@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 import torch
 from torch import Generator, Tensor, nn
@@ -12,9 +12,11 @@ from erlangen.actions import Tree, tree_leaves, tree_map
 from erlangen.errors import ErlangenError, RepresentationError, SymmetryError, UnknownNameError
 from erlangen.measure.checks import batch_length, check_action, take
 from erlangen.measure.evaluate import on_orbit, squares
-from erlangen.nn.emlp import RepLike
 from erlangen.soft.projection import ProjectionPenalty
 from erlangen.symmetry import Symmetry
+
+if TYPE_CHECKING:
+    from erlangen.nn.emlp import RepLike
 
 
 class SoftEquivariance(nn.Module):
