@@ -1,16 +1,16 @@
-"""er.discover: which of several candidate symmetries a model has, and how strongly."""
+"""er.discover: which of several candidate symmetries a model or data have, and how strongly."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import overload
 
 from erlangen.actions import Tree
-from erlangen.errors import SymmetryError
+from erlangen.errors import ErlangenError, SymmetryError
 from erlangen.measure.audit import audit
 from erlangen.measure.models import ModelLike
+from erlangen.soft.evidence import DataFinding, weigh
 from erlangen.symmetry import Symmetry
 
 
@@ -25,34 +25,83 @@ class Finding:
     holds: bool
 
 
+@overload
 def discover(
     model: ModelLike,
     candidates: Sequence[Symmetry],
     x: Tree,
     *,
-    tol: float = 1e-3,
-    elements: int | Tensor | None = None,
+    tol: float | None = None,
+    elements: int | None = None,
     seed: int = 0,
-) -> list[Finding]:
-    """Measure a model against candidate symmetries, the best one first.
+) -> list[Finding]: ...
+@overload
+def discover(
+    *,
+    data: tuple[Tree, Tree],
+    candidates: Sequence[Symmetry],
+    tol: float | None = None,
+    elements: int | None = None,
+    seed: int = 0,
+) -> list[DataFinding]: ...
+def discover(
+    model: ModelLike | None = None,
+    candidates: Sequence[Symmetry] = (),
+    x: Tree | None = None,
+    *,
+    data: tuple[Tree, Tree] | None = None,
+    tol: float | None = None,
+    elements: int | None = None,
+    seed: int = 0,
+) -> list[Finding] | list[DataFinding]:
+    """Measure a model, or data, against candidate symmetries, the best one first.
+
+    A model is audited. Data have a symmetry if ``(g x, g y)`` is as likely as ``(x, y)``: a regressor that was fitted to other
+    samples is then as wrong on moved samples as on those that were not moved. `erlangen.soft.evidence.weigh` says which
+    regressor, and what this cannot see.
 
     Args:
-        model, x, elements, seed: as for `erlangen.audit`.
+        model, x, elements, seed: as for `erlangen.audit`. With data, `elements` is a number per sample, 8 by default.
         candidates: the symmetries to try.
-        tol: a symmetry holds when the worst relative error is below.
+        data: ``(x, y)`` instead of a model: trees of tensors ``[N, ...]``, N at least 20; targets are one floating tensor,
+            or class labels ``[N]``.
+        tol: a symmetry of a model holds when the worst relative error is at most this (0.001 by default); one of data when
+            the interval of its cost begins at or below this share of the targets' variance (0 by default).
+
+    Raises:
+        SymmetryError: no candidates, or for data a group that is not compact.
+        ErlangenError: neither or both of a model with x and of data, or a number out of range.
+        DataError: fewer than 20 samples, or uneven ones.
 
     >>> import torch, erlangen as er
     >>> flips = [er.Symmetry(g, input="points", output="invariant") for g in ("SO(3)", "SE(3)")]
     >>> found = er.discover(lambda x: x.square().sum((1, 2), keepdim=True), flips, torch.randn(4, 5, 3))
     >>> [(f.symmetry.group.name, f.holds) for f in found]
     [('SO(3)', True), ('SE(3)', False)]
+    >>> x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
+    >>> groups = [er.SO(3), er.Stabilizer(er.SO(3), [0.0, 0.0, 1.0])]
+    >>> turns = [er.Symmetry(g, input="vectors", output="invariant") for g in groups]
+    >>> found = er.discover(data=(x, x.norm(dim=1, keepdim=True) + x[:, 2:]), candidates=turns)
+    >>> [f.holds for f in found], found[0].symmetry.group == groups[1]
+    ([True, False], True)
     """
     candidates = list(candidates)
     if not candidates or not all(isinstance(candidate, Symmetry) for candidate in candidates):
         raise SymmetryError("candidates must be a non-empty list of er.Symmetry(group, input=..., output=...)")
-    findings = []
+    if data is not None:
+        if model is not None or x is not None:
+            raise ErlangenError("data is given together with a model or x; ask about one of the two")
+        return weigh(*data, candidates, moves=8 if elements is None else elements, tol=_tol(tol, 0.0), seed=seed)
+    if model is None or x is None:
+        raise ErlangenError("give a model with x, or data=(x, y)")
+    tol = _tol(tol, 1e-3)
+    findings: list[Finding] = []
     for symmetry in candidates:
         report = audit(model, symmetry, x, elements=elements, seed=seed, progress=False)
         interval = report.interval(report.errors)
         findings.append(Finding(symmetry, report.error, interval, report.worst_error, report.worst_error <= tol))
     return sorted(findings, key=lambda finding: finding.error)
+
+
+def _tol(tol: float | None, default: float) -> float:
+    return default if tol is None else tol

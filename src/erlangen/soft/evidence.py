@@ -1,0 +1,161 @@
+"""Which symmetries data have: held-out errors of a regressor on samples as they are, and on moved ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from erlangen.actions import Tree, tree_leaves, tree_map
+from erlangen.errors import DataError, OrbitError, SymmetryError
+from erlangen.measure.checks import check_action, check_data, float_dtype, take
+from erlangen.measure.report import RESAMPLES
+from erlangen.symmetry import Symmetry
+
+FEWEST = 20
+"""Fewest samples that can be split."""
+LARGEST = 3000
+"""Most samples that are used: the kernel matrix has as many rows, less a quarter."""
+FOLDS = 4
+LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Length scales that are tried, in units of the median distance."""
+RIDGES = (1e-8, 1e-6, 1e-4, 1e-2, 1.0)
+"""Ridges that are tried."""
+
+
+@dataclass(frozen=True)
+class DataFinding:
+    """How data fare under one symmetry; errors are held-out squared errors over the targets' variance.
+
+    Attributes:
+        symmetry: the candidate.
+        cost: error on moved samples minus error on samples as they are; zero on average where the symmetry holds.
+        interval: 95 % bootstrap interval of the cost over samples.
+        error: on moved samples ``(g x, g y)``.
+        baseline: on samples as they are: where this is near 1, nothing was learned and little can be seen.
+        holds: whether the interval begins at or below the tolerance, so that the data do not contradict the symmetry.
+    """
+
+    symmetry: Symmetry
+    cost: float
+    interval: tuple[float, float]
+    error: float
+    baseline: float
+    holds: bool
+
+
+def weigh(
+    x: Tree, y: Tree, candidates: Sequence[Symmetry], *, moves: int = 8, tol: float = 0.0, seed: int = 0
+) -> list[DataFinding]:
+    """The data form of `erlangen.discover`: candidates by their cost, the smallest first.
+
+    If data have a symmetry, ``(g x, g y)`` is as likely as ``(x, y)``, so a regressor that never saw either is on average as
+    wrong on the one as on the other, however good it is. Four regressors, each fitted to three quarters of the samples,
+    answer for the remaining quarter, as it is and moved by random elements; the cost is the difference. The regressor is
+    kernel ridge regression with a Gaussian kernel on the flattened inputs; the first fold chooses length scale and ridge, for
+    all candidates alike.
+
+    What it cannot see: a breaking that is small beside the spread of the regressor's errors, so "holds" says "not
+    contradicted"; and whether the function or the inputs break a symmetry: where inputs are not spread symmetrically (all
+    digits upright), moved ones are strange to the regressor and the symmetry counts as broken. The interval covers the
+    choice of samples; of many candidates that hold, one in forty is rejected by chance. No inputs are spread evenly under a
+    group that is not compact (translations, scalings), so there is no such comparison for it.
+
+    Raises:
+        DataError: fewer than 20 samples, uneven ones, or targets that are constant or of another kind.
+        OrbitError: moves is no positive integer.
+        SymmetryError: a group is not compact.
+    """
+    samples = check_data(x, y)
+    if samples < FEWEST:
+        raise DataError(f"data has {samples} samples; give at least {FEWEST}, so that some can be held out")
+    if not isinstance(y, Tensor) or (not y.is_floating_point() and y.ndim > 1):
+        raise DataError("y must be one floating tensor [N, ...], or class labels [N]")
+    if isinstance(moves, bool) or not isinstance(moves, int) or moves < 1:
+        raise OrbitError(f"elements = {moves!r}: give a positive number of elements per sample")
+    for symmetry in candidates:
+        if not symmetry.group.is_compact:
+            raise SymmetryError(
+                f"{symmetry!r}: {symmetry.group.name} is not compact, so no data are spread evenly under it and moved samples "
+                "are always strange; fit a model and ask er.discover(model, candidates, x)"
+            )
+        check_action(symmetry.input, take(x, slice(0, 1)))
+        check_action(symmetry.output, take(y, slice(0, 1)), "y, as x of the output action: ")
+    used = torch.randperm(samples, generator=Generator().manual_seed(seed))[:LARGEST]
+    x, y = tree_map(lambda leaf: leaf[used.to(leaf.device)], x), y[used.to(y.device)]
+    features, targets = _features(x), _targets(y, y)
+    variance = float((targets - targets.mean(0)).square().sum(1).mean())
+    if variance == 0:
+        raise DataError("y is constant: nothing can be learned from it")
+    folds = list(torch.arange(len(used)).tensor_split(FOLDS))
+    length, ridge = _chosen(features, targets, folds[0])
+    models = [_Regressor(*_without(features, targets, fold), length, ridge) for fold in folds]
+    plain = torch.cat([(m(features[i]) - targets[i]).square().sum(1) for m, i in zip(models, folds, strict=True)])
+    findings: list[DataFinding] = []
+    for symmetry in candidates:
+        moved = torch.zeros_like(plain)
+        generator = Generator().manual_seed(seed)
+        for _ in range(moves):
+            g = symmetry.group.sample(len(used), generator=generator, dtype=float_dtype(x))
+            z = _features(symmetry.input.act(g.to(tree_leaves(x)[0].device), x))
+            t = _targets(symmetry.output.act(g.to(y.device), y), y)
+            parts = [(m(z[i]) - t[i]).square().sum(1) for m, i in zip(models, folds, strict=True)]
+            moved += torch.cat(parts) / moves
+        interval = _interval((moved - plain) / variance, seed)
+        error, baseline = (float(part.mean()) / variance for part in (moved, plain))
+        findings.append(DataFinding(symmetry, error - baseline, interval, error, baseline, interval[0] <= tol))
+    return sorted(findings, key=lambda finding: finding.cost)
+
+
+class _Regressor:
+    """Kernel ridge regression from ``[N, d]`` to ``[N, k]``."""
+
+    def __init__(self, x: Tensor, y: Tensor, length: float, ridge: float) -> None:
+        self.x, self.length, self.mean = x, length, y.mean(0)
+        gram = self._kernel(x)
+        gram.diagonal().add_(ridge)
+        self.weights = torch.cholesky_solve(y - self.mean, torch.linalg.cholesky(gram))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Predictions ``[M, k]`` at ``[M, d]``."""
+        return self.mean + self._kernel(x) @ self.weights
+
+    def _kernel(self, x: Tensor) -> Tensor:
+        return torch.exp(-0.5 * torch.cdist(x, self.x).square() / self.length**2)
+
+
+def _chosen(x: Tensor, y: Tensor, held: Tensor) -> tuple[float, float]:
+    """Length scale and ridge that are best on `held`, fitted to at most 500 of the others."""
+    a, b = (part[:500] for part in _without(x, y, held))
+    unit = float(torch.pdist(a).median().clamp_min(torch.finfo(torch.float64).tiny))
+    settings = [(unit * length, ridge) for length in LENGTHS for ridge in RIDGES]
+    return min(settings, key=lambda s: float((_Regressor(a, b, *s)(x[held]) - y[held]).square().mean()))
+
+
+def _without(x: Tensor, y: Tensor, fold: Tensor) -> tuple[Tensor, Tensor]:
+    keep = torch.ones(len(x), dtype=torch.bool)
+    keep[fold] = False
+    return x[keep], y[keep]
+
+
+def _interval(differences: Tensor, seed: int) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean of ``[M]``."""
+    draws = torch.randint(len(differences), (RESAMPLES, len(differences)), generator=Generator().manual_seed(seed))
+    low, high = torch.quantile(differences[draws].mean(1), differences.new_tensor([0.025, 0.975])).tolist()
+    return low, high
+
+
+def _features(x: Tree) -> Tensor:
+    """All numbers of a sample in one row, float64 on the CPU."""
+    return torch.cat([leaf.detach().to("cpu", torch.float64).flatten(1) for leaf in tree_leaves(x)], 1)
+
+
+def _targets(y: Tensor, like: Tensor) -> Tensor:
+    """Targets as float64 rows on the CPU; labels as indicators of the classes in `like`."""
+    y = y.detach().cpu()
+    if not y.is_floating_point():
+        return F.one_hot(y.long() - int(like.min()), int(like.max() - like.min()) + 1).double()
+    return y.double().reshape(len(y), -1)

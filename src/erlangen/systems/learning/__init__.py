@@ -1,0 +1,1 @@
+"""Systems for learning with symmetries that hold, that are broken, or that nobody knows yet."""
