@@ -49,7 +49,7 @@ def model(x):
     if calls == slow_from:
         print("slow", flush=True)
     if calls >= slow_from:
-        time.sleep(0.05)
+        time.sleep(0.05 if calls > slow_from else 30)  # the signal ends this sleep, whenever it comes
     return net(x)
 
 
