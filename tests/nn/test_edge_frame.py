@@ -1,6 +1,8 @@
 """edge_gaunt: against the general product and e3nn's harmonics, at the poles, its derivatives, equivariance, bad input."""
 
 import math
+import subprocess
+import sys
 
 import e3nn.o3
 import pytest
@@ -137,3 +139,8 @@ def test_bad_input() -> None:
         edge_gaunt(x, r.double(), 2)
     with pytest.raises(DtypeError, match="x has dtype"):
         edge_gaunt(x.long(), r, 2)
+
+
+def test_layers_are_imported_without_the_compiler() -> None:
+    code = "import sys, erlangen.nn; sys.exit('torch._dynamo' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -85,7 +85,6 @@ def _block_diagonal(D: list[Tensor]) -> Tensor:
     return torch.cat([F.pad(block, (l * l, size - (l + 1) ** 2)) for l, block in enumerate(D)], -2)
 
 
-@torch.compiler.assume_constant_result  # a compiler cannot trace the coupling coefficients
 @constant
 def _axial_table(L: int, edge: int, lmax_out: int) -> Tensor:
     """Products with the harmonics of one degree at the y axis, float64 ``[edge + 1, (L + 1)^2, (lmax_out + 1)^2]``.
@@ -96,6 +95,11 @@ def _axial_table(L: int, edge: int, lmax_out: int) -> Tensor:
     degrees = torch.arange(edge + 1)
     axis = ((2 * degrees.double() + 1) / (4 * math.pi)).sqrt()
     return (G[:, degrees**2 + degrees] * axis[:, None]).transpose(0, 1).contiguous()
+
+
+# What torch.compiler.assume_constant_result sets, as a compiler cannot trace the coupling coefficients; calling it here
+# would import the compiler, which takes more than a second.
+setattr(_axial_table, "_dynamo_marked_constant", True)  # noqa: B010
 
 
 def _check(x: Tensor, vectors: Tensor, weights: Tensor | None) -> int:
