@@ -38,7 +38,10 @@ print(before, megabytes(), *report.errors.shape)
 """
 
 RESUME = """
+import signal
 from safetensors.torch import save_file
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background of a shell ignore it
 
 calls, slow_from = 0, int(sys.argv[3])
 
