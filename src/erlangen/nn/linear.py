@@ -8,11 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from erlangen.actions import Custom
-from erlangen.errors import RepresentationError, ShapeError
+from erlangen.errors import RepresentationError
+from erlangen.nn._features import check_size, symmetry_between
 from erlangen.nn._kept import Kept
 from erlangen.reps import HomBasis, Rep, Scalar, hom_basis
-from erlangen.symmetry import Symmetry
 
 
 class EquivariantLinear(nn.Module):
@@ -53,8 +52,7 @@ class EquivariantLinear(nn.Module):
         self.weight = nn.Parameter(_scales(self._maps) * torch.randn(dims, generator=generator))
         self.bias = nn.Parameter(torch.zeros(self._shifts.dims)) if bias and self._shifts.dims else None
         self._kept = Kept[Tensor]()
-        move_in, move_out = (Custom(rep.apply, label=rep.name) for rep in (rep_in, rep_out))
-        self.symmetry = Symmetry(rep_in.group, input=move_in, output=move_out)
+        self.symmetry = symmetry_between(rep_in, rep_out)
 
     def matrix(self) -> Tensor:
         """The map ``[rep_out.size, rep_in.size]`` of the present coefficients."""
@@ -66,10 +64,7 @@ class EquivariantLinear(nn.Module):
         Raises:
             ShapeError: the last dimension is not ``rep_in.size``.
         """
-        if x.shape[-1:] != (self.rep_in.size,):
-            raise ShapeError(
-                f"x has shape {tuple(x.shape)}, but {self.rep_in.name} has vectors [..., {self.rep_in.size}]"
-            )
+        check_size(x, self.rep_in)
         shift = None if self.bias is None else self._shifts.assemble(self.bias)[:, 0]
         return F.linear(x, self.matrix(), shift)
 

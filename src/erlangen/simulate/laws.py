@@ -79,6 +79,7 @@ class Hooke(PairLaw):
 
 
 def check_count(name: str, value: int) -> None:
+    """Raise `ErlangenError` unless the value is an integer of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ErlangenError(f"{name} = {value!r}; pass a whole number of at least 1")
 
@@ -86,6 +87,7 @@ def check_count(name: str, value: int) -> None:
 def check_number(
     name: str, value: float, *, least: float = -math.inf, above: float = -math.inf, most: float = math.inf
 ) -> None:
+    """Raise `ErlangenError` unless the value is finite and within the limits."""
     if not (math.isfinite(value) and value >= least and value > above and value <= most):
         limits = [
             f"{sign} {limit:g}" for sign, limit in ((">=", least), (">", above), ("<=", most)) if math.isfinite(limit)

@@ -77,7 +77,7 @@ class TensorProduct(RecordsConventions):
         keep: irreps of the output that are kept when `irreps_out` is left out, as in ``keep=["0e", "1o"]``.
         weights: "internal" for parameters, "given" to pass them with each call.
         road: how "gaunt" is computed: "dense" contraction, sphere "grid", "fourier" series; all three are exact. "auto" is
-            "grid", which is fastest from degree 1 on.
+            "grid", the fastest from degree 2 on.
         grid: the grid for that road; the smallest exact Lebedev grid by default.
         exact: refuse grids that are too coarse.
         check: look for NaN in given weights at each call (it reads all of them).
