@@ -8,6 +8,8 @@ from torch import Tensor
 
 from erlangen.actions import Custom
 from erlangen.errors import ShapeError
+from erlangen.groups import O
+from erlangen.irreps import Irreps
 from erlangen.reps import Rep
 from erlangen.symmetry import Symmetry
 
@@ -16,6 +18,21 @@ def symmetry_between(rep_in: Rep, rep_out: Rep) -> Symmetry:
     """``f(rho_in(g) x) = rho_out(g) f(x)``."""
     move_in, move_out = (Custom(rep.apply, label=rep.name) for rep in (rep_in, rep_out))
     return Symmetry(rep_in.group, input=move_in, output=move_out)
+
+
+def features_of(irreps: Irreps) -> Custom:
+    """The action of O(3), or of the linear part of E(3), on features ``[..., irreps.dim]``."""
+    return Custom(_Moves(irreps), label=str(irreps))
+
+
+class _Moves:
+    """A class, so that layers can be pickled."""
+
+    def __init__(self, irreps: Irreps) -> None:
+        self.rep = irreps(O(3)) if irreps.dim else None
+
+    def __call__(self, g: Tensor, x: Tensor) -> Tensor:
+        return x if self.rep is None else self.rep.apply(g[..., :3, :3], x)
 
 
 def check_size(x: Tensor, rep: Rep) -> None:

@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Generator, Tensor, nn
 
-from erlangen.actions import Custom
 from erlangen.errors import ErlangenError, IrrepsError, ShapeError
 from erlangen.groups import E, O
 from erlangen.irreps import Irrep, Irreps
+from erlangen.nn._features import features_of
 from erlangen.nn.edges import complete_edges, edge_harmonics, radial_basis, smooth_cutoff
 from erlangen.nn.gates import Gate
 from erlangen.nn.linear import EquivariantLinear
@@ -171,7 +171,7 @@ class IrrepsNetwork(nn.Module):
                 f'the last layer there is {self.hidden[-1] if self.hidden else self.irreps_in}. Try rule="cg", more '
                 "layers, or both parities in irreps_hidden"
             )
-        features = [Custom(_Moves(irreps), label=str(irreps)) for irreps in (self.irreps_in, self.irreps_out)]
+        features = [features_of(irreps) for irreps in (self.irreps_in, self.irreps_out)]
         self.symmetry = Symmetry(E(3), input=(features[0], "points"), output=features[1])
 
     def forward(
@@ -213,16 +213,6 @@ class IrrepsNetwork(nn.Module):
     def extra_repr(self) -> str:
         """The irreps from layer to layer."""
         return " -> ".join(map(str, (self.irreps_in, *self.hidden, self.irreps_out)))
-
-
-class _Moves:
-    """How E(3) moves features, for `Custom`: a class, so that networks can be pickled."""
-
-    def __init__(self, irreps: Irreps) -> None:
-        self.rep = irreps(O(3))
-
-    def __call__(self, g: Tensor, x: Tensor) -> Tensor:
-        return self.rep.apply(g[..., :3, :3], x)
 
 
 def _types(irreps: Irreps) -> set[Irrep]:

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from erlangen.actions import Custom, Invariant
+from erlangen.actions import Invariant
 from erlangen.errors import DtypeError, ErlangenError, IrrepsError, ShapeError, UnknownNameError, first_index
 from erlangen.groups import O
 from erlangen.irreps import MAX_DEGREE, Irrep, Irreps, LebedevGrid, RecordsConventions, S2Grid
+from erlangen.nn._features import features_of
 from erlangen.nn.products.carriers import Slot, SphereCarrier
 from erlangen.nn.products.signals import signals_reach
 from erlangen.numerics import full_precision
@@ -106,7 +107,7 @@ class ManyBodyProduct(RecordsConventions):
         scale = torch.tensor(self._initial_scale(carrier.slots_x, carrier.slots_out)).float()
         drawn = torch.randn(elements, len(self.paths), self.channels, generator=generator)
         self.weight = nn.Parameter(scale[:, None] * drawn)
-        moves = [Custom(_Moves(irreps), label=str(irreps)) for irreps in (self.irreps_in, self.irreps_out)]
+        moves = [features_of(irreps) for irreps in (self.irreps_in, self.irreps_out)]
         self.symmetry = Symmetry(O(3), input=moves[0] if elements == 1 else (moves[0], Invariant()), output=moves[1])
 
     def _initial_scale(self, slots_x: list[Slot], slots_out: list[Slot]) -> list[float]:
@@ -268,16 +269,6 @@ def _blocks(x: Tensor, powers: _Powers) -> list[slice]:
 
 
 # --- irreps ----------------------------------------------------------------------------------------------------------
-class _Moves:
-    """How O(3) moves features, for `Custom`: a class, so that layers can be pickled."""
-
-    def __init__(self, irreps: Irreps) -> None:
-        self.rep = irreps(O(3))
-
-    def __call__(self, g: Tensor, x: Tensor) -> Tensor:
-        return self.rep.apply(g, x)
-
-
 def _types(irreps: Irreps) -> Irreps:
     return Irreps([(1, block.ir) for block in irreps])
 

@@ -8,10 +8,10 @@ from typing import Literal, get_args
 import torch
 from torch import Generator, Tensor, nn
 
-from erlangen.actions import Custom
 from erlangen.errors import DtypeError, IrrepsError, NotFiniteError, ShapeError, UnknownNameError
 from erlangen.groups import O
 from erlangen.irreps import Irrep, Irreps, LebedevGrid, RecordsConventions, S2Grid
+from erlangen.nn._features import features_of
 from erlangen.nn.products.blocked import blocked
 from erlangen.nn.products.carriers import Carrier, Road, SphereCarrier
 from erlangen.nn.products.coupled import CoupledProduct, Edges
@@ -137,9 +137,7 @@ class TensorProduct(RecordsConventions):
         self.weight_numel = self.product.weight_numel
         own = weights == "internal" and self.weight_numel > 0
         self.weight = nn.Parameter(torch.randn(self.weight_numel, generator=generator)) if own else None
-        moves = [
-            Custom(_Moves(irreps), label=str(irreps)) for irreps in (self.irreps_x, self.irreps_y, self.irreps_out)
-        ]
+        moves = [features_of(irreps) for irreps in (self.irreps_x, self.irreps_y, self.irreps_out)]
         self.symmetry = Symmetry(O(3), input=(moves[0], moves[1]), output=moves[2])
 
     def _build(
@@ -338,16 +336,6 @@ def tensor_product(
     """
     product = TensorProduct(irreps_x, irreps_y, irreps_out, rule=rule, form=form, keep=keep, weights="given")
     return product(x, y, weight)
-
-
-class _Moves:
-    """How O(3) moves features, for `Custom`: a class, so that layers can be pickled."""
-
-    def __init__(self, irreps: Irreps) -> None:
-        self.rep = irreps(O(3)) if irreps.dim else None
-
-    def __call__(self, g: Tensor, x: Tensor) -> Tensor:
-        return x if self.rep is None else self.rep.apply(g, x)
 
 
 def _checked(irreps: Irreps | str, name: str) -> Irreps:
