@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from erlangen.data import basic_motions, load_data
+from erlangen.data import basic_motions, digits, load_data
 from erlangen.errors import DataError
 
 
@@ -124,3 +124,24 @@ def test_more_bad_files(tmp_path):
     np.save(tmp_path / "x.npy", np.ones(2))
     with pytest.raises(DataError, match="one array of labels"):
         load_data(tmp_path / "x.npy", labels=tmp_path / "two.npz")
+
+
+def test_digits():
+    train, test = digits("train"), digits("test")
+    assert train.x.shape == (8000, 1, 28, 28)
+    assert test.x.shape == (2000, 1, 28, 28)
+    for split in (train, test):
+        assert split.x.dtype == torch.float32
+        assert (split.x.min(), split.x.max()) == (0.0, 1.0)
+    # Counts per class of the source package; no image occurs twice, so none is in both splits.
+    x, y = torch.cat([train.x, test.x]), torch.cat([train.y, test.y])
+    assert torch.bincount(y).tolist() == [1001, 1127, 991, 1032, 980, 863, 1014, 1070, 944, 978]
+    assert len({image.numpy().tobytes() for image in x}) == 10000
+
+
+@pytest.mark.extra
+def test_digits_are_not_in_the_official_test_set(shared_data):
+    with np.load(shared_data / "mnist_test" / "mnist_test10k.npz") as arrays:
+        official = {image.tobytes() for image in arrays["images"]}
+    ours = (torch.cat([digits("train").x, digits("test").x]) * 255).round().byte()
+    assert not official & {image.numpy().tobytes() for image in ours[:, 0]}

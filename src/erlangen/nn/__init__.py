@@ -1,5 +1,6 @@
 """Equivariant layers. Each carries its symmetry as ``.symmetry`` and passes `erlangen.testing.check_layer`."""
 
+from erlangen.nn.backbones import PointNet, mlp
 from erlangen.nn.bilinear import BilinearLayer
 from erlangen.nn.edges import edge_harmonics
 from erlangen.nn.emlp import EMLP, hidden_rep
@@ -9,6 +10,7 @@ from erlangen.nn.irreps_network import IrrepsNetwork
 from erlangen.nn.linear import EquivariantLinear
 from erlangen.nn.planar import FeatureField
 from erlangen.nn.products import ManyBodyProduct, TensorProduct, edge_gaunt, tensor_product
+from erlangen.nn.segments import segment_max, segment_mean, segment_sum
 from erlangen.nn.steerable_conv import GatedNonlinearity2d, NormNonlinearity2d, SteerableConv2d
 
 __all__ = [
@@ -26,11 +28,16 @@ __all__ = [
     "ManyBodyProduct",
     "NormActivation",
     "NormNonlinearity2d",
+    "PointNet",
     "SteerableConv2d",
     "TensorProduct",
     "edge_gaunt",
     "edge_harmonics",
     "gated",
     "hidden_rep",
+    "mlp",
+    "segment_max",
+    "segment_mean",
+    "segment_sum",
     "tensor_product",
 ]

@@ -39,6 +39,7 @@ from torch.nn.functional import cross_entropy
 from erlangen.claims import Claim, Result, Scale, System
 from erlangen.enforce import symmetrize
 from erlangen.groups import SO, O, Similarity
+from erlangen.nn import PointNet
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points._representation import (
     EUCLIDEAN,
@@ -318,28 +319,18 @@ def route_claims(rows: Sequence[Row]) -> list[Claim]:
 
 
 # --- 3. solids -------------------------------------------------------------------------------------------------------
-class PointNet(nn.Module):
-    """Logits ``[B, classes]`` of points ``[B, n, 3]``: a network for each point, and the largest of each channel."""
-
-    def __init__(self, classes: int = 10, width: int = 64) -> None:
-        super().__init__()
-        self.points = nn.Sequential(
-            nn.Linear(3, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2 * width)
-        )
-        self.head = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, classes))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of a batch."""
-        return self.head(self.points(x).amax(1))
+def classifier() -> PointNet:
+    """Logits of ten classes ``[B, 10]`` of points ``[B, n, 3]``."""
+    return PointNet(3, 10)
 
 
 RIGID = Symmetry("E(3)", input="points", output="invariant")
 SOLIDS: dict[str, Callable[[], nn.Module]] = {
-    "plain": PointNet,
-    "augmented": PointNet,
-    "symmetrize, canonical": lambda: symmetrize(PointNet(), RIGID, how="canonical", on_degenerate="allow"),
-    "symmetrize, frames": lambda: symmetrize(PointNet(), RIGID, how="frames", samples=1, on_degenerate="allow"),
-    "TinvNN": lambda: TinvNN(PointNet(), 3, ALL, on_degenerate="allow"),
+    "plain": classifier,
+    "augmented": classifier,
+    "symmetrize, canonical": lambda: symmetrize(classifier(), RIGID, how="canonical", on_degenerate="allow"),
+    "symmetrize, frames": lambda: symmetrize(classifier(), RIGID, how="frames", samples=1, on_degenerate="allow"),
+    "TinvNN": lambda: TinvNN(classifier(), 3, ALL, on_degenerate="allow"),
 }
 
 
