@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's palette, distinguishable with every common colour blindness."""
+LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#767676")
+"""Okabe and Ito's palette and a grey, distinguishable with every common colour blindness."""
 
 _VIRIDIS = (
     (68, 1, 84),
@@ -29,23 +29,35 @@ _VIRIDIS = (
 
 @dataclass(frozen=True)
 class Scale:
-    """A range of values and how they are written."""
+    """A range of values and how they are written; `log` counts in powers of ten, between positive ends."""
 
     low: float
     high: float
     percent: bool = False
+    log: bool = False
 
     def fraction(self, value: float) -> float:
         """Position of a value, 0 at the low end and 1 at the high end."""
-        return min(1.0, max(0.0, (value - self.low) / ((self.high - self.low) or 1.0)))
+        low, high = self._position(self.low), self._position(self.high)
+        return min(1.0, max(0.0, (self._position(max(value, self.low)) - low) / ((high - low) or 1.0)))
+
+    def _position(self, value: float) -> float:
+        return math.log10(value) if self.log else value
 
     def text(self, value: float) -> str:
         """The value as a label."""
         return f"{100 * value:.0f} %" if self.percent else f"{value:.3g}"
 
     def ticks(self, n: int = 5) -> list[float]:
-        """n evenly spaced values."""
-        return [self.low + (self.high - self.low) * i / (n - 1) for i in range(n)]
+        """About n round numbers within the scale, evenly spaced; on a logarithmic one, powers of ten."""
+        if self.log:
+            powers = range(math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9) + 1)
+            return [10.0**p for p in powers][:: max(1, math.ceil(len(powers) / n))]
+        least = (self.high - self.low) / n or 1.0
+        power = 10.0 ** math.floor(math.log10(least))
+        step = power * next(round_ for round_ in (1, 2, 2.5, 5, 10) if round_ * power >= least * (1 - 1e-9))
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [step * i for i in range(first, last + 1)]
 
 
 def scale_of(values: Sequence[float], *, percent: bool = False) -> Scale:
@@ -54,6 +66,13 @@ def scale_of(values: Sequence[float], *, percent: bool = False) -> Scale:
         return Scale(0.0, 1.0, percent=True)
     low, high = min(0.0, *values), max(values)
     return Scale(low, high if high > low else low + 1.0)
+
+
+def log_scale_of(values: Sequence[float]) -> Scale:
+    """A logarithmic scale between whole powers of ten around the positive ones of the values."""
+    powers = [math.log10(value) for value in values if value > 0]
+    low, high = math.floor(min(powers)), math.ceil(max(powers))
+    return Scale(10.0**low, 10.0 ** max(high, low + 1), log=True)
 
 
 def colour(fraction: float) -> str:
@@ -293,6 +312,35 @@ def bar_plot(series: Sequence[tuple[str, Sequence[float]]], names: Sequence[str]
     body.append(text(14, top + height / 2, y_label, extra=f'transform="rotate(-90 14 {top + height / 2:g})"'))
     body.append(_legend([name for name, _ in series], left + 6, top + height + 44))
     return svg(left + width + 12, top + height + 40 + 17 * len(series), "".join(body), f"{y_label} per element")
+
+
+def row_plot(series: Sequence[tuple[str, Sequence[float | None]]], names: Sequence[str], x: Scale, x_label: str) -> str:
+    """Bars from the left, one row per name and one bar per series in it; None leaves a bar out."""
+    left, top, width, bar = 12.0 + 6.6 * max(map(len, names)), 12.0, 360.0, 15.0
+    row = bar * len(series) + 9
+    bottom = top + row * len(names)
+    body = [_axis(left, top, left, bottom), _axis(left, bottom, left + width, bottom)]
+    for tick in x.ticks():
+        px = left + width * x.fraction(tick)
+        body += [_axis(px, top, px, bottom, faint=True), text(px, bottom + 17, x.text(tick))]
+    for j, name in enumerate(names):
+        body.append(text(left - 8, top + (j + 0.5) * row + 4, name, anchor="end"))
+        for i, (label, values) in enumerate(series):
+            value, y = values[j], top + j * row + 4.5 + i * bar
+            if value is None:
+                continue
+            long = width * x.fraction(value)
+            body.append(
+                f'<rect x="{left:.1f}" y="{y:.1f}" width="{long:.1f}" height="{bar - 2:.1f}" '
+                f'fill="{LINE_COLOURS[i % len(LINE_COLOURS)]}"><title>{html.escape(name)}, {html.escape(label)}: '
+                f"{x.text(value)}</title></rect>" + text(left + long + 5, y + bar - 4, x.text(value), anchor="start")
+            )
+    body += [
+        text(left + width / 2, bottom + 37, x_label),
+        _legend([label for label, _ in series], left, bottom + 62),
+    ]
+    tall = bottom + 46 + (18 * len(series) if len(series) > 1 else 0)
+    return svg(left + width + 60, tall, "".join(body), f"{x_label} by {', '.join(names)}")
 
 
 def scatter_plot(points: Sequence[tuple[float, float, float, str]], scale: Scale, label: str, title: str) -> str:

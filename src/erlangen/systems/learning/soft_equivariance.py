@@ -38,7 +38,7 @@ from erlangen.actions import Custom
 from erlangen.claims import Claim, Result, Scale, System
 from erlangen.errors import ErlangenError
 from erlangen.groups import SO, Group, O, Scaling, Stabilizer
-from erlangen.measure import equivariance_error
+from erlangen.measure import equivariance_error, svg
 from erlangen.nn import BilinearLayer, EquivariantLinear, Gate, gated
 from erlangen.reps import Rep, Scalar, T, V
 from erlangen.soft import discover, relax
@@ -517,3 +517,13 @@ def unmeasured() -> list[Claim]:
             reason="needs a large driving data set under licence and a GPU",
         )
     ]
+
+
+# --- picture ---------------------------------------------------------------------------------------------------------
+def figure(result: Result) -> str:
+    """Test errors of all methods where one axis breaks O(3), and where nothing does."""
+    tasks = {label: inertia_task(eps).name for label, eps in (("one axis stretched", BREAKS), ("O(3) kept", 0.0))}
+    table = {(row["task"], row["method"]): row["mse"] for row in result.rows if row["part"] == "training"}
+    series = [(label, [table.get((task, method)) for method in METHODS]) for label, task in tasks.items()]
+    x = svg.log_scale_of([value for _, values in series for value in values if value is not None])
+    return svg.row_plot(series, list(METHODS), x, "relative test error (mean square)")

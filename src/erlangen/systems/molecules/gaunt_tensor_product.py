@@ -38,6 +38,7 @@ from erlangen.claims import Claim, Result, Scale, System
 from erlangen.groups import O
 from erlangen.irreps import Irreps, gaunt_tensor
 from erlangen.irreps.wigner import MAX_WIGNER_DEGREE
+from erlangen.measure import svg
 from erlangen.nn import IrrepsNetwork, ManyBodyProduct, TensorProduct
 from erlangen.simulate import charged
 from erlangen.training import fit
@@ -483,3 +484,16 @@ def _elsewhere() -> list[Claim]:
             reason="needs a GPU",
         ),
     ]
+
+
+# --- picture ---------------------------------------------------------------------------------------------------------
+def figure(result: Result) -> str:
+    """Milliseconds of one product by degree, one curve for each way to compute it."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for row in result.rows:
+        if row["experiment"] == "speed" and row.get("ms") is not None:
+            curves.setdefault(row["method"], []).append((row["degree"], row["ms"]))
+    degrees = sorted({degree for curve in curves.values() for degree, _ in curve})
+    y = svg.log_scale_of([ms for curve in curves.values() for _, ms in curve])
+    x = svg.Scale(0, max(degrees))
+    return svg.line_plot(list(curves.items()), x, y, "degree L of both inputs", "milliseconds of one product", degrees)

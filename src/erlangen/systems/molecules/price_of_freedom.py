@@ -37,6 +37,7 @@ from torch import Generator, Tensor, nn
 from erlangen.claims import Claim, Result, Scale, System
 from erlangen.groups import SO
 from erlangen.irreps import Irrep, Irreps
+from erlangen.measure import svg
 from erlangen.nn import IrrepsNetwork, TensorProduct
 from erlangen.nn.products.module import Road, Rule
 from erlangen.simulate import charged
@@ -509,3 +510,16 @@ def experiment(scale: Scale, seed: int) -> Result:
     forecasts = n_body_rows(scale, samples, epochs, seeds)
     claims = [*product_claims(products, degrees, seed), *tetris_claims(pieces), *n_body_claims(forecasts)]
     return Result([*products, *pieces, *forecasts], claims)
+
+
+# --- picture ---------------------------------------------------------------------------------------------------------
+def figure(result: Result) -> str:
+    """Milliseconds per expressivity by degree, one curve for each product of all degrees with all degrees."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for row in result.rows:
+        if row["part"] == "products" and row["setting"] == "MIMO" and row["outputs"] == "natural":
+            curves.setdefault(row["rule"], []).append((row["L"], row["ms per expressivity"]))
+    degrees = sorted({degree for curve in curves.values() for degree, _ in curve})
+    y = svg.log_scale_of([ms for curve in curves.values() for _, ms in curve])
+    x = svg.Scale(0, max(degrees))
+    return svg.line_plot(list(curves.items()), x, y, "largest degree L", "milliseconds per expressivity", degrees)

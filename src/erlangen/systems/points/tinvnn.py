@@ -39,6 +39,7 @@ from torch.nn.functional import cross_entropy
 from erlangen.claims import Claim, Result, Scale, System
 from erlangen.enforce import symmetrize
 from erlangen.groups import SO, O, Similarity
+from erlangen.measure import svg
 from erlangen.nn import PointNet
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points._representation import (
@@ -432,3 +433,15 @@ def experiment(scale: Scale, seed: int) -> Result:
     shapes = [averaged("solids", name, [solid(name, *sizes, s) for s in seeds]) for name in SOLIDS]
     claims = [*property_claims(errors), *route_claims(routes), *solid_claims(shapes)]
     return Result([*properties, *routes, *shapes], claims)
+
+
+# --- picture ---------------------------------------------------------------------------------------------------------
+def figure(result: Result) -> str:
+    """How much longer than optimal the routes of each model are, in place and on moved cities."""
+    rows = {row["model"]: row for row in result.rows if row["part"] == "routes"}
+    series = [
+        (label, [row.get(key) for row in rows.values()])
+        for label, key in (("in place", "gap"), ("moved", "gap, moved"))
+    ]
+    x = svg.scale_of([value for _, values in series for value in values if value is not None])
+    return svg.row_plot(series, list(rows), x, "mean of length / optimal length - 1")

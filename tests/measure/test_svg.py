@@ -1,0 +1,42 @@
+"""Scales, their round numbers, and what plots write."""
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from erlangen.measure import svg
+
+
+@pytest.mark.parametrize(
+    ("scale", "ticks"),
+    [
+        (svg.Scale(0, 1), [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (svg.Scale(0, 0.38), [0, 0.1, 0.2, 0.3]),
+        (svg.Scale(-1, 1), [-1, -0.5, 0, 0.5, 1]),
+        (svg.Scale(0, 1234), [0, 250, 500, 750, 1000]),
+        (svg.Scale(3, 3), [3]),
+        (svg.Scale(0.01, 10, log=True), [0.01, 0.1, 1, 10]),
+        (svg.Scale(0.5, 20, log=True), [1, 10]),
+        (svg.Scale(1e-12, 1, log=True), [1e-12, 1e-9, 1e-6, 1e-3, 1]),
+    ],
+)
+def test_ticks_are_round_and_inside(scale, ticks) -> None:
+    assert scale.ticks() == pytest.approx(ticks)
+
+
+def test_logarithmic_positions() -> None:
+    scale = svg.log_scale_of([0.02, 0.0, 30.0])
+    assert (scale.low, scale.high) == pytest.approx((0.01, 100))
+    assert [scale.fraction(value) for value in (0.01, 0.1, 1, 100, 0, -1, 1e9)] == pytest.approx(
+        [0, 0.25, 0.5, 1, 0, 0, 1]
+    )
+
+
+def test_row_plot_draws_one_bar_per_value() -> None:
+    picture = svg.row_plot([("a", [1.0, None]), ("b <&>", [2.0, 4.0])], ["first", "second"], svg.Scale(0, 4), "error")
+    root = ET.fromstring(picture)
+    bars = {
+        bar.find("title").text: float(bar.get("width")) for bar in root.iter("rect") if bar.find("title") is not None
+    }
+    assert set(bars) == {"first, a: 1", "first, b <&>: 2", "second, b <&>: 4"}
+    assert bars["second, b <&>: 4"] == 2 * bars["first, b <&>: 2"] == 4 * bars["first, a: 1"]
