@@ -48,6 +48,7 @@ from erlangen.measure import (
     assert_equivariant,
     audit,
     equivariance_error,
+    explore,
     lie_derivative,
     worst_case,
 )
@@ -96,6 +97,7 @@ __all__ = [
     "enforce",
     "equivariance_error",
     "errors",
+    "explore",
     "fit",
     "group",
     "groups",

@@ -1,4 +1,4 @@
-"""The command line: `erlangen demo`, `erlangen audit`, and the survey, `erlangen list`, `show`, `run` and `verify`.
+"""The command line: `erlangen demo`, `audit`, `explore`, and the survey, `erlangen list`, `show`, `run` and `verify`.
 
 Exit codes: 0 done; 1 the measured error is above --max-error, or a claim fails; 2 bad usage, bad input, or a model or a
 system that cannot be measured; 3 an optional package is missing (the message names it); 130 interrupted.
@@ -10,12 +10,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from erlangen.survey_cli import List, Run, Show, Verify
 from erlangen.version import __version__
+
+if TYPE_CHECKING:
+    from erlangen.measure import AuditReport
 
 DESCRIPTION = """Measure and enforce symmetry of models, and the claims of published ones.
 
@@ -24,6 +27,7 @@ examples:
   erlangen audit model.onnx --group "SO(2)" --input image --output invariant --data images/ --html report.html
   erlangen audit my_package.nets:model --group "SE(3)" --input points --output invariant --data test.npz
   erlangen audit net.py:model --group "Dihedral(4)" --input image --output image --data test.pt --max-error 1e-4
+  erlangen explore --demo
   erlangen list
   erlangen verify --all
 
@@ -140,9 +144,99 @@ class Audit:
         return int(self.max_error is not None and report.error > self.max_error)
 
 
+@dataclass
+class Explore:
+    """Move samples through the group in the browser, and watch what the model answers."""
+
+    target: tyro.conf.Positional[str | None] = None
+    """The model, as for `erlangen audit`."""
+    group: str | None = None
+    """The group: "SO(3)", "SE(2)", "Dihedral(4)", "Symmetric(5)", "Shifts(28,28)", ..."""
+    input: str | None = None
+    """How it acts on inputs: points, vectors, image, permuted, "vectors + vectors", ..."""
+    output: str | None = None
+    """How it acts on outputs: invariant, vectors, image, ..."""
+    data: Path | None = None
+    """Inputs, with labels where there are any, as for `erlangen audit`."""
+    compare: str | None = None
+    """A second model to show beside the first."""
+    labels: Path | None = None
+    """A separate file with the labels."""
+    classes: str | None = None
+    """Names of the classes, separated by commas."""
+    metric: str | None = None
+    """accuracy, mse, mae, cosine or cross_entropy; by default accuracy for integer labels, mse for others."""
+    elements: int | None = None
+    """How many group elements the audit visits; by default as for `erlangen audit`."""
+    seed: int = 0
+    """Seed of sampled elements."""
+    demo: bool = False
+    """Explore the models of `erlangen demo`; needs no other argument (trains for up to a minute)."""
+    host: str = "127.0.0.1"
+    """Address to listen on; only this machine can reach the default."""
+    port: int = 0
+    """Port; 0 takes a free one."""
+    allow_remote: bool = False
+    """Allow a host that other machines can reach; whoever reaches the page sees the data."""
+    show: bool = True
+    """Open the browser."""
+
+    def run(self) -> int:
+        """Audit, then serve the page until Ctrl-C."""
+        from erlangen.measure import explore
+
+        reports, classes = self._demo() if self.demo else self._audits()
+        explore(
+            *reports,
+            classes=classes,
+            host=self.host,
+            port=self.port,
+            allow_remote=self.allow_remote,
+            show=self.show,
+        )
+        return 0
+
+    def _demo(self) -> tuple[list[AuditReport], tuple[str, ...]]:
+        from erlangen.data import basic_motions
+        from erlangen.demo import train_and_audit
+
+        reports = train_and_audit(self.seed)
+        return [reports["plain"], reports["exact"]], basic_motions("test").classes
+
+    def _audits(self) -> tuple[list[AuditReport], tuple[str, ...]]:
+        from erlangen.data import load_data
+        from erlangen.errors import DataError
+        from erlangen.measure import audit
+        from erlangen.measure.targets import load_target
+        from erlangen.symmetry import Symmetry
+
+        given = {"--group": self.group, "--input": self.input, "--output": self.output, "--data": self.data}
+        missing = [name for name, value in {"TARGET": self.target, **given}.items() if value is None]
+        if missing or self.group is None or self.data is None:
+            raise DataError(f"{', '.join(missing)} missing; give them, or explore the demo's models with --demo")
+        symmetry = Symmetry(self.group, input=self.input, output=self.output)
+        batch = load_data(self.data, labels=self.labels)
+        targets = [name for name in (self.target, self.compare) if name is not None]
+        reports = [
+            audit(
+                load_target(name),
+                symmetry,
+                batch.x,
+                batch.y,
+                metric=self.metric,
+                elements=self.elements,
+                seed=self.seed,
+                name=name,
+            )
+            for name in targets
+        ]
+        return reports, tuple(self.classes.split(",")) if self.classes else ()
+
+
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Audit, tyro.conf.subcommand("audit")]
+    | Annotated[Explore, tyro.conf.subcommand("explore")]
     | Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Run, tyro.conf.subcommand("run")]
@@ -162,7 +256,7 @@ def run(argv: list[str]) -> int:
     if argv == ["--version"]:
         print(f"erlangen {__version__}")
         return 0
-    command: Demo | Audit | List | Show | Run | Verify = tyro.cli(
+    command: Demo | Audit | Explore | List | Show | Run | Verify = tyro.cli(
         Command,  # pyright: ignore[reportArgumentType]
         prog="erlangen",
         description=DESCRIPTION,

@@ -2,7 +2,8 @@
 
 `audit` reports everything; `equivariance_error` is one number, `assert_equivariant` an assertion for tests,
 `worst_case` a search for the worst element, `lie_derivative` the local error per generator, `layer_errors` the place in
-the network where the symmetry is lost, `EquivarianceTracker` the error during training.
+the network where the symmetry is lost, `EquivarianceTracker` the error during training,
+`explore` a page in the browser where samples move through the group.
 """
 
 from erlangen.measure.audit import audit
@@ -12,6 +13,7 @@ from erlangen.measure.error import (
     equivariance_error,
     lie_derivative,
 )
+from erlangen.measure.explorer import Exploration, explore
 from erlangen.measure.html import report_page, write_report
 from erlangen.measure.layers import LayerError, layer_errors
 from erlangen.measure.metrics import METRICS, Metric
@@ -24,6 +26,7 @@ __all__ = [
     "METRICS",
     "AuditReport",
     "EquivarianceTracker",
+    "Exploration",
     "LayerError",
     "Metric",
     "Model",
@@ -33,6 +36,7 @@ __all__ = [
     "assert_equivariant",
     "audit",
     "equivariance_error",
+    "explore",
     "layer_errors",
     "lie_derivative",
     "orbit",

@@ -28,7 +28,7 @@ from erlangen.measure.layers import layer_errors
 from erlangen.measure.metrics import Metric, MetricFunction, resolve_metric
 from erlangen.measure.models import Model, ModelLike
 from erlangen.measure.orbit import Orbit, orbit
-from erlangen.measure.report import AuditReport
+from erlangen.measure.report import AuditReport, Source
 from erlangen.symmetry import Symmetry
 from erlangen.version import __version__
 
@@ -144,6 +144,7 @@ def audit(
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
+        source=Source(wrapped, x, y),
     )
 
 

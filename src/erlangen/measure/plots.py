@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -52,48 +53,60 @@ def _orthogonal(group: Group) -> bool:
     return bool(torch.allclose(linear @ linear.mT, torch.eye(3, dtype=torch.float64), atol=1e-6))
 
 
-def linear_parts(report: AuditReport) -> Tensor:
-    """Linear parts of the elements visited, float64 on the CPU."""
-    elements = report.orbit.elements.cpu()
+def linear_parts(report: AuditReport, here: Tensor | None = None) -> Tensor:
+    """Linear parts of the elements visited, or of the one element `here`, float64 on the CPU."""
+    elements = (report.orbit.elements if here is None else here).cpu()
     elements = elements.double() if elements.is_floating_point() else elements
     return report.symmetry.group.linear(elements, dtype=torch.float64)
 
 
-def orbit_plots(reports: list[AuditReport]) -> list[list[str]]:
-    """Rows of plots of the metric over the orbit, for reports of one symmetry and one set of elements."""
+def _rotation_angles(linear: Tensor) -> Tensor:
+    """Angles in degrees of matrices ``[..., 3, 3]``; an improper rotation counts by its rotation part."""
+    sign = torch.linalg.det(linear).sign()
+    trace = sign * linear.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return torch.rad2deg(torch.arccos(((trace - 1) / 2).clamp(-1, 1)))
+
+
+def orbit_plots(reports: list[AuditReport], here: Tensor | None = None) -> list[list[str]]:
+    """Rows of plots of the metric over the orbit, for reports of one symmetry and one set of elements.
+
+    The element `here` ``[*shape]``, if any, is marked.
+    """
     scale, label = common_scale(reports), value_name(reports[0])
     kind = kind_of_orbit(reports[0].symmetry.group)
     if kind == "circle":
-        return [[_polar(reports, scale, label)]]
+        return [[_polar(reports, scale, label, here)]]
     if kind == "sphere":
-        return [[_by_angle(reports, scale, label)], [_sphere(report, scale, label) for report in reports]]
+        return [[_by_angle(reports, scale, label, here)], [_sphere(report, scale, label, here) for report in reports]]
     if kind == "shifts" and all(report.orbit.method == "all" for report in reports):
-        return [[_shift_map(report, scale, label) for report in reports]]
+        return [[_shift_map(report, scale, label, here) for report in reports]]
     if kind == "bars" and len(reports[0].orbit) <= BARS_UP_TO:
-        return [[_bars(reports, scale, label)]]
+        return [[_bars(reports, scale, label, here)]]
     return [[_ranked(reports, scale, label)]]
 
 
-def _polar(reports: list[AuditReport], scale: svg.Scale, label: str) -> str:
+def _polar(reports: list[AuditReport], scale: svg.Scale, label: str, here: Tensor | None) -> str:
     series = []
     for report in reports:
-        linear = linear_parts(report)
-        angles = torch.atan2(linear[:, 1, 0], linear[:, 0, 0]) % (2 * math.pi)
+        angles = _plane_angles(linear_parts(report))
         order = angles.argsort()
         means = value_table(report).mean(1)
         series.append((report.model, list(zip(angles[order].tolist(), means[order].tolist(), strict=True))))
-    return svg.polar_plot(series, scale, label)
+    place = None if here is None else float(_plane_angles(linear_parts(reports[0], here)))
+    return svg.polar_plot(series, scale, label, here=place)
 
 
-def _by_angle(reports: list[AuditReport], scale: svg.Scale, label: str) -> str:
+def _plane_angles(linear: Tensor) -> Tensor:
+    """Angles in 0 .. 2 pi of matrices ``[..., 2, 2]``."""
+    return torch.atan2(linear[..., 1, 0], linear[..., 0, 0]) % (2 * math.pi)
+
+
+def _by_angle(reports: list[AuditReport], scale: svg.Scale, label: str, here: Tensor | None) -> str:
     """Mean over elements in bins of the rotation angle; the metric as given stands at 0."""
     edges = torch.linspace(0, 180, 13)
     series = []
     for report in reports:
-        linear = linear_parts(report)
-        sign = torch.linalg.det(linear).sign()  # an improper rotation counts by its rotation part
-        trace = sign * linear.diagonal(dim1=-2, dim2=-1).sum(-1)
-        angles = torch.rad2deg(torch.arccos(((trace - 1) / 2).clamp(-1, 1)))
+        angles = _rotation_angles(linear_parts(report))
         means = value_table(report).mean(1)
         points = [(0.0, report.upright)] if report.upright is not None else [(0.0, 0.0)]
         for low, high in itertools.pairwise(edges):
@@ -109,15 +122,36 @@ def _by_angle(reports: list[AuditReport], scale: svg.Scale, label: str) -> str:
         label,
         range(0, 181, 30),
         identity=True,
+        here=None if here is None else float(_rotation_angles(linear_parts(reports[0], here))),
     )
 
 
-def _sphere(report: AuditReport, scale: svg.Scale, label: str) -> str:
+def _sphere(report: AuditReport, scale: svg.Scale, label: str, here: Tensor | None) -> str:
     """Values over the direction to which the rotation sends the z axis, averaged over the twist around it."""
-    directions = linear_parts(report)[:, :, 2]
-    directions = directions / directions.norm(dim=-1, keepdim=True)
-    values = value_table(report).mean(1)
-    cells = []
+    directions = _where_z_points(linear_parts(report))
+    cells, centres = _sphere_cells()
+    distance = torch.arccos((centres @ directions.T).clamp(-1, 1))
+    weights = torch.softmax(-0.5 * (distance / BANDWIDTH) ** 2, -1)
+    values = (weights @ value_table(report).mean(1)).tolist()
+    place = None
+    if here is not None:
+        x, y, z = _where_z_points(linear_parts(report, here)).tolist()
+        place = (z >= 0, math.sqrt(max(0.0, 1 - abs(z))), math.atan2(y, x))
+    filled = [(*cell, value) for cell, value in zip(cells, values, strict=True)]
+    return svg.sphere_plot(filled, scale, report.model, f"{label}, by where z points", here=place)
+
+
+def _where_z_points(linear: Tensor) -> Tensor:
+    """Unit vectors ``[..., 3]``, the images of the z axis under matrices ``[..., 3, 3]``."""
+    directions = linear[..., :, 2]
+    return directions / directions.norm(dim=-1, keepdim=True)
+
+
+@functools.cache
+def _sphere_cells() -> tuple[list[tuple[bool, float, float, float, float]], Tensor]:
+    """Cells of two equal-area hemispheres, see `svg.sphere_plot`, and their centres ``[cells, 3]``, float64."""
+    cells: list[tuple[bool, float, float, float, float]] = []
+    centres: list[tuple[float, float, float]] = []
     for upper in (True, False):
         for ring in range(RINGS):
             inner, outer = ring / RINGS, (ring + 1) / RINGS
@@ -127,32 +161,41 @@ def _sphere(report: AuditReport, scale: svg.Scale, label: str) -> str:
                 rho, azimuth = (0.0 if ring == 0 else (inner + outer) / 2), (start + stop) / 2
                 polar = math.acos(max(-1.0, 1 - rho**2))  # equal area: rho = 1 is the equator
                 height = math.cos(polar) * (1 if upper else -1)
-                centre = directions.new_tensor(
-                    [math.sin(polar) * math.cos(azimuth), math.sin(polar) * math.sin(azimuth), height]
-                )
-                distance = torch.arccos((directions @ centre).clamp(-1, 1))
-                weights = torch.softmax(-0.5 * (distance / BANDWIDTH) ** 2, 0)
-                cells.append((upper, inner, outer, start, stop, float(weights @ values)))
-    return svg.sphere_plot(cells, scale, report.model, f"{label}, by where z points")
+                cells.append((upper, inner, outer, start, stop))
+                centres.append((math.sin(polar) * math.cos(azimuth), math.sin(polar) * math.sin(azimuth), height))
+    return cells, torch.tensor(centres, dtype=torch.float64)
 
 
-def _shift_map(report: AuditReport, scale: svg.Scale, label: str) -> str:
+def _shift_map(report: AuditReport, scale: svg.Scale, label: str, here: Tensor | None) -> str:
     assert isinstance(report.symmetry.group, Shifts)
     rows, columns = report.symmetry.group.sizes
     table = torch.zeros(rows, columns, dtype=torch.float64)
     elements = report.orbit.elements.cpu()
     table[elements[:, 0], elements[:, 1]] = value_table(report).mean(1)
     return svg.heat_map(
-        table.tolist(), scale, "shift of columns (pixels)", "shift of rows (pixels)", report.model, label
+        table.tolist(),
+        scale,
+        "shift of columns (pixels)",
+        "shift of rows (pixels)",
+        report.model,
+        label,
+        here=None if here is None else (int(here[0]), int(here[1])),
     )
 
 
-def _bars(reports: list[AuditReport], scale: svg.Scale, label: str) -> str:
+def _bars(reports: list[AuditReport], scale: svg.Scale, label: str, here: Tensor | None) -> str:
     names = ["identity", *(f"{i}" for i in range(1, len(reports[0].orbit)))]
     if reports[0].orbit.method != "all":
         names[0] = "0"
     series = [(report.model, value_table(report).mean(1).tolist()) for report in reports]
-    return svg.bar_plot(series, names, scale, label)
+    return svg.bar_plot(series, names, scale, label, here=None if here is None else _index_of(here, reports[0]))
+
+
+def _index_of(here: Tensor, report: AuditReport) -> int | None:
+    """Place of an element among those visited; None where it is not among them."""
+    elements = report.orbit.elements.cpu()
+    same = (elements == here.cpu()).reshape(len(elements), -1).all(1).nonzero()
+    return int(same[0, 0]) if len(same) else None
 
 
 def _ranked(reports: list[AuditReport], scale: svg.Scale, label: str) -> str:
@@ -167,8 +210,8 @@ def _ranked(reports: list[AuditReport], scale: svg.Scale, label: str) -> str:
     )
 
 
-def sample_plot(report: AuditReport) -> str | None:
-    """Samples by the principal components of their orbit curves; ``None`` below three samples."""
+def sample_plot(report: AuditReport, chosen: int | None = None) -> str | None:
+    """Samples by the principal components of their orbit curves, the `chosen` one marked; ``None`` below three samples."""
     table = value_table(report)
     if table.shape[1] < 3:
         return None
@@ -189,4 +232,5 @@ def sample_plot(report: AuditReport) -> str | None:
         for i in shown
     ]
     scale = svg.scale_of(means.tolist(), percent=value_name(report) == "accuracy")
-    return svg.scatter_plot(points, scale, f"mean {value_name(report)}", report.model)
+    keys = [int(report.samples[i]) for i in shown]
+    return svg.scatter_plot(points, scale, f"mean {value_name(report)}", report.model, keys=keys, here=chosen)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
+from erlangen.actions import Tree
 from erlangen.measure.error import Resampling
 from erlangen.measure.layers import LayerError
 from erlangen.measure.metrics import Metric
+from erlangen.measure.models import Model
 from erlangen.measure.orbit import Orbit
 from erlangen.symmetry import Symmetry
 
@@ -21,6 +23,14 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 """Bootstrap resamples behind every interval."""
+
+
+class Source(NamedTuple):
+    """What was audited: the model, the inputs and the targets."""
+
+    model: Model
+    x: Tree
+    y: Tree | None
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,7 @@ class AuditReport:
         layers: error behind every layer, when asked for.
         complete: False when the audit was interrupted.
         seed, seconds, settings: how the numbers came about.
+        source: the model and the data themselves, for `erlangen.explore`; in no file.
     """
 
     model: str
@@ -63,6 +74,7 @@ class AuditReport:
     seed: int
     seconds: float
     settings: dict[str, Any]
+    source: Source | None = field(default=None, repr=False, compare=False)
 
     # --- numbers -------------------------------------------------------------------------------------------------
     @property

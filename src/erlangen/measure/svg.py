@@ -130,8 +130,12 @@ def line_plot(
     x_ticks: Sequence[float],
     *,
     identity: bool = False,
+    here: float | None = None,
 ) -> str:
-    """Curves over a common axis; dots mark the points, a ring the identity at x = 0 if the axis has one."""
+    """Curves over a common axis; dots mark the points, a ring the identity at x = 0 if the axis has one.
+
+    A dashed line marks the place `here`.
+    """
     left, top, width, height = 58.0, 12.0, 430.0, 230.0
 
     def at(px: float, py: float) -> tuple[float, float]:
@@ -155,14 +159,18 @@ def line_plot(
             for (px, py), (position, value) in zip(places, points, strict=True)
         ]
     body += [_identity_mark(*at(0, points[0][1])) for _, points in series] if identity else []
+    body += [_here_line(at(here, y.low), at(here, y.high))] if here is not None else []
     body += [text(left + width / 2, top + height + 38, x_label)]
     body += [text(14, top + height / 2, y_label, extra=f'transform="rotate(-90 14 {top + height / 2:g})"')]
     body.append(_legend([name for name, _ in series], left + 12, top + height + 62))
     return svg(left + width + 14, top + height + 58 + 17 * len(series), "".join(body), f"{y_label} over {x_label}")
 
 
-def polar_plot(series: Series, y: Scale, y_label: str) -> str:
-    """Closed curves over the circle: (angle in radians, value); the identity is the mark at angle 0."""
+def polar_plot(series: Series, y: Scale, y_label: str, *, here: float | None = None) -> str:
+    """Closed curves over the circle: (angle in radians, value); the identity is the mark at angle 0.
+
+    A dashed line marks the angle `here`.
+    """
     size, radius = 330.0, 118.0
     cx, cy = size / 2, radius + 30
 
@@ -189,6 +197,7 @@ def polar_plot(series: Series, y: Scale, y_label: str) -> str:
             f"<title>{html.escape(name)}</title></polygon>"
         )
     body.append(_identity_mark(cx + radius, cy))
+    body += [_here_line((cx, cy), at(here, y.high))] if here is not None else []
     bottom = cy + radius + 34
     body += [text(cx, bottom, f"{y_label} by rotation angle; ring: identity")]
     body.append(_legend([name for name, _ in series], 20, bottom + 24))
@@ -200,8 +209,20 @@ def _identity_mark(x: float, y: float) -> str:
     return f"{ring}<title>identity</title></circle>"
 
 
+def _here_line(start: tuple[float, float], end: tuple[float, float]) -> str:
+    return (
+        f'<line x1="{start[0]:.1f}" y1="{start[1]:.1f}" x2="{end[0]:.1f}" y2="{end[1]:.1f}" stroke="currentColor" '
+        'stroke-width="1.6" stroke-dasharray="5 3"><title>here</title></line>'
+    )
+
+
 def sphere_plot(
-    cells: Sequence[tuple[bool, float, float, float, float, float]], scale: Scale, title: str, label: str
+    cells: Sequence[tuple[bool, float, float, float, float, float]],
+    scale: Scale,
+    title: str,
+    label: str,
+    *,
+    here: tuple[bool, float, float] | None = None,
 ) -> str:
     """Two equal-area hemispheres (Lambert azimuthal) in cells.
 
@@ -210,6 +231,7 @@ def sphere_plot(
         scale: of the values.
         title: heading.
         label: what the values are.
+        here: (upper hemisphere?, radius in 0..1, azimuth) of a place to mark by a square.
     """
     radius, gap, top = 56.0, 14.0, 30.0
     centres = (radius + 8, 3 * radius + 8 + gap)
@@ -227,6 +249,10 @@ def sphere_plot(
         )
         body.append(text(cx, top + 2 * radius + 16, name))
     body.append(_identity_mark(centres[0], top + radius))
+    if here is not None:
+        upper, rho, azimuth = here
+        x = centres[0 if upper else 1] + rho * radius * math.cos(azimuth)
+        body.append(_here_square(x - 4, top + radius - rho * radius * math.sin(azimuth) - 4, 8))
     width, bottom = centres[1] + radius + 8, top + 2 * radius + 30
     body.append(_colour_bar(scale, 20, bottom, width - 40, label))
     return svg(width, bottom + 46, "".join(body), f"{title}: {label} over the sphere")
@@ -261,10 +287,23 @@ def _colour_bar(scale: Scale, x: float, y: float, width: float, label: str) -> s
     return "".join(body)
 
 
+def _here_square(x: float, y: float, side: float) -> str:
+    """White within black, to be seen on every colour."""
+    box = f'<rect x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" height="{side:.1f}" fill="none"'
+    return f'{box} stroke="#000" stroke-width="3.4"/>{box} stroke="#fff" stroke-width="1.6"><title>here</title></rect>'
+
+
 def heat_map(
-    values: Sequence[Sequence[float]], scale: Scale, x_label: str, y_label: str, title: str, label: str
+    values: Sequence[Sequence[float]],
+    scale: Scale,
+    x_label: str,
+    y_label: str,
+    title: str,
+    label: str,
+    *,
+    here: tuple[int, int] | None = None,
 ) -> str:
-    """A matrix of values; row 0 at the top, entry (0, 0) is the identity and is marked."""
+    """A matrix of values; row 0 at the top, entry (0, 0) is the identity and is marked, and so is the entry `here`."""
     rows, columns = len(values), len(values[0])
     cell = max(4.0, min(26.0, 300.0 / max(rows, columns)))
     left, top = 34.0, 30.0
@@ -278,6 +317,7 @@ def heat_map(
     body.append(
         f'<rect x="{left}" y="{top}" width="{cell:.1f}" height="{cell:.1f}" fill="none" stroke="#D55E00" stroke-width="2"/>'
     )
+    body += [_here_square(left + here[1] * cell, top + here[0] * cell, cell)] if here is not None else []
     bottom = top + rows * cell
     middle = top + rows * cell / 2
     body += [
@@ -288,8 +328,15 @@ def heat_map(
     return svg(left + max(columns * cell, 150) + 12, bottom + 66, "".join(body), f"{title}: {label} over shifts")
 
 
-def bar_plot(series: Sequence[tuple[str, Sequence[float]]], names: Sequence[str], y: Scale, y_label: str) -> str:
-    """Bars per element; the first element is the identity and is named so by the caller."""
+def bar_plot(
+    series: Sequence[tuple[str, Sequence[float]]],
+    names: Sequence[str],
+    y: Scale,
+    y_label: str,
+    *,
+    here: int | None = None,
+) -> str:
+    """Bars per element; the first one is the identity and is named so by the caller; a dashed line marks element `here`."""
     left, top, height = 58.0, 12.0, 200.0
     group = max(9.0 * len(series) + 5, min(60.0, 640.0 / len(names)))
     width = group * len(names)
@@ -306,6 +353,9 @@ def bar_plot(series: Sequence[tuple[str, Sequence[float]]], names: Sequence[str]
                 f'height="{tall:.1f}" fill="{LINE_COLOURS[i % len(LINE_COLOURS)]}"><title>{html.escape(name)}, '
                 f"{html.escape(names[j])}: {y.text(value)}</title></rect>"
             )
+    if here is not None:
+        px = left + (here + 0.5) * group
+        body.append(_here_line((px, top + height), (px, top)))
     every = max(1, math.ceil(len(names) / 24))
     for j in range(0, len(names), every):
         body.append(text(left + (j + 0.5) * group, top + height + 17, names[j]))
@@ -343,22 +393,38 @@ def row_plot(series: Sequence[tuple[str, Sequence[float | None]]], names: Sequen
     return svg(left + width + 60, tall, "".join(body), f"{x_label} by {', '.join(names)}")
 
 
-def scatter_plot(points: Sequence[tuple[float, float, float, str]], scale: Scale, label: str, title: str) -> str:
-    """Samples in the plane: (x, y, value for the colour, note)."""
+def scatter_plot(
+    points: Sequence[tuple[float, float, float, str]],
+    scale: Scale,
+    label: str,
+    title: str,
+    *,
+    keys: Sequence[int] | None = None,
+    here: int | None = None,
+) -> str:
+    """Samples in the plane: (x, y, value for the colour, note).
+
+    `keys` go into the attribute ``data-key`` of the dots, for pages that react to clicks; the dot of key `here` is marked.
+    """
     size, top = 240.0, 28.0
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     half = max(max(xs) - min(xs), max(ys) - min(ys), 1e-6) / 2  # one unit on both axes: noise stays small
     x, y = (Scale((min(v) + max(v)) / 2 - half, (min(v) + max(v)) / 2 + half) for v in (xs, ys))
+    marks: list[str] = []
     body = [
         text(size / 2, 14, title, extra='class="heading"'),
         f'<rect x="4" y="{top}" width="{size - 8}" height="{size - 8}" fill="none" stroke="currentColor" stroke-opacity=".3"/>',
     ]
-    for px, py, value, note in points:
+    for i, (px, py, value, note) in enumerate(points):
         cx, cy = 14 + (size - 28) * x.fraction(px), top + 10 + (size - 28) * (1 - y.fraction(py))
+        key = "" if keys is None else f' data-key="{keys[i]}"'
         body.append(
-            f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="4.5" fill="{colour(scale.fraction(value))}" stroke="currentColor" '
+            f'<circle{key} cx="{cx:.1f}" cy="{cy:.1f}" r="4.5" fill="{colour(scale.fraction(value))}" stroke="currentColor" '
             f'stroke-opacity=".45" stroke-width=".8"><title>{html.escape(note)}</title></circle>'
         )
+        if keys is not None and keys[i] == here:
+            marks.append(_here_square(cx - 7, cy - 7, 14))
+    body += marks
     bottom = top + size
     body += [
         text(size / 2, bottom + 10, "first two principal components"),

@@ -1,0 +1,253 @@
+"""The explorer without a page: knobs, drags, answers, addresses, pictures."""
+
+import base64
+import dataclasses
+import io
+import math
+import xml.etree.ElementTree as ET
+
+import pytest
+import torch
+from PIL import Image
+from scipy.spatial.transform import Rotation
+from torch import Tensor, nn
+
+import erlangen as er
+from erlangen.errors import DataError, ErlangenError, GroupElementError, SymmetryError
+from erlangen.measure import Exploration, explore
+from erlangen.measure.explorer import pictures
+from erlangen.measure.explorer.controls import control_of
+
+GROUPS = [
+    "SO(2)", "O(2)", "SO(3)", "O(3)", "SE(2)", "SE(3)", "E(2)", "E(3)", "Translation(2)", "Scaling(2)", "Similarity(2)",
+    "Cyclic(8)", "Dihedral(4)", "Octahedral", "Shifts(9, 12)", "Symmetric(4)", "Dihedral(4) x Cyclic(2)", "SO(2) x Cyclic(2)",
+]  # fmt: skip
+
+
+def flatten_net(features: int, outputs: int = 3) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(features, 16), nn.Tanh(), nn.Linear(16, outputs))
+
+
+def draw(*size: int, seed: int = 0) -> Tensor:
+    return torch.randn(*size, generator=torch.Generator().manual_seed(seed))
+
+
+def exploration(group: str = "SO(2)", **options) -> Exploration:
+    """Images under a group of the plane."""
+    sym = er.Symmetry(group, input="image", output="invariant")
+    x, y = draw(7, 1, 8, 8), torch.arange(7) % 3
+    report = er.audit(flatten_net(64), sym, x, y, name="net", elements=12, seed=1)
+    return Exploration([report], **options)
+
+
+# --- knobs -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", GROUPS)
+def test_knobs_reach_every_element(name, generator) -> None:
+    group = er.group(name)
+    elements = group.elements() if group.order < 500 else group.sample(20, generator=generator, dtype=torch.float64)
+    control = control_of(group, elements, 10.0)
+    for element in elements:
+        values = control.values(element)
+        assert values is not None
+        assert len(values) == len(control.knobs)
+        torch.testing.assert_close(control.element(values), element, rtol=0, atol=1e-8)
+    group.check(control.drag(elements[1], (0.1, 0.2), (0.4, -0.3)))
+    start = control.values(group.identity(dtype=torch.float64) if group.element_dtype is None else group.identity())
+    assert start is not None
+    assert all(abs(value) < 1e-8 for value in start)
+
+
+def test_knobs_are_in_the_units_that_they_name() -> None:
+    turn = control_of(er.SO(3), er.SO(3).identity(dtype=torch.float64)[None], 1.0)
+    assert [knob.name for knob in turn.knobs] == ["turn about x", "turn about y", "turn about z"]
+    for axis, value in zip("xyz", (20.0, -30.0, 170.0), strict=True):
+        values = [value if axis == other else 0.0 for other in "xyz"]
+        expected = Rotation.from_euler(axis, value, degrees=True).as_matrix()
+        torch.testing.assert_close(turn.element(values), torch.from_numpy(expected))
+    similar = control_of(er.Similarity(2), er.Similarity(2).identity(dtype=torch.float64)[None], 5.0)
+    assert [knob.name for knob in similar.knobs] == ["scale", "turn", "shift along x", "shift along y"]
+    g = similar.element([1.0, 90.0, 3.0, -2.0])
+    expected = torch.tensor([[0, -2, 3], [2, 0, -2], [0, 0, 1]], dtype=torch.float64)
+    torch.testing.assert_close(g, expected)
+
+
+def test_drags_follow_the_pointer() -> None:
+    plane, space = er.SO(2), er.SO(3)
+    turned = control_of(plane, plane.identity(dtype=torch.float64)[None], 1.0).drag(
+        plane.identity(dtype=torch.float64), (0.5, 0.0), (0.0, 0.7)
+    )
+    torch.testing.assert_close(turned, plane.exp(torch.tensor([math.pi / 2], dtype=torch.float64)))
+    ball = control_of(space, space.identity(dtype=torch.float64)[None], 1.0)
+    right = ball.drag(space.identity(dtype=torch.float64), (0.0, 0.0), (0.5, 0.0))
+    assert float(right[0, 2]) > 0.5  # what was in front, at +z, went to the right
+    up = ball.drag(space.identity(dtype=torch.float64), (0.0, 0.0), (0.0, 0.5))
+    assert float(up[1, 2]) > 0.5
+    shifts = er.Shifts(10, 20)
+    moved = control_of(shifts, shifts.identity()[None], 1.0).drag(shifts.identity(), (0.0, 0.0), (0.5, 0.2))
+    assert moved.tolist() == [9, 5]  # one row up, five columns to the right
+    big = er.Scaling(2)
+    grown = control_of(big, big.identity(dtype=torch.float64)[None], 1.0).drag(
+        big.identity(dtype=torch.float64), (0.2, 0.0), (0.0, 0.6)
+    )
+    torch.testing.assert_close(grown, 3 * torch.eye(2, dtype=torch.float64))
+
+
+def test_elements_without_a_logarithm_are_said_to_have_none() -> None:
+    group = er.GLPlus(2)
+    control = control_of(group, group.identity(dtype=torch.float64)[None], 1.0)
+    assert control.values(torch.tensor([[-1.0, 1.0], [0.0, -1.0]], dtype=torch.float64)) is None
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+def test_answers_are_those_of_the_model_on_the_moved_sample() -> None:
+    state = exploration("Dihedral(4)")
+    model, x, y = state.sources[0]
+    state.choose(4)
+    state.visit(1)
+    expected = model(torch.rot90(x[4:5], 1, (-2, -1)))
+    answer = state.answers()[0]
+    base = model(x[4:5])
+    assert answer.error == pytest.approx(float((expected - base).norm() / base.norm()), rel=1e-5)
+    assert answer.score == float(expected.argmax() == y[4])
+    torch.testing.assert_close(state.moved(), torch.rot90(x[4:5], 1, (-2, -1)))
+    right = "right" if answer.score else "wrong"
+    assert state.verdict(answer).startswith(right)
+    # The audit has visited the same element.
+    assert answer.error == pytest.approx(float(state.reports[0].errors[1, 4]), rel=1e-5)
+
+
+def test_the_worst_elements_are_the_worst_of_the_audit() -> None:
+    state = exploration()
+    state.choose(2)
+    scores, errors = state.reports[0].scores[:, 2], state.reports[0].errors[:, 2]
+    order = sorted(range(12), key=lambda k: (float(scores[k]), -float(errors[k])))
+    assert state.worst() == order[:5]
+
+
+def test_an_address_leads_back() -> None:
+    for group in ("SO(2)", "Dihedral(4)", "SE(2)"):
+        state, other = exploration(group), exploration(group)
+        state.choose(5)
+        state.visit(3)
+        other.go(state.address())
+        assert other.sample == 5
+        torch.testing.assert_close(other.element, state.element, atol=1e-5, rtol=0)
+    sym = er.Symmetry("GLPlus(2)", input="points", output="invariant")
+    element = torch.tensor([[[-1.0, 1.0], [0.0, -1.0]]])
+    report = er.audit(flatten_net(8), sym, draw(3, 4, 2), elements=element)
+    state, other = Exploration([report]), Exploration([report])
+    state.visit(0)
+    assert "element" in state.address()
+    assert "no knob reaches" in state.describe()
+    other.go(state.address())
+    assert torch.equal(other.element, element[0])
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ({"sample": "99"}, "sample = 99"),
+        ({"sample": "one"}, "no address"),
+        ({"at": "1,2,3"}, "needs 1 finite"),
+        ({"at": "nan"}, "needs 1 finite"),
+        ({"element": "1,2"}, "needs 4 finite"),
+    ],
+)
+def test_bad_addresses_change_nothing(address, words) -> None:
+    state = exploration()
+    state.choose(3)
+    state.visit(2)
+    before = state.address()
+    with pytest.raises(DataError, match=words):
+        state.go(address)
+    assert state.address() == before
+    with pytest.raises(GroupElementError, match="not an element"):
+        state.go({"element": "1,0,0,5"})
+    assert state.address() == before
+
+
+def test_reports_must_belong_together() -> None:
+    sym = er.Symmetry("SO(2)", input="image", output="invariant")
+    x = draw(4, 1, 6, 6)
+    first = er.audit(flatten_net(36), sym, x, elements=5)
+    with pytest.raises(SymmetryError, match="at least one"):
+        Exploration([])
+    with pytest.raises(SymmetryError, match="differ in elements"):
+        Exploration([first, er.audit(flatten_net(36), sym, x, elements=6)])
+    mirrored = er.audit(flatten_net(36), er.Symmetry("O(2)", input="image", output="invariant"), x, elements=5)
+    with pytest.raises(SymmetryError, match="mix"):
+        Exploration([first, mirrored])
+    with pytest.raises(DataError, match="does not hold its model"):
+        Exploration([dataclasses.replace(first, source=None)])
+    with pytest.raises(DataError, match="element = 5"):
+        Exploration([first]).visit(5)
+
+
+def test_only_this_machine_is_served_unless_asked() -> None:
+    sym = er.Symmetry("SO(2)", input="image", output="invariant")
+    report = er.audit(flatten_net(36), sym, draw(3, 1, 6, 6), elements=5)
+    for host in ("0.0.0.0", "192.168.1.7", "example.org", "::"):
+        with pytest.raises(ErlangenError, match="reached from other machines"):
+            explore(report, host=host)
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+def swap(x: dict[str, Tensor]) -> Tensor:
+    return x["pos"].flatten(1)[:, :3]
+
+
+CASES = {
+    "image": ("SO(2)", "image", "invariant", draw(4, 3, 8, 8), flatten_net(192)),
+    "shifts": ("Shifts(6, 9)", "image", "image", draw(4, 1, 6, 9), nn.ReLU()),
+    "field": ("Dihedral(4)", "field", "field", draw(4, 2, 8, 8), nn.Identity()),
+    "cloud": ("SO(3)", "points", "vectors", draw(4, 9, 3), nn.Tanh()),
+    "vectors": ("SE(3)", "vectors", "invariant", draw(4, 9, 3), flatten_net(27)),
+    "sensors": ("SO(3)", "vectors + vectors", "invariant", draw(4, 30, 6), flatten_net(180)),
+    "tree": ("E(3)", {"pos": "points", "vel": "vectors"}, "invariant", {"pos": draw(4, 5, 3), "vel": draw(4, 5, 3)}, swap),
+    "matrices": ("SO(3)", "spd", "spd", torch.eye(3) + 0.1 * torch.ones(4, 3, 3), nn.Identity()),
+    "video": ("Cyclic(4)", "sequence(image, -4)", "invariant", draw(4, 5, 1, 6, 6), flatten_net(180)),
+    "nodes": ("Symmetric(5)", "permuted", "permuted", draw(4, 5, 3), nn.Tanh()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_kind_of_data_has_pictures(case) -> None:
+    group, into, out, x, model = CASES[case]
+    report = er.audit(model, er.Symmetry(group, input=into, output=out), x, elements=6)
+    state = Exploration([report, report])
+    state.visit(3)
+    shown = [*state.input_pictures(), *state.answers()[0].pictures, *state.own_orbit(), *state.all_orbits()]
+    assert len(state.input_pictures()) == {"tree": 2, "video": 5}.get(case, 1)
+    for picture in [*shown, *state.scatter(), state.view()]:
+        assert ET.fromstring(picture).tag.endswith("svg")
+
+
+def test_a_graph_is_drawn_with_its_edges() -> None:
+    adj = torch.zeros(3, 5, 5)
+    adj[:, 0, 1] = adj[:, 1, 0] = adj[:, 2, 4] = adj[:, 4, 2] = 1
+    x = {"adj": adj, "x": draw(3, 5, 2)}
+    sym = er.Symmetry("Symmetric(5)", input="graph", output="invariant")
+    report = er.audit(lambda g: g["adj"].sum((1, 2))[:, None] + g["x"].mean(1), sym, x, elements=8)
+    root = ET.fromstring(Exploration([report]).input_pictures()[0])
+    assert len(root.findall("line")) == 4
+    assert len(root.findall("circle")) == 5
+
+
+def test_image_pixels_are_those_of_the_sample() -> None:
+    x = torch.tensor([[0.0, 0.5], [1.0, 0.25]])
+    picture = pictures.image_picture(x, pictures.Reach.of(x), "two by two")
+    data = picture.split("base64,")[1].split('"')[0]
+    pixels = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert [pixels.getpixel((j, i))[0] for i in range(2) for j in range(2)] == [0, 128, 255, 64]
+
+
+def test_class_scores_become_probabilities() -> None:
+    state = exploration(classes=("cat", "dog", "owl"))
+    answer = state.answers()[0]
+    notes = " ".join(ET.fromstring(answer.pictures[0]).itertext())
+    model, x, _ = state.sources[0]
+    for name, share in zip(("cat", "dog", "owl"), model(x[:1]).softmax(-1)[0].tolist(), strict=True):
+        assert name in notes
+        assert f"{100 * share:.0f} %" in notes
+    assert state.label() == "cat"
