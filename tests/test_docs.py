@@ -105,6 +105,7 @@ def run_command(command: str, page: Path, monkeypatch) -> None:
         # So do all systems together, whose smoke runs are tests too.
         with monkeypatch.context() as patch:
             patch.setattr(cli.Demo, "run", lambda demo: 0)
+            patch.setattr(cli.Explore, "run", lambda explore: 0)  # serves until it is stopped; see tests/browser
             if "--all" in words:
                 patch.setattr(cli.Verify, "run", lambda verify: 0)
             assert cli.run(words[1:]) == code, f"{relative(page)}: {command}"
