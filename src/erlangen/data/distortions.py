@@ -132,9 +132,7 @@ def _pixels(height: int, width: int, device: torch.device) -> Tensor:
     return torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)], -1).flatten(0, 1)
 
 
-def _check(
-    x: Tensor, size: int, degrees: float, shear: float, scale: tuple[float, float], perspective: float
-) -> None:
+def _check(x: Tensor, size: int, degrees: float, shear: float, scale: tuple[float, float], perspective: float) -> None:
     if x.ndim != 4 or 0 in x.shape[1:]:
         raise ShapeError(f"x has shape {tuple(x.shape)}, but images [B, C, H, W] with at least one pixel are needed")
     check_floating(x, "x")

@@ -75,7 +75,9 @@ class PolarChart:
             ShapeError: the last dimension is not the dimension of the group.
         """
         if a.shape[-1:] != (self.group.dim,):
-            raise ShapeError(f"a has shape {tuple(a.shape)}, but {self.group.name} has coordinates [..., {self.group.dim}]")
+            raise ShapeError(
+                f"a has shape {tuple(a.shape)}, but {self.group.name} has coordinates [..., {self.group.dim}]"
+            )
         n, k = self.group.space_dim, self.symmetric_dim
         eye = torch.eye(n, dtype=a.dtype, device=a.device).expand(*a.shape[:-1], n, n)
         P = sym_exp(torch.einsum("...d,dij->...ij", a[..., :k], self._symmetric_basis(a))) if k else eye
@@ -105,12 +107,16 @@ def check_elements(g: Tensor, group: LinearGroup) -> None:
         raise ShapeError(f"g has shape {tuple(g.shape)}, but {group.name} has elements [..., {n}, {n}]")
     check_finite(g, "g")
     det, s = torch.linalg.det(g.detach()), torch.linalg.svdvals(g.detach())
-    _refuse(~(det > 0), g, lambda i: f"is not in GL+({n}) (det = {det[i].item():.3g}); compose it with a reflection first")
+    _refuse(
+        ~(det > 0), g, lambda i: f"is not in GL+({n}) (det = {det[i].item():.3g}); compose it with a reflection first"
+    )
     _refuse(
         s[..., 0] > MAX_CONDITION * s[..., -1],
         g,
-        lambda i: f"is singular to working precision (singular values from {s[i][-1].item():.3g} to "
-        f"{s[i][0].item():.3g}, condition number above {MAX_CONDITION:g}); keep elements nearer to the identity",
+        lambda i: (
+            f"is singular to working precision (singular values from {s[i][-1].item():.3g} to "
+            f"{s[i][0].item():.3g}, condition number above {MAX_CONDITION:g}); keep elements nearer to the identity"
+        ),
     )
     if isinstance(group, SL):
         _refuse(
@@ -208,7 +214,9 @@ class PolarSampler:
     def __post_init__(self) -> None:
         chart = PolarChart(self.group)
         if isinstance(self.variance, tuple) and len(self.variance) != chart.symmetric_dim:
-            volume = "preserves volume: its log S is traceless" if isinstance(self.group, SL) else "does not force trace 0"
+            volume = (
+                "preserves volume: its log S is traceless" if isinstance(self.group, SL) else "does not force trace 0"
+            )
             raise GroupError(
                 f"variance has {len(self.variance)} entries, but the symmetric part of {self.group.name} has "
                 f"{chart.symmetric_dim} directions ({self.group.name} {volume}); pass one entry for each"

@@ -66,7 +66,9 @@ class GroupKernel(nn.Module):
     ) -> None:
         super().__init__()
         if group.space_dim != 2:
-            raise GroupError(f"group = {group.name} acts on R^{group.space_dim}; planar convolutions need a group of R^2")
+            raise GroupError(
+                f"group = {group.name} acts on R^{group.space_dim}; planar convolutions need a group of R^2"
+            )
         self.chart, self.group = PolarChart(group), group
         self.mask: Mask = mask or ("sigmoid" if isinstance(group, GLPlus) else "hard")
         if self.mask not in get_args(Mask):
@@ -109,9 +111,6 @@ class _GroupConv(nn.Module, ABC):
 
     def __init__(self, kernel: GroupKernel, kernel_size: int, padding: int | None, bias: bool) -> None:
         super().__init__()
-        check_integer("kernel_size", kernel_size, 1)
-        if kernel_size % 2 == 0:
-            raise ShapeError(f"kernel_size = {kernel_size}: kernels need a middle pixel, so give an odd size")
         self.kernel, self.kernel_size = kernel, kernel_size
         self.padding = kernel_size // 2 if padding is None else check_integer("padding", padding, 0)
         self.bias = nn.Parameter(torch.zeros(kernel.shape[0])) if bias else None
@@ -148,13 +147,22 @@ class _GroupConv(nn.Module, ABC):
         return samples
 
     def _missing(self) -> ModelError:
-        return ModelError(f"{type(self).__name__} has no samples of {self.kernel.group.name} yet; call attach(...) first")
+        return ModelError(
+            f"{type(self).__name__} has no samples of {self.kernel.group.name} yet; call attach(...) first"
+        )
 
     def _points(self, samples: GroupSamples, grid: Tensor | None) -> Tensor:
         """``h^-1 z`` for the samples and the positions ``[k, k, 2]``, in the dtype of the parameters, ``[N, k, k, 2]``."""
         grid = self.grid if grid is None else grid
         points = torch.einsum("nij,xyj->nxyi", samples.inverse, grid.to(samples.inverse))
         return points.to(self.kernel.net.weight)
+
+
+def _fan_in(in_channels: int, kernel_size: int) -> int:
+    """Number of terms of the sum over a kernel, after the check of its sizes."""
+    if check_integer("kernel_size", kernel_size, 1) % 2 == 0:
+        raise ShapeError(f"kernel_size = {kernel_size}: kernels need a middle pixel, so give an odd size")
+    return check_integer("in_channels", in_channels, 1) * kernel_size**2
 
 
 class LieLift(_GroupConv):
@@ -184,7 +192,7 @@ class LieLift(_GroupConv):
         bias: bool = True,
         **kernel: object,
     ) -> None:
-        fan_in = in_channels * kernel_size**2
+        fan_in = _fan_in(in_channels, kernel_size)
         net = GroupKernel(group, in_channels, out_channels, on_group=False, fan_in=fan_in, **kernel)  # pyright: ignore[reportArgumentType]
         super().__init__(net, kernel_size, padding, bias)
         self.samples: GroupSamples | None = None
@@ -245,7 +253,7 @@ class LieConv(_GroupConv):
     ) -> None:
         if measure not in get_args(Measure):
             raise UnknownNameError(f"measure = {measure!r}; known measures are {', '.join(get_args(Measure))}")
-        fan_in = in_channels * kernel_size**2
+        fan_in = _fan_in(in_channels, kernel_size)
         net = GroupKernel(group, in_channels, out_channels, on_group=True, fan_in=fan_in, **kernel)  # pyright: ignore[reportArgumentType]
         super().__init__(net, kernel_size, padding, bias)
         if measure == "haar" and isinstance(group, SL | GLPlus) and net.reach is None:
