@@ -28,7 +28,9 @@ def test_a_layer_is_a_sine_of_a_linear_map(first: bool) -> None:
     layer = SineLayer(3, 5, 7.0, first=first, generator=rng()).double()
     x = coordinates(4, 3).double()
     with torch.no_grad():
-        expected = [[math.sin(7 * (float(w @ v) + float(b))) for w, b in zip(layer.weight, layer.bias)] for v in x]
+        expected = [
+            [math.sin(7 * (float(w @ v) + float(b))) for w, b in zip(layer.weight, layer.bias, strict=True)] for v in x
+        ]
         torch.testing.assert_close(layer(x), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-13)
 
 

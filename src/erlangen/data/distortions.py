@@ -117,7 +117,7 @@ def _resample(x: Tensor, linear: Tensor, tilt: Tensor, place: Tensor, size: int)
 
 def _extent(x: Tensor, linear: Tensor, tilt: Tensor) -> tuple[Tensor, Tensor]:
     """Lowest and highest position of the moved picture along both axes, ``[B, 2]`` each."""
-    z = _pixels(*x.shape[-2:], x.device)
+    z = _pixels(x.shape[-2], x.shape[-1], x.device)
     moved = (z @ linear.mT) / (1 + z @ tilt[..., None])
     blank = (x == 0).all(1).flatten(1)
     blank = blank & ~blank.all(1, keepdim=True)  # an image without any picture is all picture

@@ -15,7 +15,6 @@ from torch import Generator, Tensor, nn
 
 from erlangen.errors import GroupError, ModelError, ShapeError, UnknownNameError
 from erlangen.groups import SL, SO, GLPlus
-from erlangen.groups.linear import TrivialGroup
 from erlangen.nn import Siren
 from erlangen.nn._kept import Kept
 from erlangen.nn.planar import check_integer, kernel_points

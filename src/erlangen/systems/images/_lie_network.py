@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
@@ -69,7 +68,7 @@ class LieGroupCNN(nn.Module):
         self.conv = LieConv(group, c, c, kernel_size, **options)  # pyright: ignore[reportArgumentType]
         self.residual = LieConv(group, c, c, kernel_size, **options)  # pyright: ignore[reportArgumentType]
         self.norms = nn.ModuleList(nn.GroupNorm(1, c) for _ in range(3))
-        self.mix = _conv1(c, features, generator)
+        self.mix = _conv(c, features, 1, generator)
         self.project = LieProject(projection)
         self.head = _head(features, classes, generator)
         self.symmetry = Symmetry(SemidirectProduct(group), input="image", output="invariant")
@@ -126,7 +125,7 @@ class PlainCNN(nn.Module):
         sizes = ((in_channels, c), (c, c), (c, c))
         self.convs = nn.ModuleList(_conv(a, b, kernel_size, generator) for a, b in sizes)
         self.norms = nn.ModuleList(nn.GroupNorm(1, c) for _ in range(3))
-        self.mix = _conv1(c, features, generator)
+        self.mix = _conv(c, features, 1, generator)
         self.head = _head(features, classes, generator)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,16 +141,11 @@ def _halved(x: Tensor) -> Tensor:
     return F.avg_pool2d(x.flatten(1, 2), 2).unflatten(1, x.shape[1:3])
 
 
-def _conv(a: int, b: int, kernel_size: int, generator: Generator | None) -> nn.Conv2d:
+def _conv(a: int, b: int, kernel_size: int, generator: Generator | None) -> nn.Module:
     conv = nn.utils.skip_init(nn.Conv2d, a, b, kernel_size, padding=kernel_size // 2, bias=False)
     bound = math.sqrt(3 / (a * kernel_size**2))
-    nn.init.uniform_(conv.weight, -bound, bound, generator=generator)
-    return conv
-
-
-def _conv1(a: int, b: int, generator: Generator | None) -> nn.Conv2d:
-    """Channels mixed alike at every pixel."""
-    conv = _conv(a, b, 1, generator)
+    for parameter in conv.parameters():
+        nn.init.uniform_(parameter, -bound, bound, generator=generator)
     return conv
 
 

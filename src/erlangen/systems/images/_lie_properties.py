@@ -126,16 +126,14 @@ def kernel_identity(group: SL | GLPlus | SO, seed: int) -> float:
 
 def quarter_turns() -> GroupSamples:
     """The four rotations that map pixels to pixels, without round-off."""
-    c, s = [1, 0, -1, 0], [0, 1, 0, -1]
-    return GroupSamples.of(SO(2), torch.tensor([[[a, -b], [b, a]] for a, b in zip(c, s, strict=True)]).double())
+    turns = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
+    return GroupSamples.of(SO(2), torch.tensor([[[c, -s], [s, c]] for c, s in turns], dtype=torch.float64))
 
 
 def p4_error(seed: int, dtype: torch.dtype = torch.float32) -> float:
     """H = C_4: fields of a turned image are turned, and their elements shifted; relative."""
-    lift, conv = (
-        layer.to(dtype)
-        for layer in (LieLift(SO(2), 1, 3, generator=rng(seed)), LieConv(SO(2), 3, 2, generator=rng(seed)))
-    )
+    lift = LieLift(SO(2), 1, 3, generator=rng(seed)).to(dtype)
+    conv = LieConv(SO(2), 3, 2, generator=rng(seed)).to(dtype)
     samples = quarter_turns()
     lift.attach(samples)
     conv.attach(samples)
@@ -164,7 +162,8 @@ class ContinuousConv:
     """The group convolution at single points of ``R^2 x| H``, for a signal given by a formula: no pixels, no border.
 
     The signal is the lifting of a mixture of two Gaussians by a Gaussian kernel, which is a Gaussian mixture again. The
-    integral over the plane is a sum over 8 x 16 nodes of the unit disc, which move with h and so are no source of error; that over H the mean over samples.
+    integral over the plane is a sum over 8 x 16 nodes of the unit disc, which move with h and so are no source of error;
+    that over H is the mean over samples.
     """
 
     def __init__(self, group: SL | GLPlus, seed: int) -> None:
