@@ -75,7 +75,8 @@ def has_logarithm(g: Tensor) -> bool:
 def bump(g: Tensor) -> Tensor:
     """A smooth function of compact support on GL+(2), not symmetric in anything."""
     centre = torch.tensor([[1.1, 0.3], [-0.2, 0.95]], dtype=g.dtype)
-    size = ((g - centre).square().sum((-2, -1)) / 1.0**2).clamp(max=1)
+    volume = torch.linalg.det(g).clamp(min=1e-3).log()  # keeps away from singular matrices
+    size = ((g - centre).square().sum((-2, -1)) / 1.5**2 + volume.square()).clamp(max=1)
     inside = size < 1 - 1e-9
     return torch.where(inside, torch.exp(-1 / (1 - torch.where(inside, size, 0.0))), 0.0)
 
@@ -85,12 +86,12 @@ def haar_scores(group: SL | GLPlus, count: int, moves: int, seed: int, *, root: 
 
     ``g = S^(1/2) R`` with the congruence-invariant measure of S and Haar measure of R as a product; ``S R`` without `root`.
     """
-    drawn = PolarSampler(group, 0.16).draw(count, generator=rng(seed))
+    drawn = PolarSampler(group, 0.3).draw(count, generator=rng(seed))
     g, weight = drawn.g, drawn.log_weight.exp()
     if not root:
         log_p, r = polar(g)
         g = sym_exp(2 * log_p) @ r
-    a = PolarSampler(group, 0.05, angle=1.0).draw(moves, generator=rng(seed + 1)).g
+    a = PolarSampler(group, 0.08, angle=1.0).draw(moves, generator=rng(seed + 1)).g
     plain = bump(g)
     scores: list[list[float]] = [[], []]
     for move in a:
