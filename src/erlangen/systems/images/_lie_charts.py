@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -128,10 +129,10 @@ def check_elements(g: Tensor, group: LinearGroup) -> None:
         _refuse(~group.contains(g.detach(), UNIT_DETERMINANT), g, lambda i: f"is not in {group.name}: {g[i].tolist()}")
 
 
-def _refuse(bad: Tensor, g: Tensor, why: object) -> None:
+def _refuse(bad: Tensor, g: Tensor, why: Callable[[tuple[int, ...]], str]) -> None:
     if bool(bad.any()):
         index = first_index(bad)
-        raise GroupElementError(f"g{list(index) if index else ''} {why(index)}")  # pyright: ignore[reportCallIssue]
+        raise GroupElementError(f"g{list(index) if index else ''} {why(index)}")
 
 
 @dataclass(frozen=True)
