@@ -11,6 +11,7 @@ from erlangen.nn.linear import EquivariantLinear
 from erlangen.nn.planar import FeatureField
 from erlangen.nn.products import ManyBodyProduct, TensorProduct, edge_gaunt, tensor_product
 from erlangen.nn.segments import segment_max, segment_mean, segment_sum
+from erlangen.nn.siren import SineLayer, Siren
 from erlangen.nn.steerable_conv import GatedNonlinearity2d, NormNonlinearity2d, SteerableConv2d
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "NormActivation",
     "NormNonlinearity2d",
     "PointNet",
+    "SineLayer",
+    "Siren",
     "SteerableConv2d",
     "TensorProduct",
     "edge_gaunt",

@@ -1,0 +1,156 @@
+"""A classifier of images that convolves over an affine group, and a plain one of the same plan."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from erlangen.groups.affine import SemidirectProduct
+from erlangen.nn.planar import check_integer
+from erlangen.symmetry import Symmetry
+from erlangen.systems.images._lie_charts import GroupSamples, LinearGroup, PolarSampler
+from erlangen.systems.images._lie_layers import LieConv, LieLift, LieProject, Projection
+
+EVAL_SEED = 0
+"""Seed of the elements of H that a network in eval mode uses."""
+
+
+class LieGroupCNN(nn.Module):
+    """Classifier on ``R^2 x| H``: lifting, a group convolution, a residual one, projection, a linear head.
+
+    In train mode every forward pass draws new elements of H from torch's random numbers. In eval mode they are fixed:
+    `eval_samples` ones from a seed of its own, or what `resample` has drawn. Between convolutions pictures are halved by
+    averages. The residual block keeps the elements of its input, so that the skip connection adds equal ones.
+
+    Args:
+        group: H: SL(2), GL+(2), SO(2) or the trivial group of the plane.
+        in_channels, classes: of the images, and of the answer.
+        width: channels of the convolutions, and of the features before the head.
+        samples, eval_samples: elements of H in each layer, in training and in eval mode.
+        sampler: where they come from; `PolarSampler` of the group without it.
+        kernel_size: odd.
+        projection: "max" or "mean" over group and place.
+        hidden, omega: of the kernels' networks.
+        generator: source of the initial parameters.
+
+    Attributes:
+        symmetry: what holds in the limit of many samples and fine pixels: the answer is invariant.
+
+    Raises:
+        ErlangenError: fewer than one sample, or another bad size. Others as `LieLift` and `LieConv`.
+    """
+
+    def __init__(
+        self,
+        group: LinearGroup,
+        in_channels: int = 1,
+        classes: int = 10,
+        *,
+        width: tuple[int, int] = (12, 64),
+        samples: int = 6,
+        eval_samples: int = 12,
+        sampler: PolarSampler | None = None,
+        kernel_size: int = 5,
+        projection: Projection = "max",
+        hidden: tuple[int, ...] = (60, 60),
+        omega: float = 10.0,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.samples = check_integer("samples", samples, 1)
+        self.eval_samples = check_integer("eval_samples", eval_samples, 1)
+        self.sampler = sampler or PolarSampler(group)
+        c, features = width
+        options = {"hidden": hidden, "omega": omega, "generator": generator, "bias": False}
+        self.lift = LieLift(group, in_channels, c, kernel_size, **options)  # pyright: ignore[reportArgumentType]
+        self.conv = LieConv(group, c, c, kernel_size, **options)  # pyright: ignore[reportArgumentType]
+        self.residual = LieConv(group, c, c, kernel_size, **options)  # pyright: ignore[reportArgumentType]
+        self.norms = nn.ModuleList(nn.GroupNorm(1, c) for _ in range(3))
+        self.mix = _conv(c, features, 1, generator)
+        self.project = LieProject(projection)
+        self.head = _head(features, classes, generator)
+        self.symmetry = Symmetry(SemidirectProduct(group), input="image", output="invariant")
+        self.resample(samples, generator=generator)
+
+    def resample(self, count: int, *, generator: Generator | None = None) -> LieGroupCNN:
+        """Draw `count` new elements of H for each sampled layer; returns the network."""
+        first, second = (self.sampler.draw(count, generator=generator) for _ in range(2))
+        return self.attach(first, second)
+
+    def attach(self, first: GroupSamples, second: GroupSamples) -> LieGroupCNN:
+        """Use these elements after the lifting, and after the group convolution; returns the network."""
+        self.lift.attach(first)
+        self.conv.attach(first, second)
+        self.residual.attach(second)
+        return self
+
+    def train(self, mode: bool = True) -> LieGroupCNN:
+        """Switch the mode; eval mode fixes `eval_samples` elements."""
+        super().train(mode)
+        if not mode:
+            self.resample(self.eval_samples, generator=Generator().manual_seed(EVAL_SEED))
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``[B, classes]`` of images ``[B, in_channels, H, W]``, both sides at least 4."""
+        if self.training:
+            self.resample(self.samples)
+        x = _halved(F.gelu(self.norms[0](self.lift(x))))
+        x = _halved(F.gelu(self.norms[1](self.conv(x))))
+        x = x + F.gelu(self.norms[2](self.residual(x)))
+        return self.head(self.project(F.gelu(self.mix(x.flatten(2, 3))).unflatten(2, x.shape[2:4])))
+
+
+class PlainCNN(nn.Module):
+    """The plan of `LieGroupCNN` with free kernels and no group: the baseline. Arguments as there.
+
+    Raises:
+        ErlangenError: a size that is not positive.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        classes: int = 10,
+        *,
+        width: tuple[int, int] = (20, 64),
+        kernel_size: int = 5,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        c, features = width
+        check_integer("width", c, 1)
+        sizes = ((in_channels, c), (c, c), (c, c))
+        self.convs = nn.ModuleList(_conv(a, b, kernel_size, generator) for a, b in sizes)
+        self.norms = nn.ModuleList(nn.GroupNorm(1, c) for _ in range(3))
+        self.mix = _conv(c, features, 1, generator)
+        self.head = _head(features, classes, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``[B, classes]`` of images ``[B, in_channels, H, W]``, both sides at least 4."""
+        x = F.avg_pool2d(F.gelu(self.norms[0](self.convs[0](x))), 2)
+        x = F.avg_pool2d(F.gelu(self.norms[1](self.convs[1](x))), 2)
+        x = x + F.gelu(self.norms[2](self.convs[2](x)))
+        return self.head(F.gelu(self.mix(x)).flatten(2).amax(-1))
+
+
+def _halved(x: Tensor) -> Tensor:
+    """Fields of half the height and width."""
+    return F.avg_pool2d(x.flatten(1, 2), 2).unflatten(1, x.shape[1:3])
+
+
+def _conv(a: int, b: int, kernel_size: int, generator: Generator | None) -> nn.Module:
+    conv = nn.utils.skip_init(nn.Conv2d, a, b, kernel_size, padding=kernel_size // 2, bias=False)
+    bound = math.sqrt(3 / (a * kernel_size**2))
+    for parameter in conv.parameters():
+        nn.init.uniform_(parameter, -bound, bound, generator=generator)
+    return conv
+
+
+def _head(features: int, classes: int, generator: Generator | None) -> nn.Sequential:
+    linear = nn.utils.skip_init(nn.Linear, features, classes)
+    for parameter in linear.parameters():
+        nn.init.uniform_(parameter, -(features**-0.5), features**-0.5, generator=generator)
+    return nn.Sequential(nn.LayerNorm(features), linear)
