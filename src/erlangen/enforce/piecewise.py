@@ -113,7 +113,7 @@ class Piecewise(Action):
         components = torch.stack(parts, len(batch))
         missing = data["labels"].dim() - 1 - len(batch)
         aligned = components.reshape(*batch, *[1] * missing, *components.shape[len(batch) :])
-        moved: dict[str, Tree] = Invariant().apply(group, g, data)
+        moved: dict[str, Tree] = dict(Invariant().apply(group, g, data))  # a copy: without a batch it is x itself
         for key in ("pos", "vectors"):
             if key in data:
                 moved[key] = act_piecewise(

@@ -13,22 +13,22 @@ from erlangen.enforce import PiecewiseFrameAverage
 from erlangen.errors import ShapeError
 from erlangen.geometry import cluster_parts, farthest_points, voronoi
 from erlangen.groups import E, Group
-from erlangen.nn import mlp, segment_max, segment_mean
+from erlangen.nn import mlp, segment_max, segment_mean, segment_sum
 from erlangen.numerics import safe_norm
 
 
 class SegmentNet(nn.Module):
     """A PointNet on many sets at once: a network for each row, pooled over its set, and a head for both.
 
-    Coordinates come with their length and their distance from the axis of largest extent, and sets with their extents:
-    these stay what they are when nearly equal eigenvalues make the other axes arbitrary, as in capsules.
+    Coordinates come with their length and their distance from the axis of largest extent, and sets with their
+    extents and number of points: these stay what they are when nearly equal eigenvalues make the other axes arbitrary, as in capsules.
     """
 
     def __init__(self, features: int, out_features: int, width: int) -> None:
         super().__init__()
         self.rows = mlp([8 + features, width, width], nn.ReLU, last=True)
         self.spread = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width))
-        self.own, self.whole = nn.Linear(width, width), nn.Linear(2 * width + 3, width)
+        self.own, self.whole = nn.Linear(width, width), nn.Linear(2 * width + 4, width)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, out_features)
 
@@ -38,7 +38,8 @@ class SegmentNet(nn.Module):
         lengths = safe_norm(torch.stack([rows[:, :3], rows[:, :3] * rows.new_tensor([1.0, 1.0, 0.0])], 1))
         local = self.rows(torch.cat([rows, rows[:, :3].abs(), lengths], -1))
         extents = (segment_mean(squares, index, segments) + 1e-12).sqrt()
-        pooled = torch.cat([segment_max(self.spread(local), index, segments), extents], -1)
+        counts = segment_sum(torch.ones_like(rows[:, :1]), index, segments).log1p()
+        pooled = torch.cat([segment_max(self.spread(local), index, segments), extents, counts], -1)
         return self.head(self.norm(self.own(local) + self.whole(pooled)[index]).relu())
 
 
