@@ -23,10 +23,17 @@ Re-measured here:
 4. Rooms: three to five pieces of furniture of six kinds; trained upright, tested ("unseen") with each piece turned by a
    rotation of its own. Mean IoU in percent.
 
+Unseen bodies and rooms are also tested turned as a whole ("unseen and turned").
+
 All networks of a part have the same clouds, epochs, optimiser (AdamW, gradient norm clipped at 1, batches of four) and about
-equally many parameters; the learning rate of each is the better of two on validation data of the training distribution,
+equally many parameters; the last quarter of the epochs runs at a tenth of the learning rate, and the learning rate of each is the better of two on validation data of the training distribution,
 after a quarter of the epochs. PointNet is trained plain, with rotations of the whole cloud, and in E(3) frames of the whole
 cloud; APEN also with the true rigid parts in all layers, an upper bound that no method without labels reaches.
+
+On bodies the cells are what limits the method. Limbs fold onto each other, so that many cells hold points of two of them,
+and a dozen points of a round limb hardly tell where along it they lie: votes are vague, and merging adds mixed parts. The
+row with the true parts shows what is lost there. PointNet, in turn, profits from torsos that are upright and at the origin in
+training and test alike; turned bodies take that away. In rooms, where pieces stand apart, no cell is mixed.
 
 What differs from the paper: whole cells are merged, never points, so that each layer's partition refines the next one by
 construction; partitions are hardened before frames are computed and no gradient goes through the merging, so votes are
@@ -76,6 +83,7 @@ SYSTEM = System(
 Row = dict[str, Any]
 SUCCESS = {"global FA": 5.0, "plain": 10.0}
 """Points of mean IoU by which APEN must beat these models on what was not seen."""
+SCORES = ("mIoU, seen", "mIoU, unseen", "mIoU, unseen and turned")
 
 
 class Clouds(NamedTuple):
@@ -104,7 +112,7 @@ def _bodies() -> Task:
         clouds = human.clouds(count, points, 1.0 if unseen else 0.15, generator=generator)
         return Clouds(clouds.pos, clouds.part, clouds.body)
 
-    return Task("bodies", len(PARTS), (48, 32, 20), 0.1, draw)
+    return Task("bodies", len(PARTS), (48, 24, 16), 0.1, draw)
 
 
 def _rooms() -> Task:
@@ -140,19 +148,22 @@ def train(name: str, task: Task, clouds: Clouds, epochs: int, lr: float, seed: i
     targets: Any = clouds.label
     if isinstance(model, APEN):
         targets = {"label": clouds.label, "vote": vote_targets(clouds.pos, clouds.part, task.reach)}
-    fit(
-        model,
-        inputs(name, clouds),
-        targets,
-        loss=apen_loss if isinstance(model, APEN) else class_loss,
-        epochs=epochs,
-        batch_size=4,
-        lr=lr,
-        clip=1.0,
-        transform=turned if name == "augmented" else None,
-        seed=seed,
-        progress=False,
-    )
+    last = epochs // 4
+    for phase, (count, rate) in enumerate(((epochs - last, lr), (last, lr / 10))):
+        if count:
+            fit(
+                model,
+                inputs(name, clouds),
+                targets,
+                loss=apen_loss if isinstance(model, APEN) else class_loss,
+                epochs=count,
+                batch_size=4,
+                lr=rate,
+                clip=1.0,
+                transform=turned if name == "augmented" else None,
+                seed=2 * seed + phase,
+                progress=False,
+            )
     return model
 
 
@@ -201,13 +212,14 @@ def task_rows(task: Task, sizes: Sizes, seeds: Sequence[int]) -> list[Row]:
     runs: dict[str, list[Row]] = {name: [] for name in MODELS}
     for seed in seeds:
         data, seen, unseen = _splits(task, sizes, seed)
+        whole = unseen._replace(pos=turned(unseen.pos, unseen.label, generator=Generator().manual_seed(seed))[0])
+        tests = dict(zip(SCORES, (seen, unseen, whole), strict=True))
         for name in MODELS:
             model = train(name, task, data, sizes.epochs, rates[name], seed)
-            runs[name].append({
-                "mIoU, seen": mean_iou(predicted(model, name, seen), seen.label, task.classes),
-                "mIoU, unseen": mean_iou(predicted(model, name, unseen), unseen.label, task.classes),
-                "parameters": sum(p.numel() for p in model.parameters()),
-            })  # fmt: skip
+            scores = {
+                key: mean_iou(predicted(model, name, test), test.label, task.classes) for key, test in tests.items()
+            }
+            runs[name].append(scores | {"parameters": sum(p.numel() for p in model.parameters())})
     return [_averaged(task, sizes, name, rates[name], runs[name]) for name in MODELS]
 
 
@@ -237,7 +249,7 @@ def best_rate(name: str, task: Task, sizes: Sizes, seed: int) -> float:
 
 def _averaged(task: Task, sizes: Sizes, name: str, lr: float, runs: Sequence[Row]) -> Row:
     row: Row = {"part": task.name, "model": name}
-    for key in ("mIoU, seen", "mIoU, unseen"):
+    for key in SCORES:
         values = [run[key] for run in runs]
         row[key] = statistics.mean(values)
         if len(values) > 1:
@@ -255,6 +267,7 @@ def _averaged(task: Task, sizes: Sizes, name: str, lr: float, runs: Sequence[Row
 def task_claims(task: str, rows: Sequence[Row]) -> list[Claim]:
     """What must hold of the models of one task, by mean IoU on what was not seen."""
     unseen = {row["model"]: row["mIoU, unseen"] for row in rows if row["part"] == task}
+    whole = {row["model"]: row["mIoU, unseen and turned"] for row in rows if row["part"] == task}
     claims = [
         Claim.ratio(
             f"{task}-beats-{name.lower().replace(' ', '-')}",
@@ -273,6 +286,12 @@ def task_claims(task: str, rows: Sequence[Row]) -> list[Claim]:
             at_least=1,
         ),
         Claim.ratio(
+            f"{task}-beats-all-turned",
+            f"Mean IoU of APEN over the best of the three PointNets, on unseen {task} that are also turned as a whole.",
+            measured=whole["APEN"] / max(whole[name] for name in ("plain", "augmented", "global FA")),
+            at_least=1,
+        ),
+        Claim.ratio(
             f"{task}-true-parts",
             f"Mean IoU of APEN with the true parts over that of APEN, on unseen {task}.",
             measured=unseen["APEN, true parts"] / max(unseen["APEN"], 1e-9),
@@ -284,7 +303,7 @@ def task_claims(task: str, rows: Sequence[Row]) -> list[Claim]:
 # --- all -------------------------------------------------------------------------------------------------------------
 SIZES: dict[Scale, dict[str, Sizes]] = {
     "smoke": {"bodies": Sizes(24, 12, 256, 2, (1e-2,)), "rooms": Sizes(24, 12, 256, 2, (1e-2,))},
-    "full": {"bodies": Sizes(200, 100, 512, 12, (3e-3, 1e-2)), "rooms": Sizes(150, 100, 512, 6, (3e-3, 1e-2))},
+    "full": {"bodies": Sizes(200, 60, 512, 12, (3e-3, 1e-2)), "rooms": Sizes(150, 60, 512, 8, (3e-3, 1e-2))},
 }
 
 
@@ -316,11 +335,11 @@ def experiment(scale: Scale, seed: int) -> Result:
 
 
 def figure(result: Result) -> str:
-    """Mean IoU of every model on seen and unseen bodies and rooms, as SVG."""
+    """Mean IoU of every model on bodies and rooms, seen, unseen, and unseen and turned, as SVG."""
     plots: list[str] = []
     for task in ("bodies", "rooms"):
         rows = [row for row in result.rows if row["part"] == task]
-        scores = [(word, [float(row[f"mIoU, {word}"]) / 100 for row in rows]) for word in ("seen", "unseen")]
+        scores = [(key.removeprefix("mIoU, "), [float(row[key]) / 100 for row in rows]) for key in SCORES]
         names = [str(row["model"]) for row in rows]
         plots.append(svg.bar_plot(scores, names, svg.Scale(0.0, 1.0, percent=True), f"mean IoU, {task}"))
     return "".join(plots)
