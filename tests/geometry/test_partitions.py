@@ -18,10 +18,10 @@ from erlangen.geometry import (
     harden,
     is_refinement,
     merge_parts,
+    mixed_points,
     mixture_step,
     voronoi,
 )
-from erlangen.geometry.partitions import mixed_points
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -176,6 +176,7 @@ BAD = [
     (lambda: is_refinement(LABELS, LABELS[:, :3]), ShapeError, "coarse has shape"),
     (lambda: is_refinement(LABELS - 1, LABELS), ShapeError, r"fine is -1 at \(0, 0\)"),
     (lambda: is_refinement(LABELS.float(), LABELS), DtypeError, "fine has dtype"),
+    (lambda: mixed_points(LABELS, LABELS[:1]), ShapeError, "coarse has shape"),
     (lambda: is_refinement(LABELS[0], LABELS[0]), ShapeError, r"\[B, n\]"),
     (lambda: merge_parts(LABELS + 3, LABELS[:, :2]), ShapeError, "labels go from 0 to 1"),
     (lambda: merge_parts(LABELS, LABELS[:1]), ShapeError, "one batch"),

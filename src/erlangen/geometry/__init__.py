@@ -9,6 +9,7 @@ from erlangen.geometry.partitions import (
     harden,
     is_refinement,
     merge_parts,
+    mixed_points,
     mixture_step,
     voronoi,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "harden",
     "is_refinement",
     "merge_parts",
+    "mixed_points",
     "mixture_step",
     "voronoi",
 ]

@@ -101,17 +101,20 @@ def is_refinement(fine: Tensor, coarse: Tensor) -> Tensor:
         ShapeError: the shapes differ, or a label is negative.
         DtypeError: labels are not int64.
     """
+    return ~mixed_points(fine, coarse).any(-1)
+
+
+def mixed_points(fine: Tensor, coarse: Tensor) -> Tensor:
+    """Which points share their part of `fine` with a point of another part of `coarse`: bool ``[B, n]``.
+
+    Arguments and errors as `is_refinement`; where no point is mixed, `fine` is a refinement of `coarse`.
+    """
     if fine.dim() != 2:
         raise ShapeError(f"fine has shape {tuple(fine.shape)}; pass labels [B, n]")
     check_labels(fine, tuple(fine.shape), name="fine")
     check_labels(coarse, tuple(fine.shape), name="coarse")
     if fine.numel() == 0:
-        return torch.ones(len(fine), dtype=torch.bool, device=fine.device)
-    return ~mixed_points(fine, coarse).any(-1)
-
-
-def mixed_points(fine: Tensor, coarse: Tensor) -> Tensor:
-    """Which points share their part of `fine` with a point of another part of `coarse`: bool ``[B, n]``."""
+        return torch.zeros_like(fine, dtype=torch.bool)
     parts = int(fine.max()) + 1
     empty = coarse.new_zeros(len(fine), parts)
     low = empty.scatter_reduce(1, fine, coarse, "amin", include_self=False)

@@ -10,15 +10,15 @@ from torch import Generator, Tensor
 
 from erlangen.claims import Claim
 from erlangen.enforce import PiecewiseFrameAverage, act_piecewise, part_frames
-from erlangen.geometry import farthest_points, voronoi
-from erlangen.geometry.partitions import mixed_points
+from erlangen.geometry import farthest_points, mixed_points, voronoi
 from erlangen.groups import SE, E
 from erlangen.simulate import Humanoid
 from erlangen.systems.points._apen_network import SegmentNet
 
 COUNTS = (4, 8, 16, 32)
 POINTS = 512
-SMALL_GAP = 0.05
+GAPS = (0.01, 0.05, 0.2)
+"""Where the histogram of relative gaps of eigenvalues is cut."""
 
 
 class Motion(NamedTuple):
@@ -74,8 +74,7 @@ def _row(motion: Motion, cells: int, seed: int) -> dict[str, Any]:
         "partitions that fail": float(mixed.any(1).double().mean()),
         "points that must not err": int(clean.sum()),
         "their relative error": float(error[clean].max()) / largest if bool(clean.any()) else 0.0,
-        "cells with relative gap below 5 %": float((gap[filled] < SMALL_GAP).double().mean()),
-    }
+    } | {f"cells with gap below {cut:.0%}": float((gap[filled] < cut).double().mean()) for cut in GAPS}
 
 
 def changed_cells(before: Tensor, after: Tensor) -> Tensor:

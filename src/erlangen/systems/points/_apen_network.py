@@ -20,8 +20,8 @@ from erlangen.numerics import safe_norm
 class SegmentNet(nn.Module):
     """A PointNet on many sets at once: a network for each row, pooled over its set, and a head for both.
 
-    Coordinates come with their length and their distance from the axis of largest extent, and sets with their
-    extents and number of points: these stay what they are when nearly equal eigenvalues make the other axes arbitrary, as in capsules.
+    Coordinates come with their length and their distance from the axis of largest extent, and sets with their extents and
+    number of points: these stay what they are when nearly equal eigenvalues make the other axes arbitrary, as in capsules.
     """
 
     def __init__(self, features: int, out_features: int, width: int) -> None:
