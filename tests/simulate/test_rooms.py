@@ -7,7 +7,7 @@ import torch
 from scipy.stats import kstest
 
 from erlangen.errors import ErlangenError
-from erlangen.simulate import FURNITURE, Rooms, rooms
+from erlangen.simulate import FURNITURE, Rooms, room_clouds
 from erlangen.simulate._surfaces import BOX, CAPSULE, CYLINDER, surface_areas, surface_points
 
 
@@ -67,7 +67,7 @@ def test_box() -> None:
 # --- rooms -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("upright", [True, False])
 def test_pieces_stand_apart_on_the_floor(upright: bool) -> None:
-    found = rooms(60, 400, upright=upright, generator=generator(), dtype=torch.float64)
+    found = room_clouds(60, 400, upright=upright, generator=generator(), dtype=torch.float64)
     for pos, piece in zip(found.pos, found.piece, strict=True):
         apart = torch.cdist(pos, pos)[piece[:, None] != piece]
         assert float(apart.min()) > 0.05
@@ -78,7 +78,7 @@ def test_pieces_stand_apart_on_the_floor(upright: bool) -> None:
 
 
 def test_labels_belong_to_pieces() -> None:
-    found = rooms(50, 300, generator=generator())
+    found = room_clouds(50, 300, generator=generator())
     assert set(found.kind.unique().tolist()) == set(range(len(FURNITURE)))
     for kind, piece in zip(found.kind, found.piece, strict=True):
         assert all(len(kind[piece == j].unique()) == 1 for j in piece.unique())
@@ -96,18 +96,18 @@ def _tilts(found: Rooms) -> torch.Tensor:
 
 
 def test_upright_lamps_stand_and_others_fall() -> None:
-    assert float(_tilts(rooms(80, 300, generator=generator())).min()) > 1.3
-    fallen = _tilts(rooms(80, 300, upright=False, generator=generator()))
+    assert float(_tilts(room_clouds(80, 300, generator=generator())).min()) > 1.3
+    fallen = _tilts(room_clouds(80, 300, upright=False, generator=generator()))
     assert float(fallen.min()) < 0.7
     assert float((fallen < 1.3).double().mean()) > 0.3
 
 
 def test_sizes_seeds_and_dtypes() -> None:
-    assert rooms(0, 10).pos.shape == (0, 10, 3)
-    first, again = (rooms(3, 50, generator=generator(4)) for _ in range(2))
+    assert room_clouds(0, 10).pos.shape == (0, 10, 3)
+    first, again = (room_clouds(3, 50, generator=generator(4)) for _ in range(2))
     assert torch.equal(first.pos, again.pos)
     assert first.pos.dtype == torch.float32
-    assert int(rooms(4, 100, pieces=(9, 9), generator=generator()).piece.max()) == 8
+    assert int(room_clouds(4, 100, pieces=(9, 9), generator=generator()).piece.max()) == 8
 
 
 @pytest.mark.parametrize(
@@ -115,4 +115,4 @@ def test_sizes_seeds_and_dtypes() -> None:
 )
 def test_bad_input(options: dict) -> None:
     with pytest.raises(ErlangenError, match=r"count = .*points = .*pieces = "):
-        rooms(**{"count": 2, **options})
+        room_clouds(**{"count": 2, **options})

@@ -14,7 +14,7 @@ from erlangen.errors import ErlangenError, ErlangenWarning, NotFiniteError, Shap
 from erlangen.geometry import farthest_points, is_refinement, voronoi
 from erlangen.groups import E
 from erlangen.ledger import discover_systems, run
-from erlangen.simulate import rooms
+from erlangen.simulate import room_clouds
 from erlangen.systems.points import _apen_bound as bound
 from erlangen.systems.points import _apen_properties as properties
 from erlangen.systems.points import apen as system
@@ -76,7 +76,7 @@ def test_merging_keeps_the_order_and_the_number_of_parts() -> None:
 def test_known_parts_make_it_exactly_invariant() -> None:
     """With the true parts, each piece may turn by itself: to rounding, which capsule-like legs amplify."""
     model = network().double()
-    found = rooms(6, 200, generator=generator(), dtype=torch.float64)
+    found = room_clouds(6, 200, generator=generator(), dtype=torch.float64)
     g = E(3).sample((6, 5), generator=generator(1), dtype=torch.float64)
     moved = act_piecewise(E(3), g, found.pos, found.piece)
     with torch.no_grad():

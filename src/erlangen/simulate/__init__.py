@@ -3,7 +3,7 @@
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
 from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw
 from erlangen.simulate.nbody import NBody, charged, evolve, gravity, springs
-from erlangen.simulate.rooms import FURNITURE, Rooms, rooms
+from erlangen.simulate.rooms import FURNITURE, Rooms, room_clouds
 
 __all__ = [
     "FURNITURE",
@@ -18,6 +18,6 @@ __all__ = [
     "charged",
     "evolve",
     "gravity",
-    "rooms",
+    "room_clouds",
     "springs",
 ]

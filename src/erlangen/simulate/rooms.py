@@ -34,7 +34,7 @@ class Rooms:
     piece: Tensor
 
 
-def rooms(
+def room_clouds(
     count: int,
     points: int = 512,
     *,

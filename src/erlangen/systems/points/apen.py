@@ -27,7 +27,7 @@ Unseen bodies and rooms are also tested turned as a whole ("unseen and turned").
 
 All networks of a part have the same clouds, epochs, optimiser (AdamW, gradient norm clipped at 1, batches of four, the last
 quarter of the epochs at a tenth of the learning rate) and about equally many parameters. The learning rate of each is the
-better of two on validation data of the training distribution, after a quarter of the epochs. PointNet is trained plain, with
+best of three on validation data of the training distribution, after a quarter of the epochs. PointNet is trained plain, with
 rotations of the whole cloud, and in E(3) frames of the whole cloud; APEN also with the true rigid parts in all layers, an
 upper bound that no method without labels reaches.
 
@@ -59,7 +59,7 @@ from erlangen.geometry import mixed_points
 from erlangen.groups import SO
 from erlangen.measure import svg
 from erlangen.nn import PointNet
-from erlangen.simulate import FURNITURE, PARTS, Humanoid, rooms
+from erlangen.simulate import FURNITURE, PARTS, Humanoid, room_clouds
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points._apen_bound import bound_claims, bound_rows
 from erlangen.systems.points._apen_network import APEN, SegmentNet, apen_loss, vote_targets
@@ -97,12 +97,13 @@ class Clouds(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A data set and what the networks need to know of it: number of classes, counts of parts, size of a part."""
+    """A data set and what the networks need to know of it: number of classes, counts of parts, size of a part and of all."""
 
     name: str
     classes: int
     counts: tuple[int, ...]
     reach: float
+    size: float
     draw: Callable[[int, int, bool, Generator], Clouds]
     """Clouds: how many, points of each, whether in positions that training has not seen, randomness."""
 
@@ -114,15 +115,15 @@ def _bodies() -> Task:
         clouds = human.clouds(count, points, 1.0 if unseen else 0.15, generator=generator)
         return Clouds(clouds.pos, clouds.part, clouds.body)
 
-    return Task("bodies", len(PARTS), (48, 24, 16), 0.1, draw)
+    return Task("bodies", len(PARTS), (48, 24, 16), 0.1, 0.4, draw)
 
 
 def _rooms() -> Task:
     def draw(count: int, points: int, unseen: bool, generator: Generator) -> Clouds:
-        clouds = rooms(count, points, upright=not unseen, generator=generator)
+        clouds = room_clouds(count, points, upright=not unseen, generator=generator)
         return Clouds(clouds.pos, clouds.kind, clouds.piece)
 
-    return Task("rooms", len(FURNITURE), (16, 8, 5), 0.5, draw)
+    return Task("rooms", len(FURNITURE), (16, 8, 5), 0.5, 2.0, draw)
 
 
 # --- models ----------------------------------------------------------------------------------------------------------
@@ -130,12 +131,23 @@ RIGID = Symmetry("E(3)", input="points", output="invariant")
 MODELS = ("plain", "augmented", "global FA", "APEN", "APEN, true parts")
 
 
+class _Scaled(nn.Module):
+    """Points in units in which the whole cloud is about one in size, which PointNet learns from best."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
+
+
 def make_model(name: str, task: Task, seed: int) -> nn.Module:
     """A network of `MODELS` for a task; PointNet has the parameters of APEN up to a tenth."""
     torch.manual_seed(seed)
     if name.startswith("APEN"):
         return APEN(task.classes, task.counts, reach=task.reach, seed=seed)
-    net = PointNet(3, task.classes, 69, per_point=True)
+    net = nn.Sequential(_Scaled(1 / task.size), PointNet(3, task.classes, 69, per_point=True))
     return symmetrize(net, RIGID, samples=1, on_degenerate="allow", seed=seed) if name == "global FA" else net
 
 
@@ -318,7 +330,10 @@ def task_claims(task: str, rows: Sequence[Row]) -> list[Claim]:
 # --- all -------------------------------------------------------------------------------------------------------------
 SIZES: dict[Scale, dict[str, Sizes]] = {
     "smoke": {"bodies": Sizes(24, 12, 256, 2, (1e-2,)), "rooms": Sizes(24, 12, 256, 2, (1e-2,))},
-    "full": {"bodies": Sizes(200, 60, 512, 12, (3e-3, 1e-2)), "rooms": Sizes(150, 60, 512, 8, (3e-3, 1e-2))},
+    "full": {
+        "bodies": Sizes(200, 60, 512, 12, (1e-3, 3e-3, 1e-2)),
+        "rooms": Sizes(150, 60, 512, 8, (1e-3, 3e-3, 1e-2)),
+    },
 }
 
 
