@@ -3,6 +3,7 @@
 from erlangen.enforce.frames import Frame, FrameSet, PointsFrame
 from erlangen.enforce.orbit import OrbitFrame
 from erlangen.enforce.pca_frames import PCAFrame
+from erlangen.enforce.piecewise import PartFrames, Piecewise, PiecewiseFrameAverage, act_piecewise, part_frames
 from erlangen.enforce.sort_frames import SortFrame, spectral_signature
 from erlangen.enforce.symmetrize import Symmetrized, symmetrize
 
@@ -11,9 +12,14 @@ __all__ = [
     "FrameSet",
     "OrbitFrame",
     "PCAFrame",
+    "PartFrames",
+    "Piecewise",
+    "PiecewiseFrameAverage",
     "PointsFrame",
     "SortFrame",
     "Symmetrized",
+    "act_piecewise",
+    "part_frames",
     "spectral_signature",
     "symmetrize",
 ]

@@ -1,6 +1,23 @@
-"""Data that obeys known laws: particles under pair forces, with trajectories, charges and conserved quantities."""
+"""Data that obeys known laws: particles under pair forces, posed bodies and furnished rooms, with exact labels."""
 
+from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
 from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw
 from erlangen.simulate.nbody import NBody, charged, evolve, gravity, springs
+from erlangen.simulate.rooms import FURNITURE, Rooms, room_clouds
 
-__all__ = ["Hooke", "InverseSquare", "NBody", "PairLaw", "charged", "evolve", "gravity", "springs"]
+__all__ = [
+    "FURNITURE",
+    "PARTS",
+    "BodyClouds",
+    "Hooke",
+    "Humanoid",
+    "InverseSquare",
+    "NBody",
+    "PairLaw",
+    "Rooms",
+    "charged",
+    "evolve",
+    "gravity",
+    "room_clouds",
+    "springs",
+]

@@ -1,0 +1,336 @@
+"""Partitions of point clouds: cells around seeds, their order, and a mixture of Gaussians that groups whole parts.
+
+A partition of n points is a tensor of labels, int64 ``[B, n]``; label j names part j, and parts may be empty. It is
+finer than another one if each of its parts lies inside one part of the other. Grouping whole parts (`merge_parts`,
+`cluster_parts`) can only make a partition coarser; that is what keeps equivariance by parts through a network.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from erlangen.errors import DtypeError, ErlangenError, ErlangenWarning, ShapeError, check_finite, first_index
+
+
+class Mixture(NamedTuple):
+    """A mixture of k round Gaussians in R^d, one for each sample of a batch.
+
+    Attributes:
+        shares: ``[B, k]``, the weights of the components; each row sums to 1.
+        means: ``[B, k, d]``.
+        variances: ``[B, k]``, along each axis, in squared units of the data.
+        responsibilities: ``[B, m, k]``, the probability of each component given the point.
+        log_likelihood: ``[B, steps + 1]``, weighted mean per point, before every step and after the last one.
+    """
+
+    shares: Tensor
+    means: Tensor
+    variances: Tensor
+    responsibilities: Tensor
+    log_likelihood: Tensor
+
+
+class Clustering(NamedTuple):
+    """A coarser partition and how sure it is.
+
+    Attributes:
+        labels: int64 ``[B, n]``; each of its parts is a union of parts of the partition it was made from.
+        responsibilities: ``[B, parts, k]`` of the parts that were grouped.
+        uncertainty: ``[B]``, one minus the largest responsibility, mean over points; 0 is certain.
+        log_likelihood: ``[B, steps + 1]``, see `Mixture`.
+    """
+
+    labels: Tensor
+    responsibilities: Tensor
+    uncertainty: Tensor
+    log_likelihood: Tensor
+
+
+# --- partitions ------------------------------------------------------------------------------------------------------
+def harden(assignment: Tensor, *, tol: float = 1e-4) -> Tensor:
+    """Labels ``[..., n]`` of a soft or one-hot assignment ``[..., n, k]``: the most likely part, the first of equals.
+
+    Frames of soft parts move with no group exactly, so partitions are hardened before frames are computed.
+
+    Raises:
+        DtypeError: the assignment is not floating.
+        ShapeError: a row is negative somewhere or does not sum to 1 within `tol`, or there are no parts.
+        NotFiniteError: NaN or Inf.
+    """
+    if not assignment.is_floating_point():
+        raise DtypeError(
+            f"assignment has dtype {assignment.dtype}; pass probabilities, or labels where labels are asked"
+        )
+    if assignment.dim() < 2 or assignment.shape[-1] == 0:
+        raise ShapeError(f"assignment has shape {tuple(assignment.shape)}; pass [..., n, k] with k at least 1")
+    check_finite(assignment, "assignment")
+    bad = ((assignment.sum(-1) - 1).abs() > tol) | (assignment < -tol).any(-1)
+    if bool(bad.any()):
+        index = first_index(bad)
+        raise ShapeError(
+            f"assignment at {index} sums to {float(assignment[index].sum()):.6g}, with smallest entry "
+            f"{float(assignment[index].min()):.3g}; rows are probabilities: apply softmax first"
+        )
+    return assignment.argmax(-1)
+
+
+def check_labels(labels: Tensor, shape: tuple[int, ...], parts: int | None = None, name: str = "labels") -> None:
+    """Raise unless `labels` is int64 of this shape, with values from 0 to below `parts`."""
+    if labels.dtype != torch.int64:
+        raise DtypeError(f"{name} has dtype {labels.dtype}; pass int64 labels, or harden(...) of an assignment")
+    if tuple(labels.shape) != tuple(shape):
+        raise ShapeError(f"{name} has shape {tuple(labels.shape)}; one label per point is {tuple(shape)}")
+    if torch.compiler.is_compiling():
+        return
+    bad = (labels < 0) | (labels >= (math.inf if parts is None else parts))
+    if bool(bad.any()):
+        index = first_index(bad)
+        limit = "" if parts is None else f" to {parts - 1}"
+        raise ShapeError(f"{name} is {int(labels[index])} at {index}; labels go from 0{limit}")
+
+
+def is_refinement(fine: Tensor, coarse: Tensor) -> Tensor:
+    """Whether each part of `fine` lies inside one part of `coarse`: bool ``[B]`` for labels ``[B, n]``.
+
+    Raises:
+        ShapeError: the shapes differ, or a label is negative.
+        DtypeError: labels are not int64.
+    """
+    return ~mixed_points(fine, coarse).any(-1)
+
+
+def mixed_points(fine: Tensor, coarse: Tensor) -> Tensor:
+    """Which points share their part of `fine` with a point of another part of `coarse`: bool ``[B, n]``.
+
+    Arguments and errors as `is_refinement`; where no point is mixed, `fine` is a refinement of `coarse`.
+    """
+    if fine.dim() != 2:
+        raise ShapeError(f"fine has shape {tuple(fine.shape)}; pass labels [B, n]")
+    check_labels(fine, tuple(fine.shape), name="fine")
+    check_labels(coarse, tuple(fine.shape), name="coarse")
+    if fine.numel() == 0:
+        return torch.zeros_like(fine, dtype=torch.bool)
+    parts = int(fine.max()) + 1
+    empty = coarse.new_zeros(len(fine), parts)
+    low = empty.scatter_reduce(1, fine, coarse, "amin", include_self=False)
+    high = empty.scatter_reduce(1, fine, coarse, "amax", include_self=False)
+    return (low != high).gather(1, fine)
+
+
+def merge_parts(labels: Tensor, groups: Tensor) -> Tensor:
+    """The partition whose part j is the union of the parts that `groups` sends to j; never finer than before.
+
+    Args:
+        labels: int64 ``[B, n]``.
+        groups: int64 ``[B, parts]``, the new label of every old one.
+
+    Raises:
+        ShapeError: a label has no group, or the batches differ.
+        DtypeError: labels or groups are not int64.
+    """
+    if labels.dim() != 2 or groups.dim() != 2 or len(labels) != len(groups):
+        raise ShapeError(
+            f"labels {tuple(labels.shape)} and groups {tuple(groups.shape)}: pass [B, n] and [B, parts] of one batch"
+        )
+    check_labels(labels, tuple(labels.shape), groups.shape[1])
+    check_labels(groups, tuple(groups.shape), name="groups")
+    return groups.gather(1, labels)
+
+
+# --- cells -----------------------------------------------------------------------------------------------------------
+def farthest_points(
+    pos: Tensor, count: int, *, exists: Tensor | None = None, generator: Generator | None = None
+) -> Tensor:
+    """Indices ``[B, count]`` of points that are far from each other: the first at random, then always the farthest one.
+
+    The random start, unlike one at the centre or at index 0, depends neither on how the parts lie nor on the order. Of
+    equally far points the first is taken; when all distances are zero (coincident points) indices repeat.
+
+    Args:
+        pos: points ``[B, n, d]``.
+        count: how many; more than n are clipped with a warning.
+        exists: bool ``[B, n]``, the points to choose from; at least one in each sample.
+        generator: source of the random start; torch's global stream without it.
+
+    Raises:
+        ShapeError: no points, `count` is not positive, or a sample without existing points.
+        NotFiniteError: NaN or Inf in `pos`.
+    """
+    if pos.dim() != 3 or pos.shape[1] == 0:
+        raise ShapeError(f"pos has shape {tuple(pos.shape)}; pass [B, n, d] with n at least 1")
+    if count < 1:
+        raise ShapeError(f"count = {count}; ask for at least one point")
+    check_finite(pos, "pos")
+    if count > pos.shape[1]:
+        warnings.warn(
+            f"count = {count}, but there are {pos.shape[1]} points; all are taken", ErlangenWarning, stacklevel=2
+        )
+        count = pos.shape[1]
+    if exists is None:
+        exists = torch.ones(pos.shape[:2], dtype=torch.bool, device=pos.device)
+    elif not bool(exists.any(1).all()):
+        raise ShapeError(f"exists is false for all points of sample {first_index(~exists.any(1))[0]}")
+    draws = torch.rand(pos.shape[:2], generator=generator).to(pos.device)
+    chosen = [draws.masked_fill(~exists, -1.0).argmax(1)]
+    nearest = pos.new_full(pos.shape[:2], torch.inf)
+    for _ in range(count - 1):
+        last = pos.gather(1, chosen[-1][:, None, None].expand(-1, 1, pos.shape[-1]))
+        nearest = torch.minimum(nearest, (pos - last).square().sum(-1))
+        chosen.append(nearest.masked_fill(~exists, -1.0).argmax(1))
+    return torch.stack(chosen, 1)
+
+
+def voronoi(pos: Tensor, centres: Tensor) -> Tensor:
+    """Labels ``[B, n]``: for every point the nearest of the centres ``[B, k, d]``, the first of equally near ones.
+
+    Distances are Euclidean, so cells follow rigid motions of the whole cloud; when parts move against each other, only
+    cells whose points and neighbours belong to one part are sure to stay what they are.
+
+    Raises:
+        ShapeError: `pos` and `centres` do not fit, or there are no centres.
+        NotFiniteError: NaN or Inf in `pos` or `centres`.
+    """
+    fits = pos.dim() == 3 and centres.dim() == 3 and centres.shape[1] > 0
+    if not fits or (len(pos), pos.shape[2]) != (len(centres), centres.shape[2]):
+        raise ShapeError(f"pos {tuple(pos.shape)}, centres {tuple(centres.shape)}; pass [B, n, d] and [B, k, d], k > 0")
+    check_finite(pos, "pos")
+    check_finite(centres, "centres")
+    return _squared_distances(pos, centres).argmin(-1)
+
+
+def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
+    """``[B, m, k]``, from differences: no cancellation, unlike the expanded square."""
+    return (x[:, :, None] - y[:, None]).square().sum(-1)
+
+
+# --- mixtures --------------------------------------------------------------------------------------------------------
+def mixture_step(
+    x: Tensor, mixture: Mixture, weights: Tensor, *, variance: float | None = None, floor: float = 1e-6
+) -> Mixture:
+    """One step of expectation maximisation (Dempster, Laird and Rubin 1977): M with the responsibilities, then E.
+
+    The likelihood never falls: round Gaussians with variance fixed or bounded below have their M step in closed form.
+    Arguments as `fit_mixture`, with ``weights [B, m]`` that sum to 1.
+    """
+    mass = weights[..., None] * mixture.responsibilities
+    total = mass.sum(1)
+    taken = total > 0  # a component without points stays where it is
+    safe = torch.where(taken, total, 1.0)
+    means = torch.where(taken[..., None], mass.mT @ x / safe[..., None], mixture.means)
+    if variance is None:
+        spread = (mass * _squared_distances(x, means)).sum(1) / (x.shape[-1] * safe)
+        variances = torch.where(taken, spread.clamp(min=floor), mixture.variances)
+    else:
+        variances = mixture.variances
+    shares = total / total.sum(-1, keepdim=True)
+    responsibilities, likelihood = _expectation(x, shares, means, variances, weights)
+    history = torch.cat([mixture.log_likelihood, likelihood[:, None]], 1)
+    return Mixture(shares, means, variances, responsibilities, history)
+
+
+def _expectation(x: Tensor, shares: Tensor, means: Tensor, variances: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Responsibilities ``[B, m, k]`` and mean log-likelihood ``[B]``."""
+    d = x.shape[-1]
+    tiny = torch.finfo(x.dtype).tiny
+    constants = shares.clamp(min=tiny).log() - 0.5 * d * (2 * math.pi * variances).log()
+    log_joint = constants[:, None] - 0.5 * _squared_distances(x, means) / variances[:, None]
+    evidence = log_joint.logsumexp(-1)
+    return (log_joint - evidence[..., None]).exp(), (weights * evidence).sum(-1)
+
+
+def fit_mixture(
+    x: Tensor,
+    k: int,
+    steps: int = 3,
+    *,
+    weights: Tensor | None = None,
+    variance: float | None = None,
+    floor: float = 1e-6,
+    generator: Generator | None = None,
+) -> Mixture:
+    """A mixture of k round Gaussians for every sample, from centres that are far from each other.
+
+    Gradients flow through all but the choice of the first centres.
+
+    Args:
+        x: points ``[B, m, d]``.
+        k: number of components; more than m are clipped with a warning.
+        steps: steps of expectation maximisation.
+        weights: ``[B, m]``, not negative and not all zero; points of weight zero have no influence.
+        variance: a fixed variance for all components (the temperature of the responsibilities); learned without it.
+        floor: lower bound of learned variances, in squared units of x.
+        generator: source of the first centre.
+
+    Raises:
+        ShapeError: shapes do not fit, weights are negative or all zero, or there are no points.
+        ErlangenError: `steps` is negative, or `variance` or `floor` is not positive.
+        NotFiniteError: NaN or Inf in x.
+    """
+    if steps < 0 or floor <= 0 or (variance is not None and variance <= 0):
+        raise ErlangenError(f"steps = {steps}, variance = {variance}, floor = {floor}; steps >= 0, the others positive")
+    if weights is None:
+        weights = x.new_ones(x.shape[:2])
+    if weights.shape != x.shape[:2] or bool((weights < 0).any()) or not bool((weights.sum(1) > 0).all()):
+        raise ShapeError(
+            f"weights {tuple(weights.shape)} for x {tuple(x.shape)}; pass [B, m], not negative, some positive in each row"
+        )
+    first = farthest_points(x.detach(), k, exists=weights > 0, generator=generator)
+    weights = weights / weights.sum(1, keepdim=True)
+    means = x.gather(1, first[..., None].expand(-1, -1, x.shape[-1]))
+    k = first.shape[1]
+    if variance is None:
+        centred = x - (weights[..., None] * x).sum(1, keepdim=True)
+        scatter = (weights * centred.square().sum(-1)).sum(1) / x.shape[-1]
+        variances = (scatter / k).clamp(min=floor)[:, None].expand(-1, k)
+    else:
+        variances = x.new_full((len(x), k), variance)
+    shares = x.new_full((len(x), k), 1 / k)
+    responsibilities, likelihood = _expectation(x, shares, means, variances, weights)
+    mixture = Mixture(shares, means, variances, responsibilities, likelihood[:, None])
+    for _ in range(steps):
+        mixture = mixture_step(x, mixture, weights, variance=variance, floor=floor)
+    return mixture
+
+
+def cluster_parts(
+    votes: Tensor,
+    labels: Tensor,
+    parts: int,
+    k: int,
+    steps: int = 3,
+    *,
+    variance: float | None = None,
+    generator: Generator | None = None,
+) -> Clustering:
+    """Group the parts of a partition by what their points vote for: at most k parts, each a union of old ones.
+
+    The votes of a part are averaged, a mixture of Gaussians is fitted to the averages, weighted by the number of points,
+    and every part goes as a whole to its most likely component. So the old partition is a refinement of the new one.
+
+    Args:
+        votes: ``[B, n, d]``, for example where each point expects the centre of its object.
+        labels: int64 ``[B, n]``, below `parts`; parts may be empty.
+        parts: number of parts.
+        k: number of groups.
+        steps, variance, generator: as `fit_mixture`.
+
+    Raises:
+        ShapeError: labels and votes do not fit, or labels are out of range.
+        What `fit_mixture` raises.
+    """
+    if votes.dim() != 3 or votes.shape[1] == 0:
+        raise ShapeError(f"votes has shape {tuple(votes.shape)}; pass [B, n, d] with n at least 1")
+    check_labels(labels, tuple(votes.shape[:2]), parts)
+    batch, _, d = votes.shape
+    counts = votes.new_zeros(batch, parts).scatter_add(1, labels, votes.new_ones(labels.shape))
+    sums = votes.new_zeros(batch, parts, d).scatter_add(1, labels[..., None].expand(-1, -1, d), votes)
+    means = sums / counts.clamp(min=1)[..., None]
+    mixture = fit_mixture(means, min(k, parts), steps, weights=counts, variance=variance, generator=generator)
+    best, groups = mixture.responsibilities.max(-1)
+    uncertainty = 1 - (counts * best).sum(-1) / counts.sum(-1)
+    return Clustering(merge_parts(labels, groups), mixture.responsibilities, uncertainty, mixture.log_likelihood)
