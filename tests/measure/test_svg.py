@@ -40,3 +40,12 @@ def test_row_plot_draws_one_bar_per_value() -> None:
     }
     assert set(bars) == {"first, a: 1", "first, b <&>: 2", "second, b <&>: 4"}
     assert bars["second, b <&>: 4"] == 2 * bars["first, b <&>: 2"] == 4 * bars["first, a: 1"]
+
+
+def test_a_grid_holds_its_plots_side_by_side() -> None:
+    plot = svg.row_plot([("a", [1.0])], ["first"], svg.Scale(0, 4), "error")
+    width, height = (float(ET.fromstring(plot).get(side)) for side in ("width", "height"))
+    root = ET.fromstring(svg.grid([[plot, plot], [plot]], "three"))
+    assert [(float(e.get("x")), float(e.get("y"))) for e in root] == [(0, 0), (width + 18, 0), (0, height + 18)]
+    assert float(root.get("width")) >= 2 * width
+    assert float(root.get("height")) >= 2 * height

@@ -91,6 +91,33 @@ def svg(width: float, height: float, body: str, label: str) -> str:
     )
 
 
+def grid(rows: Sequence[Sequence[str]], label: str) -> str:
+    """Several plots in rows, as one SVG element."""
+    body, width, height = placed(rows, 0.0, 0.0)
+    return svg(width, height, body, label)
+
+
+def placed(rows: Sequence[Sequence[str]], left: float, top: float) -> tuple[str, float, float]:
+    """SVG elements in rows from a place on: the markup, and the width and height that it reaches."""
+    body: list[str] = []
+    wide = left
+    for row in rows:
+        x, tall = left, 0.0
+        for plot in row:
+            width, height = _size(plot)
+            body.append(plot.replace("<svg ", f'<svg x="{x:g}" y="{top:g}" ', 1))
+            x, tall = x + width + 18, max(tall, height)
+        wide, top = max(wide, x), top + tall + 18
+    return "".join(body), wide, top
+
+
+def _size(plot: str) -> tuple[float, float]:
+    """Width and height that an SVG element of this module states."""
+    opening = plot.split(">", 1)[0]
+    width, height = (float(opening.split(f' {name}="', 1)[1].split('"', 1)[0]) for name in ("width", "height"))
+    return width, height
+
+
 def text(x: float, y: float, content: str, *, anchor: str = "middle", extra: str = "") -> str:
     """A label."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {extra}>{html.escape(content)}</text>'

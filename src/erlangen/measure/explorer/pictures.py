@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import math
 from collections.abc import Sequence
@@ -338,34 +337,16 @@ def answer_pictures(
 
 def sheet(rows: Sequence[Sequence[str]], lines: Sequence[str]) -> str:
     """Pictures in rows below lines of text, as one SVG on a white ground that stands alone."""
-    top = 26.0 + 20 * len(lines)
-    body = [
+    text = [
         svg.text(16, 28 + 20 * i, line, anchor="start", extra='class="heading"' if i == 0 else "")
         for i, line in enumerate(lines)
     ]
-    wide = 400.0
-    for row in rows:
-        left, tall = 16.0, 0.0
-        for picture in row:
-            width, height = _size(picture)
-            body.append(picture.replace("<svg ", f'<svg x="{left:g}" y="{top:g}" ', 1))
-            left, tall = left + width + 18, max(tall, height)
-        wide, top = max(wide, left), top + tall + 18
-    text = "".join(body)
+    body, wide, tall = svg.placed(rows, 16, 26.0 + 20 * len(lines))
+    wide = max(wide, 400.0)
     style = "<style>text{fill:#24292f;font:12px system-ui,sans-serif}.heading{font-size:13px;font-weight:600}</style>"
-    ground = f'<rect width="{wide:g}" height="{top:g}" fill="#fff"/>'
-    label = html.escape(lines[0] if lines else "", quote=True)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:g} {top:g}" width="{wide:g}" height="{top:g}" '
-        f'color="#24292f" role="img" aria-label="{label}">{style}{ground}{text}</svg>'
-    )
-
-
-def _size(picture: str) -> tuple[float, float]:
-    """Width and height that an SVG element of `erlangen.measure.svg` states."""
-    opening = picture.split(">", 1)[0]
-    width, height = (float(opening.split(f' {name}="', 1)[1].split('"', 1)[0]) for name in ("width", "height"))
-    return width, height
+    ground = f'<rect width="{wide:g}" height="{tall:g}" fill="#fff"/>'
+    picture = svg.svg(wide, tall, style + ground + "".join(text) + body, lines[0] if lines else "")
+    return picture.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" color="#24292f" ', 1)
 
 
 def largest_leaf(x: Tree) -> Tensor:

@@ -370,6 +370,6 @@ def figure(result: Result) -> str:
     for task in ("bodies", "rooms"):
         rows = [row for row in result.rows if row["part"] == task]
         scores = [(key.removeprefix("mIoU, "), [float(row[key]) / 100 for row in rows]) for key in SCORES]
-        names = [str(row["model"]) for row in rows]
-        plots.append(svg.bar_plot(scores, names, svg.Scale(0.0, 1.0, percent=True), f"mean IoU, {task}"))
-    return "".join(plots)
+        scale = svg.Scale(0.0, 1.0, percent=True)
+        plots.append(svg.row_plot(scores, [str(row["model"]) for row in rows], scale, f"mean IoU, {task}"))
+    return svg.grid([plots], "mean IoU of all models on bodies and rooms")
