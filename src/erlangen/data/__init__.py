@@ -1,7 +1,26 @@
-"""Real data that comes with the library, and the reader for the user's own files."""
+"""Real data that comes with the library, lists of small graphs, and the reader for the user's own files."""
 
+from erlangen.data.graphs import (
+    connected_graphs,
+    rook_graph,
+    shrikhande_graph,
+    strongly_regular_graphs,
+    triangular_graph,
+)
 from erlangen.data.images import ImageData, digits
 from erlangen.data.loading import Batch, load_data
 from erlangen.data.sensors import SensorData, basic_motions
 
-__all__ = ["Batch", "ImageData", "SensorData", "basic_motions", "digits", "load_data"]
+__all__ = [
+    "Batch",
+    "ImageData",
+    "SensorData",
+    "basic_motions",
+    "connected_graphs",
+    "digits",
+    "load_data",
+    "rook_graph",
+    "shrikhande_graph",
+    "strongly_regular_graphs",
+    "triangular_graph",
+]
