@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -23,9 +25,9 @@ class Edges(nn.Module):
 
     def __init__(self, features: int, edge_features: int, width: int, generator: Generator | None) -> None:
         super().__init__()
-        whole = mlp([2 * features + edge_features, width, width], last=True, generator=generator)
+        first, *rest = mlp([2 * features + edge_features, width, width], last=True, generator=generator)
         self.features, self.edge_features = features, edge_features
-        self.first, self.rest = whole[0], whole[1:]
+        self.first, self.rest = cast("nn.Linear", first), nn.Sequential(*rest)
 
     def forward(self, h: Tensor, edge_index: Tensor, edge_attr: Tensor | None) -> Tensor:
         """Messages ``[E, width]`` along edges from source ``edge_index[0]`` to target ``edge_index[1]``."""
@@ -129,8 +131,8 @@ class EGNNLayer(nn.Module):
         self.along = mlp([features, features, 1], generator=generator)
         # Small steps at the start: far moves of the points would square in the next layer's distances.
         with torch.no_grad():
-            self.along[-1].weight.mul_(0.01)
-            self.along[-1].bias.zero_()
+            for parameter in self.along[-1].parameters():
+                parameter.mul_(0.01)
         self.keep = mlp([features, features, 1], generator=generator) if velocity else None
 
     def forward(
