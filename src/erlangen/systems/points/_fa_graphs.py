@@ -90,9 +90,12 @@ class FlatMLP(nn.Module):
 
 
 class BareGIN(nn.Module):
-    """A `GIN` of nodes without names: the baseline, which can separate no more than refined colours do."""
+    """A `GIN` of nodes without names: the baseline, which can separate no more than refined colours do.
 
-    def __init__(self, nodes: int, features: int = 16, layers: int = 4, *, generator: Generator | None = None) -> None:
+    Seven layers, since colours of graphs of eight nodes are refined up to seven times.
+    """
+
+    def __init__(self, features: int = 32, layers: int = 7, *, generator: Generator | None = None) -> None:
         super().__init__()
         self.gin = generic_gin(1, features, layers, generator)
 
@@ -247,13 +250,13 @@ def graph_rows(sizes: Sequence[int], regular: Sequence[tuple[int, int]], seed: i
     rows: list[Row] = []
     for n in sizes:
         adj, label = connected_graphs(n), f"connected, {n} nodes"
-        rows.append(separation_row("GIN", label, adj, stretched(BareGIN(n, generator=generator())), seed))
+        rows.append(separation_row("GIN", label, adj, stretched(BareGIN(generator=generator()), 2.0), seed))
         for name, backbone in BACKBONES.items():
             model = framed(stretched(backbone(n, generator=generator())), n)
             rows.append(separation_row(name, label, adj, model, seed))
     for n, named in regular:
         adj, label = strongly_regular_graphs(n), f"strongly regular, {n} nodes"
-        rows.append(separation_row("GIN", label, adj, stretched(BareGIN(n, generator=generator())), seed))
+        rows.append(separation_row("GIN", label, adj, stretched(BareGIN(generator=generator()), 2.0), seed))
         net = stretched(NamedGIN(n, named, layers=3, generator=generator()))
         rows.append(separation_row("FA-GIN+ID", label, adj, framed_by_names(net, n, named), seed))
     return rows

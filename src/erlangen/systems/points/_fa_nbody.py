@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 import warnings
@@ -119,6 +120,11 @@ class FrameGNN(nn.Module):
                 axes, h = self._reframed(axes, h)
         moved = _back(axes, self.net.decode(h).unflatten(0, (len(pos), count, -1))).mean(1)
         return (local["pos"].double() + moved.double() + centre).to(pos)
+
+    def gaps(self, x: dict[str, Tensor]) -> Tensor:
+        """How well the frames of systems ``[B]`` are determined: smallest relative gap of the eigenvalues."""
+        pos, vel = self._checked(x)
+        return self._outer({"pos": pos - pos.mean(1, keepdim=True), "vel": vel}).gap
 
     def _reframed(self, axes: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """The frame ``[B, K, 3, 3]`` of latent vectors, and the features ``[B K N, W]`` in its coordinates."""
@@ -245,7 +251,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "GNN": lambda: Mover(plain_net()),
     "GNN, augmented": lambda: Mover(plain_net()),
     "GNN, 8 random rotations": lambda: symmetrize(Mover(plain_net()), MOTIONS, frame=RandomTurns(8), samples=8),
-    "EGNN": lambda: Pushed(EGNN(1, 1, FEATURES, layers=LAYERS, edge_features=1, velocity=True)),
+    "EGNN": lambda: Pushed(EGNN(1, 1, FEATURES - 4, layers=LAYERS, edge_features=1, velocity=True)),
 }
 
 
@@ -255,15 +261,17 @@ Bodies = tuple[dict[str, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Budget:
-    """What every model gets: samples to train, to choose the learning rate, and to test; epochs; share of them per trial."""
+    """What every model gets: samples to train, to choose the learning rate, and to test; epochs, and those of a trial."""
 
     train: int
     validation: int
     test: int
     epochs: int
     trial_epochs: int
+    batch_size: int = 100
 
 
+@functools.lru_cache(maxsize=4)
 def bodies(samples: int, seed: int) -> Bodies:
     """Five charges at frame 30, counted without the start, and where they are at frame 40."""
     data = charged(samples, steps=4100, generator=Generator().manual_seed(seed))
@@ -276,7 +284,7 @@ def part(data: Bodies, first: int, last: int) -> Bodies:
     return {key: value[first:last] for key, value in data[0].items()}, data[1][first:last]
 
 
-def trained(name: str, data: Bodies, epochs: int, rate: float, seed: int) -> nn.Module:
+def trained(name: str, data: Bodies, epochs: int, batch_size: int, rate: float, seed: int) -> nn.Module:
     """One model, trained with a learning rate that falls to zero along a cosine."""
     torch.manual_seed(seed)
     model = MODELS[name]()
@@ -287,7 +295,7 @@ def trained(name: str, data: Bodies, epochs: int, rate: float, seed: int) -> nn.
         *data,
         loss=mse_loss,
         epochs=epochs,
-        batch_size=100,
+        batch_size=batch_size,
         optimizer=lambda _: optimizer,
         transform=augment(Symmetry(O(3), input=BODIES, output="points")) if name == "GNN, augmented" else None,
         callbacks=[lambda epoch, model, metrics: schedule.step()],
@@ -305,10 +313,20 @@ def mean_square(model: nn.Module, data: Bodies) -> float:
     return float(mse_loss(model(data[0]), data[1]))
 
 
-def best_rate(name: str, train: Bodies, validation: Bodies, epochs: int, seed: int) -> float:
+def best_rate(name: str, train: Bodies, validation: Bodies, budget: Budget, seed: int) -> float:
     """The learning rate of the smallest error on validation data after a short training."""
-    errors = {rate: mean_square(trained(name, train, epochs, rate, seed), validation) for rate in RATES}
+    errors = {
+        rate: mean_square(trained(name, train, budget.trial_epochs, budget.batch_size, rate, seed), validation)
+        for rate in RATES
+    }
     return min(errors, key=errors.__getitem__)
+
+
+def splits(budget: Budget, seed: int) -> tuple[Bodies, Bodies, Bodies]:
+    """Systems to train, to validate and to test."""
+    first, second = budget.train, budget.train + budget.validation
+    data = bodies(second + budget.test, seed)
+    return part(data, 0, first), part(data, first, second), part(data, second, second + budget.test)
 
 
 def nbody_runs(name: str, budget: Budget, seeds: Sequence[int]) -> list[dict[str, Any]]:
@@ -316,13 +334,10 @@ def nbody_runs(name: str, budget: Budget, seeds: Sequence[int]) -> list[dict[str
     runs: list[dict[str, Any]] = []
     rate = 0.0
     for seed in seeds:
-        data = bodies(budget.train + budget.validation + budget.test, seed)
-        train = part(data, 0, budget.train)
-        validation = part(data, budget.train, budget.train + budget.validation)
-        test = part(data, budget.train + budget.validation, len(data[1]))
-        rate = rate or best_rate(name, train, validation, budget.trial_epochs, seed)
+        train, validation, test = splits(budget, seed)
+        rate = rate or best_rate(name, train, validation, budget, seed)
         begin = time.process_time()
-        model = trained(name, train, budget.epochs, rate, seed)
+        model = trained(name, train, budget.epochs, budget.batch_size, rate, seed)
         seconds = time.process_time() - begin
         few = part(test, 0, 20)[0]
         runs.append(
@@ -337,3 +352,9 @@ def nbody_runs(name: str, budget: Budget, seeds: Sequence[int]) -> list[dict[str
             }
         )
     return runs
+
+
+def simple_runs(speed: float, budget: Budget, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Errors of a guess without a network: particles stay (speed 0), or keep their velocity (speed 1)."""
+    tests = [splits(budget, seed)[2] for seed in seeds]
+    return [{"test mse": float(mse_loss(x["pos"] + speed * x["vel"], y)), "parameters": 0} for x, y in tests]
