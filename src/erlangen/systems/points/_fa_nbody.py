@@ -44,7 +44,7 @@ FEATURES = 30
 """Width of the networks; a multiple of three, so that features are vectors."""
 
 LAYERS = 3
-RATES = (1e-3, 3e-3)
+RATES = (3e-3, 1e-2)
 """Learning rates that are tried for every model."""
 
 
@@ -117,8 +117,8 @@ class FrameGNN(nn.Module):
         for index, layer in enumerate(self.net.layers):
             h = layer(h, edges, attr)
             if index + 1 < len(self.net.layers):
-                axes, h = self._reframed(axes, h)
-        moved = _back(axes, self.net.decode(h).unflatten(0, (len(pos), count, -1))).mean(1)
+                axes, h = self._reframed(axes, h, pos.shape[1])
+        moved = _back(axes, self.net.decode(h).reshape(len(pos), count, pos.shape[1], 3)).mean(1)
         return (local["pos"].double() + moved.double() + centre).to(pos)
 
     def gaps(self, x: dict[str, Tensor]) -> Tensor:
@@ -126,14 +126,14 @@ class FrameGNN(nn.Module):
         pos, vel = self._checked(x)
         return self._outer({"pos": pos - pos.mean(1, keepdim=True), "vel": vel}).gap
 
-    def _reframed(self, axes: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    def _reframed(self, axes: Tensor, h: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
         """The frame ``[B, K, 3, 3]`` of latent vectors, and the features ``[B K N, W]`` in its coordinates."""
         batch, count = axes.shape[:2]
-        vectors = _back(axes, h.unflatten(0, (batch, count, -1)).unflatten(-1, (-1, 3)).flatten(2, 3)).mean(1)
+        channels = h.shape[-1] // 3
+        vectors = _back(axes, h.reshape(batch, count, nodes * channels, 3)).mean(1)
         spread = vectors.detach() - vectors.detach().mean(1, keepdim=True)
         axes = self._latent(spread).elements.to(vectors)
-        nodes = h.shape[0] // max(1, batch * count)
-        return axes, _into(vectors, axes).unflatten(2, (nodes, -1)).flatten(3).flatten(0, 2)
+        return axes, _into(vectors, axes).reshape(batch * count * nodes, 3 * channels)
 
     def _repeated(self, x: dict[str, Tensor], count: int) -> Tensor | None:
         attr = x.get("edge_attr")
