@@ -8,7 +8,7 @@ from torch import Tensor
 
 from erlangen.errors import ErlangenError
 from erlangen.simulate import surfaces
-from erlangen.simulate.surfaces import _FAMILIES, _box, _Draw, _ellipsoid, _rounded, _superquadric, _torus, _turned
+from erlangen.simulate.shapes import _FAMILIES, _box, _Draw, _ellipsoid, _rounded, _superquadric, _torus, _turned
 
 
 def seeded(seed: int = 0) -> torch.Generator:

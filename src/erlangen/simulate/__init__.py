@@ -2,7 +2,7 @@
 
 from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw
 from erlangen.simulate.nbody import NBody, charged, evolve, gravity, springs
-from erlangen.simulate.surfaces import Surfaces, surfaces
+from erlangen.simulate.shapes import Surfaces, surfaces
 
 __all__ = [
     "Hooke",
