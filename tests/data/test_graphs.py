@@ -91,7 +91,12 @@ def test_families_hold_different_graphs() -> None:
 
 def _neighbourhoods(adj: Tensor) -> tuple[str, ...]:
     g = as_networkx(adj)
-    return tuple(sorted(nx.weisfeiler_lehman_graph_hash(g.subgraph(g[k]).copy(), node_attr="colour") + str(_cliques(g, k)) for k in g))
+    return tuple(
+        sorted(
+            nx.weisfeiler_lehman_graph_hash(g.subgraph(g[k]).copy(), node_attr="colour") + str(_cliques(g, k))
+            for k in g
+        )
+    )
 
 
 def _cliques(g: "nx.Graph[int]", node: int) -> list[int]:
