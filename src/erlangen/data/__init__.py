@@ -1,6 +1,13 @@
-"""Real data that comes with the library, distortions of images, and the reader for the user's own files."""
+"""Real data that comes with the library, distortions of images, small graphs, and the reader for the user's own files."""
 
 from erlangen.data.distortions import affine_distortion, homography_distortion
+from erlangen.data.graphs import (
+    connected_graphs,
+    rook_graph,
+    shrikhande_graph,
+    strongly_regular_graphs,
+    triangular_graph,
+)
 from erlangen.data.images import ImageData, digits
 from erlangen.data.loading import Batch, load_data
 from erlangen.data.sensors import SensorData, basic_motions
@@ -11,7 +18,12 @@ __all__ = [
     "SensorData",
     "affine_distortion",
     "basic_motions",
+    "connected_graphs",
     "digits",
     "homography_distortion",
     "load_data",
+    "rook_graph",
+    "shrikhande_graph",
+    "strongly_regular_graphs",
+    "triangular_graph",
 ]

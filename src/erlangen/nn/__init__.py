@@ -5,6 +5,7 @@ from erlangen.nn.bilinear import BilinearLayer
 from erlangen.nn.edges import edge_harmonics
 from erlangen.nn.emlp import EMLP, hidden_rep
 from erlangen.nn.gates import Gate, NormActivation, gated
+from erlangen.nn.graph_networks import EGNN, GIN, MessageLayer, MessagePassing
 from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d
 from erlangen.nn.irreps_network import IrrepsNetwork
 from erlangen.nn.linear import EquivariantLinear
@@ -16,10 +17,12 @@ from erlangen.nn.steerable_conv import GatedNonlinearity2d, NormNonlinearity2d, 
 
 __all__ = [
     "BilinearLayer",
+    "EGNN",
     "EMLP",
     "EquivariantLinear",
     "FeatureField",
     "Gate",
+    "GIN",
     "GatedNonlinearity2d",
     "GroupBatchNorm2d",
     "GroupConv2d",
@@ -27,6 +30,8 @@ __all__ = [
     "IrrepsNetwork",
     "LiftConv2d",
     "ManyBodyProduct",
+    "MessageLayer",
+    "MessagePassing",
     "NormActivation",
     "NormNonlinearity2d",
     "PointNet",

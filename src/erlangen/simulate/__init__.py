@@ -1,9 +1,10 @@
-"""Data that obeys known laws: particles under pair forces, posed bodies and furnished rooms, with exact labels."""
+"""Data that obeys known laws: particles under pair forces, posed bodies, furnished rooms, surfaces; with exact labels."""
 
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
 from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw
 from erlangen.simulate.nbody import NBody, charged, evolve, gravity, springs
 from erlangen.simulate.rooms import FURNITURE, Rooms, room_clouds
+from erlangen.simulate.shapes import Surfaces, surfaces
 
 __all__ = [
     "FURNITURE",
@@ -15,9 +16,11 @@ __all__ = [
     "NBody",
     "PairLaw",
     "Rooms",
+    "Surfaces",
     "charged",
     "evolve",
     "gravity",
     "room_clouds",
     "springs",
+    "surfaces",
 ]

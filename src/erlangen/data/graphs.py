@@ -1,0 +1,190 @@
+"""Small graphs up to isomorphism: all connected ones of at most eight nodes, and strongly regular families."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+
+import torch
+from torch import Tensor
+
+from erlangen.errors import DataError
+
+__all__ = ["connected_graphs", "rook_graph", "shrikhande_graph", "strongly_regular_graphs", "triangular_graph"]
+
+MAX_NODES = 8
+"""Nodes of the largest graphs that are listed; there are 261080 connected ones of nine."""
+
+_AT_ONCE = 2**16
+"""Relabelled graphs per slab."""
+
+
+def connected_graphs(n: int) -> Tensor:
+    """All connected graphs of n nodes, one of each isomorphism class: adjacency matrices ``[count, n, n]``, float32.
+
+    Counts for n = 1 to 8 are 1, 1, 2, 6, 21, 112, 853 and 11117 (OEIS A001349). Each graph is found by adding a node to a
+    smaller one, since a connected graph stays connected without some node, and is kept in a canonical form: nodes sorted
+    by an invariant, ties broken by the smallest code of all orders. Graphs come in ascending order of these codes.
+
+    Args:
+        n: number of nodes, 1 to 8.
+
+    Raises:
+        DataError: n is out of range.
+
+    >>> connected_graphs(5).shape
+    torch.Size([21, 5, 5])
+    """
+    if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= MAX_NODES:
+        raise DataError(f"n = {n!r}: graphs of 1 to {MAX_NODES} nodes can be listed")
+    return _decoded(_codes(n), n).float()
+
+
+@functools.cache
+def _codes(n: int) -> Tensor:
+    """Canonical codes ``[count]`` of the connected graphs of n nodes, ascending."""
+    if n == 1:
+        return torch.zeros(1, dtype=torch.int64)
+    smaller = _decoded(_codes(n - 1), n - 1)
+    rows = torch.tensor(list(itertools.product((0, 1), repeat=n - 1))[1:])
+    larger = torch.zeros(len(smaller), len(rows), n, n, dtype=torch.int64)
+    larger[..., :-1, :-1] = smaller[:, None]
+    larger[..., -1, :-1] = larger[..., :-1, -1] = rows
+    return _canonical(larger.flatten(0, 1))
+
+
+def _canonical(adj: Tensor) -> Tensor:
+    """Codes of the isomorphism classes of graphs ``[M, n, n]``, ascending, each class once."""
+    n = adj.shape[-1]
+    colour, order = _invariant(adj).sort(-1)
+    adj = adj.gather(1, order[..., None].expand_as(adj)).gather(2, order[:, None].expand_as(adj))
+    new = torch.cat([torch.ones(len(adj), 1, dtype=torch.bool), colour.diff(dim=-1) != 0], -1)
+    # Graphs with the same sizes of ties have the same orders to try.
+    known, first = _unique(torch.stack([_encoded(adj), (new * 2 ** torch.arange(n)).sum(-1)], -1))
+    adj, ties = adj[first], known[:, 1]
+    found: list[Tensor] = []
+    for tie in ties.unique().tolist():
+        orders = _orders([bool(tie >> place & 1) for place in range(n)])
+        for slab in adj[ties == tie].split(max(1, _AT_ONCE // len(orders))):
+            found.append(_smallest(slab, orders))
+    return torch.cat(found).unique()
+
+
+def _invariant(adj: Tensor) -> Tensor:
+    """A number for each node ``[M, n]``, the same in every order of the nodes: hashed closed walks and neighbourhoods.
+
+    Integers wrap around, which sums in any order do alike. Different nodes may share a number; that only costs time.
+    """
+    square = adj @ adj
+    hashed = 31 * (square @ adj).diagonal(dim1=1, dim2=2) + 1009 * square.square().sum(-1) + adj.sum(-1)
+    for _ in range(adj.shape[-1]):
+        mixed = (hashed ^ (hashed >> 15)) * 0x9E3779B97F4A7C1
+        hashed = mixed + 7 * (adj @ (mixed ^ (mixed >> 29))[..., None])[..., 0]
+    return hashed
+
+
+def _orders(begins: list[bool]) -> Tensor:
+    """All orders ``[K, n]`` that keep nodes within their ties; `begins` tells where a tie begins."""
+    starts = [place for place, begin in enumerate(begins) if begin] + [len(begins)]
+    blocks = [itertools.permutations(range(a, b)) for a, b in itertools.pairwise(starts)]
+    return torch.tensor([list(itertools.chain(*choice)) for choice in itertools.product(*blocks)])
+
+
+def _smallest(adj: Tensor, orders: Tensor) -> Tensor:
+    """The smallest code ``[M]`` of graphs ``[M, n, n]`` over orders ``[K, n]``."""
+    n = adj.shape[-1]
+    row, column = torch.triu_indices(n, n, 1)
+    places = orders[:, row] * n + orders[:, column]
+    return (adj.flatten(1)[:, places] * _bits(n)).sum(-1).amin(-1)
+
+
+def _bits(n: int) -> Tensor:
+    return 2 ** torch.arange(n * (n - 1) // 2)
+
+
+def _encoded(adj: Tensor) -> Tensor:
+    """Graphs ``[M, n, n]`` as integers ``[M]``, one bit for each pair of nodes."""
+    row, column = torch.triu_indices(adj.shape[-1], adj.shape[-1], 1)
+    return (adj[:, row, column] * _bits(adj.shape[-1])).sum(-1)
+
+
+def _decoded(codes: Tensor, n: int) -> Tensor:
+    """The inverse of `_encoded`."""
+    row, column = torch.triu_indices(n, n, 1)
+    adj = torch.zeros(len(codes), n, n, dtype=torch.int64)
+    adj[:, row, column] = adj[:, column, row] = (codes[:, None] & _bits(n)).ne(0).long()
+    return adj
+
+
+def _unique(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Different rows of ``[M, C]``, and where each one occurs first."""
+    known, inverse = rows.unique(dim=0, return_inverse=True)
+    first = torch.full((len(known),), len(rows)).scatter_reduce(0, inverse, torch.arange(len(rows)), "amin")
+    return known, first
+
+
+# --- strongly regular ------------------------------------------------------------------------------------------------
+def rook_graph(n: int) -> Tensor:
+    """Moves of a rook on an n x n board, ``[n^2, n^2]`` float32: strongly regular (n^2, 2n - 2, n - 2, 2).
+
+    Raises:
+        DataError: n is less than 2.
+    """
+    if n < 2:
+        raise DataError(f"n = {n!r}: a board has at least 2 rows")
+    row, column = torch.arange(n * n) // n, torch.arange(n * n) % n
+    return ((row[:, None] == row) ^ (column[:, None] == column)).float()
+
+
+def shrikhande_graph() -> Tensor:
+    """Shrikhande's graph ``[16, 16]`` float32: the other strongly regular graph (16, 6, 2, 2) beside the 4 x 4 rook graph.
+
+    The Cayley graph of Z_4 x Z_4 with the steps +-(1, 0), +-(0, 1), +-(1, 1).
+    """
+    place = torch.stack([torch.arange(16) // 4, torch.arange(16) % 4], -1)
+    step = (place[:, None] - place) % 4
+    steps = torch.tensor([[1, 0], [3, 0], [0, 1], [0, 3], [1, 1], [3, 3]])
+    return (step[:, :, None] == steps).all(-1).any(-1).float()
+
+
+def triangular_graph(n: int) -> Tensor:
+    """Pairs of n things, joined where they share one: strongly regular (n (n - 1) / 2, 2n - 4, n - 2, 4), float32.
+
+    Raises:
+        DataError: n is less than 4.
+    """
+    if n < 4:
+        raise DataError(f"n = {n!r}: give at least 4 things")
+    pairs = torch.combinations(torch.arange(n))
+    return ((pairs[:, None, :, None] == pairs[:, None]).sum((-2, -1)) == 1).float()
+
+
+def strongly_regular_graphs(nodes: int) -> Tensor:
+    """All graphs of a family of strongly regular graphs ``[count, nodes, nodes]``, float32.
+
+    No colour refinement tells graphs of one family apart: they agree in all numbers of walks. 16 nodes: (16, 6, 2, 2), the
+    4 x 4 rook graph and Shrikhande's. 28 nodes: (28, 12, 6, 4), the triangular graph of 8 things and the three graphs that
+    Chang (1959) found, made from it by switching the edges of a perfect matching, an 8-cycle, or a 3-cycle with a 5-cycle of
+    the complete graph on these things (Seidel 1967).
+
+    Args:
+        nodes: 16 or 28.
+
+    Raises:
+        DataError: another number.
+    """
+    if nodes == 16:
+        return torch.stack([rook_graph(4), shrikhande_graph()])
+    if nodes != 28:
+        raise DataError(f"nodes = {nodes!r}: families of 16 and of 28 nodes are known here")
+    cycle = [(k, (k + 1) % 8) for k in range(8)]
+    two_cycles = [(0, 1), (1, 2), (0, 2), (3, 4), (4, 5), (5, 6), (6, 7), (3, 7)]
+    switched = [[], cycle[::2], cycle, two_cycles]
+    return torch.stack([_switched(triangular_graph(8), edges) for edges in switched])
+
+
+def _switched(adj: Tensor, edges: list[tuple[int, int]]) -> Tensor:
+    """Seidel switching of a triangular graph: pairs in `edges` change whom of the others they are joined to."""
+    chosen = {tuple(sorted(edge)) for edge in edges}
+    side = torch.tensor([pair in chosen for pair in itertools.combinations(range(8), 2)])
+    return torch.where(side[:, None] ^ side, 1 - adj, adj)
