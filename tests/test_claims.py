@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from erlangen import ledger
-from erlangen.claims import Claim, ClaimError, Result, System
+from erlangen.claims import Claim, ClaimError, Result, System, averaged
 from erlangen.errors import ErlangenError, UnknownNameError
 from erlangen.ledger import discover_systems, load_system, run
 from erlangen.version import __version__
@@ -287,3 +287,19 @@ def test_seconds_are_those_of_the_experiment(monkeypatch):
     module.SYSTEM, module.experiment = FACTS, lambda scale, seed: Result([{"a": 1}], [exact()])
     monkeypatch.setattr(ledger, "time", types.SimpleNamespace(perf_counter=lambda: next(clock)))
     assert run(module)["seconds"] == 2.5
+
+
+def test_runs_are_averaged() -> None:
+    runs = [
+        {"error": 1.0, "size": 7, "lr": "a"},
+        {"error": 2.0, "size": 7, "lr": "a"},
+        {"error": 6.0, "size": 7, "lr": "a"},
+    ]
+    row = averaged(runs, model="net")
+    assert row == {
+        "model": "net", "error": 3.0, "error, spread": pytest.approx(7**0.5), "size": 7, "lr": "a", "seeds": 3,
+    }  # fmt: skip
+    assert averaged(runs[:1]) == {**runs[0], "seeds": 1}
+    for bad in ([], [{"a": 1.0}, {"b": 1.0}]):
+        with pytest.raises(ClaimError, match="runs of equal columns"):
+            averaged(bad)

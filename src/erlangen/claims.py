@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -17,7 +18,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 
 from erlangen.errors import ErlangenError, UnknownNameError
 
-__all__ = ["Claim", "ClaimError", "Kind", "Result", "Scale", "System"]
+__all__ = ["Claim", "ClaimError", "Kind", "Result", "Scale", "System", "averaged"]
 
 Scale: TypeAlias = Literal["smoke", "full"]
 """``"smoke"``: the test's, at most 20 s on 2 cores. ``"full"``: the honest experiment, at most 10 min on 2 cores."""
@@ -244,6 +245,33 @@ class Result:
             values: dict[str, Any] = {**claim, "measured": _from_json(claim["measured"])}
             read.append(Claim(**values))
         return cls([{column: _from_json(cell) for column, cell in row.items()} for row in rows], read)
+
+
+def averaged(runs: Sequence[Mapping[str, Any]], **head: Any) -> dict[str, Any]:
+    """One row for runs that differ in their seed.
+
+    Args:
+        runs: rows of the same columns, at least one.
+        head: columns that come first, such as the name of the model.
+
+    Returns:
+        `head`, then for every column of floats the mean and, of two runs or more, the standard deviation in a column
+        ``"<name>, spread"``; other columns as in the first run, and the number of runs in ``"seeds"``.
+
+    Raises:
+        ClaimError: there are no runs, or they have different columns.
+    """
+    if not runs or any(set(run) != set(runs[0]) for run in runs):
+        raise ClaimError(
+            f"{len(runs)} runs with the columns {[sorted(run) for run in runs][:2]}; pass runs of equal columns"
+        )
+    row: dict[str, Any] = dict(head)
+    for key, value in runs[0].items():
+        values = [run[key] for run in runs]
+        row[key] = statistics.mean(values) if isinstance(value, float) else value
+        if isinstance(value, float) and len(runs) > 1:
+            row[f"{key}, spread"] = statistics.stdev(values)
+    return {**row, "seeds": len(runs)}
 
 
 def _meets(measured: float, threshold: str, name: str) -> bool:

@@ -45,7 +45,6 @@ scans and recorded motions of the paper are not here.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -53,7 +52,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from erlangen.claims import Claim, Result, Scale, System
+from erlangen.claims import Claim, Result, Scale, System, averaged
 from erlangen.enforce import symmetrize
 from erlangen.geometry import mixed_points
 from erlangen.groups import SO
@@ -236,7 +235,8 @@ def task_rows(task: Task, sizes: Sizes, seeds: Sequence[int]) -> list[Row]:
             if name == "APEN":
                 scores |= partition_scores(model, unseen)
             runs[name].append(scores | {"parameters": sum(p.numel() for p in model.parameters())})
-    return [_averaged(task, sizes, name, rates[name], runs[name]) for name in MODELS]
+    settings = {"clouds": sizes.train, "points": sizes.points, "epochs": sizes.epochs}
+    return [averaged(runs[name], part=task.name, model=name) | settings | {"lr": rates[name]} for name in MODELS]
 
 
 @torch.no_grad()
@@ -272,23 +272,6 @@ def best_rate(name: str, task: Task, sizes: Sizes, seed: int) -> float:
         return mean_iou(predicted(model, name, validation), validation.label, task.classes)
 
     return max(sizes.rates, key=score)
-
-
-def _averaged(task: Task, sizes: Sizes, name: str, lr: float, runs: Sequence[Row]) -> Row:
-    row: Row = {"part": task.name, "model": name}
-    for key in (key for key, value in runs[0].items() if isinstance(value, float)):
-        values = [run[key] for run in runs]
-        row[key] = statistics.mean(values)
-        if len(values) > 1:
-            row[f"{key}, spread"] = statistics.stdev(values)
-    return row | {
-        "parameters": runs[0]["parameters"],
-        "clouds": sizes.train,
-        "points": sizes.points,
-        "epochs": sizes.epochs,
-        "lr": lr,
-        "seeds": len(runs),
-    }
 
 
 def task_claims(task: str, rows: Sequence[Row]) -> list[Claim]:

@@ -28,7 +28,6 @@ The coordinates change with the sign of a moment: they are invariant, but not co
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,7 +35,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from erlangen.claims import Claim, Result, Scale, System
+from erlangen.claims import Claim, Result, Scale, System, averaged
 from erlangen.enforce import symmetrize
 from erlangen.groups import SO, O, Similarity
 from erlangen.measure import svg
@@ -269,22 +268,13 @@ def route_rows(cities: int, samples: tuple[int, int], epochs: int, seeds: Sequen
         tours = optimal_tours(pos)
         sets.append((pos[: samples[0]], tours[: samples[0]], pos[samples[0] :], tours[samples[0] :]))
     rows = [
-        averaged("routes", name, [route(name, data, epochs, seed) for data, seed in zip(sets, seeds, strict=True)])
+        averaged(
+            [route(name, data, epochs, seed) for data, seed in zip(sets, seeds, strict=True)], part="routes", model=name
+        )
         for name in route_models(cities)
     ]
     nearest = [{"gap": mean_gap(test, nearest_tours(test), best), "parameters": 0} for _, _, test, best in sets]
-    return [*rows, averaged("routes", "nearest city", nearest)]
-
-
-def averaged(part: str, name: str, runs: Sequence[Row]) -> Row:
-    """Means and standard deviations over seeds of what is measured; whole numbers are the same for all."""
-    row: Row = {"part": part, "model": name}
-    for key in runs[0]:
-        values = [run[key] for run in runs]
-        row[key] = statistics.mean(values) if isinstance(values[0], float) else values[0]
-        if len(runs) > 1 and isinstance(values[0], float):
-            row[f"{key}, spread"] = statistics.stdev(values)
-    return {**row, "seeds": len(runs)}
+    return [*rows, averaged(nearest, part="routes", model="nearest city")]
 
 
 def route_claims(rows: Sequence[Row]) -> list[Claim]:
@@ -430,7 +420,7 @@ def experiment(scale: Scale, seed: int) -> Result:
     properties += ambiguity_rows(seed)
     routes = route_rows(*((12, (3000, 1000), 10) if full else (8, (300, 100), 3)), seeds)
     sizes = ((1000, 500), 128, 20) if full else ((200, 100), 64, 8)
-    shapes = [averaged("solids", name, [solid(name, *sizes, s) for s in seeds]) for name in SOLIDS]
+    shapes = [averaged([solid(name, *sizes, s) for s in seeds], part="solids", model=name) for name in SOLIDS]
     claims = [*property_claims(errors), *route_claims(routes), *solid_claims(shapes)]
     return Result([*properties, *routes, *shapes], claims)
 
