@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Loss = Callable[[Any, Any], Tensor]
+Objective = Callable[[nn.Module, Any, Any], Tensor]
 Callback = Callable[[int, nn.Module, dict[str, float]], None]
 
 
@@ -47,6 +48,7 @@ def fit(
     weight_decay: float = 0.0,
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
     transform: Callable[..., Any] | None = None,
+    objective: Objective | None = None,
     validation: tuple[Tree, Tree] | None = None,
     metrics: dict[str, Loss] | None = None,
     patience: int | None = None,
@@ -76,6 +78,8 @@ def fit(
         lr, weight_decay: of AdamW, the default optimizer.
         optimizer: ``optimizer(parameters)`` for another one.
         transform: ``transform(x, y, generator=...) -> (x, y)`` on every batch, such as ``er.augment(symmetry)``.
+        objective: ``objective(model, x, y)``, a scalar that is minimised in place of ``loss(model(x), y)``, for what needs the
+            inputs: ``lambda model, x, y: loss(model(x), y) + penalty(x)``. Validation uses `loss`.
         validation: ``(x, y)``, measured after every epoch.
         metrics: more functions like `loss`, measured on the validation data.
         patience: stop after so many epochs without a better validation loss.
@@ -103,12 +107,13 @@ def fit(
     wrapped, opt = fabric.setup(model, make(model.parameters()))
     run = _Run(fabric, wrapped, model, opt, Path(checkpoint) if checkpoint else None)
     run.resume()
+    value = objective or (lambda module, inputs, targets: loss(module(inputs), targets))
     with torch.random.fork_rng(devices=[]), _bar(progress, epochs, fabric.is_global_zero) as advance:
         advance(run.epoch)
         while run.epoch < epochs and not run.result.stopped_early:
             torch.manual_seed(_mix(seed, run.epoch, fabric.global_rank))
             batches = _batches(samples, batch_size, seed, run.epoch, fabric)
-            row = run.train_epoch(x, y, batches, loss, transform, clip, _mix(seed, run.epoch, fabric.global_rank))
+            row = run.train_epoch(x, y, batches, value, transform, clip, _mix(seed, run.epoch, fabric.global_rank))
             if validation is not None:
                 row |= run.validate(validation, {"validation_loss": loss, **(metrics or {})}, batch_size)
             for callback in callbacks:
@@ -189,7 +194,7 @@ class _Run:
         x: Tree,
         y: Tree,
         batches: Iterator[Tensor],
-        loss: Loss,
+        objective: Objective,
         transform: Callable[..., Any] | None,
         clip: float | None,
         seed: int,
@@ -202,7 +207,7 @@ class _Run:
             if transform is not None:
                 xb, yb = transform(xb, yb, generator=generator)
             xb, yb = (tree_map(self.fabric.to_device, tree) for tree in (xb, yb))
-            value = loss(self.wrapped(xb), yb)
+            value = objective(self.wrapped, xb, yb)
             if not isinstance(value, Tensor) or value.numel() != 1:
                 got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
                 raise ModelError(f"loss returned {got}; return one number for the batch, for example its mean")
