@@ -1,10 +1,13 @@
 """Files in, batches out; untrusted files do no harm."""
 
+import gzip
+import struct
+
 import numpy as np
 import pytest
 import torch
 
-from erlangen.data import basic_motions, digits, load_data
+from erlangen.data import basic_motions, digits, fashion, load_data
 from erlangen.errors import DataError
 
 
@@ -145,3 +148,41 @@ def test_digits_are_not_in_the_official_test_set(shared_data):
         official = {image.tobytes() for image in arrays["images"]}
     ours = (torch.cat([digits("train").x, digits("test").x]) * 255).round().byte()
     assert not official & {image.numpy().tobytes() for image in ours[:, 0]}
+
+
+def idx(array: np.ndarray) -> bytes:
+    return b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def test_fashion_reads_idx_files(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
+    for name, array in (("images-idx3", x), ("labels-idx1", np.array([9, 0, 4], dtype=np.uint8))):
+        (tmp_path / f"t10k-{name}-ubyte.gz").write_bytes(gzip.compress(idx(array)))
+    data = fashion("test", tmp_path)
+    assert torch.equal((data.x[:, 0] * 255).round().byte(), torch.from_numpy(x))
+    assert [data.classes[i] for i in data.y] == ["ankle boot", "T-shirt", "coat"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no gzip", gzip.compress(b"\0\0\x09\1"), gzip.compress(idx(np.zeros(3, np.uint8))[:-1])]
+)
+def test_damaged_idx_files(tmp_path, content):
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(content)
+    with pytest.raises(DataError, match="train-images-idx3"):
+        fashion("train", tmp_path)
+
+
+def test_fashion_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match="apt-get install dataset-fashion-mnist"):
+        fashion("train", tmp_path / "nowhere")
+
+
+@pytest.mark.extra
+def test_the_real_fashion_set():
+    try:
+        train, test = fashion("train"), fashion("test")
+    except DataError as error:
+        pytest.skip(str(error))
+    assert train.x.shape == (60_000, 1, 28, 28)
+    assert torch.bincount(train.y).tolist() == [6000] * 10
+    assert torch.bincount(test.y).tolist() == [1000] * 10

@@ -8,7 +8,7 @@ from erlangen.data.graphs import (
     strongly_regular_graphs,
     triangular_graph,
 )
-from erlangen.data.images import ImageData, digits
+from erlangen.data.images import ImageData, digits, fashion
 from erlangen.data.loading import Batch, load_data
 from erlangen.data.sensors import SensorData, basic_motions
 
@@ -20,6 +20,7 @@ __all__ = [
     "basic_motions",
     "connected_graphs",
     "digits",
+    "fashion",
     "homography_distortion",
     "load_data",
     "rook_graph",

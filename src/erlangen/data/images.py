@@ -1,13 +1,22 @@
-"""Images: real handwritten digits that come with the library."""
+"""Images: real handwritten digits that come with the library, and pictures of clothes from a Debian package."""
 
 from __future__ import annotations
 
+import gzip
+import math
+import struct
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from erlangen.errors import DataError
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+"""Where Debian's package dataset-fashion-mnist puts its files."""
 
 TRAIN = 8000
 
@@ -31,3 +40,39 @@ def digits(split: Literal["train", "test"] = "train") -> ImageData:
         x = torch.from_numpy(arrays["x"][window])[:, None].float() / 255
         y = torch.from_numpy(arrays["y"][window]).long()
     return ImageData(x, y, tuple("0123456789"))
+
+
+def fashion(split: Literal["train", "test"] = "train", folder: Path | str = FASHION) -> ImageData:
+    """Pictures of clothes, 28 x 28, grey, ten kinds: Fashion-MNIST (Xiao, Rasul and Vollgraf 2017), 60,000 and 10,000.
+
+    Args:
+        split: "train" or "test".
+        folder: holds the four files of the data set; by default where Debian's package dataset-fashion-mnist puts them.
+
+    Raises:
+        DataError: the files are not there, or damaged.
+    """
+    folder, name = Path(folder), "train" if split == "train" else "t10k"
+    if not folder.is_dir():
+        raise DataError(
+            f"folder = {str(folder)!r}: Fashion-MNIST is not there; install Debian's package (apt-get install "
+            "dataset-fashion-mnist), or pass the folder of its four .gz files"
+        )
+    x = _idx(folder / f"{name}-images-idx3-ubyte.gz")[:, None].float() / 255
+    y = _idx(folder / f"{name}-labels-idx1-ubyte.gz").long()
+    kinds = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+    return ImageData(x, y, kinds)
+
+
+def _idx(path: Path) -> Tensor:
+    """The array of bytes in a compressed IDX file: two zeros, type 8, number of axes, their lengths, the values."""
+    try:
+        with gzip.open(path) as file:
+            data = file.read()
+        axes = data[3] if data[:3] == b"\0\0\x08" else 0
+        shape = struct.unpack(f">{axes}I", data[4 : 4 + 4 * axes])
+    except (OSError, EOFError, struct.error) as error:
+        raise DataError(f"{str(path)!r} cannot be read: {error}") from error
+    if not axes or len(data) != 4 + 4 * axes + math.prod(shape):
+        raise DataError(f"{str(path)!r} is no complete IDX file of bytes; fetch it again")
+    return torch.frombuffer(bytearray(data[4 + 4 * axes :]), dtype=torch.uint8).reshape(shape)
