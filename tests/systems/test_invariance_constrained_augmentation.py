@@ -115,7 +115,7 @@ def test_policies(method, generator) -> None:
         torch.testing.assert_close(transform.limits, torch.full_like(transform.limits, 0.5 * math.log(10)))
 
 
-@pytest.mark.parametrize("limit", [0.25, 2.25])
+@pytest.mark.parametrize("limit", [1.0, 2.25])
 def test_the_convex_problem_is_solved(limit) -> None:
     optimum, price = system.convex_errors(limit)
     assert optimum < 1e-3
