@@ -314,6 +314,34 @@ def test_training_draws_new_elements_and_evaluation_keeps_them() -> None:
         assert torch.equal(model.train().eval()(x), kept)
 
 
+@pytest.mark.parametrize("rotations", ["uniform", "equidistant"])
+def test_elements_drawn_ahead_are_sets_of_the_sampler(rotations) -> None:
+    sampler = PolarSampler(SL(2), angle=0.6, rotations=rotations)
+    model = LieGroupCNN(SL(2), width=(2, 4), samples=3, hidden=(6,), sampler=sampler, generator=rng())
+    x, seen = images(1, 1, 8, 8).float(), []
+    for _ in range(3):
+        model(x)
+        samples = model.lift.samples
+        assert samples is not None
+        assert samples is model.conv.inputs is model.residual.outputs
+        torch.testing.assert_close(model.conv._features, model.conv.kernel.relative(samples, samples))
+        turns = PolarChart(SL(2)).coordinates(samples.g)[:, 2] / math.sqrt(2)
+        if rotations == "equidistant":
+            torch.testing.assert_close(turns.diff(), torch.full((2,), 0.4, dtype=DOUBLE))
+        seen.append(turns[0].item())
+    assert len(set(seen)) == 3
+
+
+def test_kernels_start_with_the_frequencies_of_a_sine_network_of_the_plane() -> None:
+    """Uniform within 1/2 in z whatever H is, and within 1 over the number of coordinates in h."""
+    for group, count in ((SL(2), 6), (GLPlus(2), 7), (SO(2), 4)):
+        layer = LieConv(group, 1, 1, hidden=(400,), generator=rng())
+        weight = next(layer.kernel.net.layers.parameters()).detach().abs()
+        assert weight.shape == (400, count)
+        assert 0.98 / 2 < float(weight[:, :2].max()) <= 1 / 2
+        assert 0.98 / count < float(weight[:, 2:].max()) <= 1 / count
+
+
 def test_projections() -> None:
     x = images(2, 3, 4, 5, 5)
     torch.testing.assert_close(LieProject("max")(x), x.amax((2, 3, 4)))
