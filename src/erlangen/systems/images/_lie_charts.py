@@ -187,6 +187,10 @@ class GroupSamples:
     def __len__(self) -> int:
         return len(self.g)
 
+    def __getitem__(self, index: slice | Tensor) -> GroupSamples:
+        """Some of the elements."""
+        return GroupSamples(self.group, self.g[index], self.inverse[index], self.log_weight[index])
+
 
 @dataclass(frozen=True)
 class PolarSampler:

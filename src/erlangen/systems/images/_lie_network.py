@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
@@ -11,18 +12,23 @@ from erlangen.groups.affine import SemidirectProduct
 from erlangen.nn.planar import check_integer
 from erlangen.symmetry import Symmetry
 from erlangen.systems.images._lie_charts import GroupSamples, LinearGroup, PolarSampler
+from erlangen.systems.images._lie_kernel import Mask
 from erlangen.systems.images._lie_layers import LieConv, LieLift, LieProject, Projection
 
 EVAL_SEED = 0
 """Seed of the elements of H that a network in eval mode uses."""
+
+AHEAD = 64
+"""Training steps whose elements of H are drawn at once."""
 
 
 class LieGroupCNN(nn.Module):
     """Classifier on ``R^2 x| H``: lifting, a group convolution, a residual one, projection, a linear head.
 
     In train mode every forward pass draws new elements of H from torch's random numbers. In eval mode they are fixed:
-    `eval_samples` ones from a seed of its own, or what `resample` has drawn. Between convolutions pictures are halved by
-    averages. The residual block keeps the elements of its input, so that the skip connection adds equal ones.
+    `eval_samples` ones from a seed of its own, or what `resample` has drawn. All layers have the same elements: a skip
+    connection needs that, and ``h^-1 h'`` then is the identity for one pair in N, with less noise from the others. After the
+    lifting pictures are halved by averages.
 
     Args:
         group: H: SL(2), GL+(2), SO(2) or the trivial group of the plane.
@@ -32,7 +38,7 @@ class LieGroupCNN(nn.Module):
         sampler: where they come from; `PolarSampler` of the group without it.
         kernel_size: odd.
         projection: "max" or "mean" over group and place.
-        hidden, omega: of the kernels' networks.
+        hidden, omega, mask: of the kernels, `GroupKernel`.
         generator: source of the initial parameters.
 
     Attributes:
@@ -56,6 +62,7 @@ class LieGroupCNN(nn.Module):
         projection: Projection = "max",
         hidden: tuple[int, ...] = (60, 60),
         omega: float = 10.0,
+        mask: Mask | None = None,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
@@ -63,7 +70,7 @@ class LieGroupCNN(nn.Module):
         self.eval_samples = check_integer("eval_samples", eval_samples, 1)
         self.sampler = sampler or PolarSampler(group)
         c, features = width
-        options = {"hidden": hidden, "omega": omega, "generator": generator, "bias": False}
+        options = {"hidden": hidden, "omega": omega, "mask": mask, "generator": generator, "bias": False}
         self.lift = LieLift(group, in_channels, c, kernel_size, **options)  # pyright: ignore[reportArgumentType]
         self.conv = LieConv(group, c, c, kernel_size, **options)  # pyright: ignore[reportArgumentType]
         self.residual = LieConv(group, c, c, kernel_size, **options)  # pyright: ignore[reportArgumentType]
@@ -72,33 +79,46 @@ class LieGroupCNN(nn.Module):
         self.project = LieProject(projection)
         self.head = _head(features, classes, generator)
         self.symmetry = Symmetry(SemidirectProduct(group), input="image", output="invariant")
+        self._ahead: list[tuple[GroupSamples, Tensor]] = []
         self.resample(samples, generator=generator)
 
     def resample(self, count: int, *, generator: Generator | None = None) -> LieGroupCNN:
-        """Draw `count` new elements of H for each sampled layer; returns the network."""
-        first, second = (self.sampler.draw(count, generator=generator) for _ in range(2))
-        return self.attach(first, second)
+        """Draw `count` new elements of H; returns the network."""
+        return self.attach(self.sampler.draw(count, generator=generator))
 
-    def attach(self, first: GroupSamples, second: GroupSamples) -> LieGroupCNN:
-        """Use these elements after the lifting, and after the group convolution; returns the network."""
-        self.lift.attach(first)
-        self.conv.attach(first, second)
-        self.residual.attach(second)
+    def attach(self, samples: GroupSamples, features: Tensor | None = None) -> LieGroupCNN:
+        """Use these elements of H in all layers; returns the network. `features`: as in `LieConv.attach`."""
+        features = self.conv.kernel.relative(samples, samples) if features is None else features
+        self.lift.attach(samples)
+        for layer in (self.conv, self.residual):
+            layer.attach(samples, features=features)
         return self
 
+    def _step(self) -> None:
+        """Use the elements of the next training step. Those of many steps are made at once: one step's would cost as much."""
+        if not self._ahead:
+            many = self.sampler.draw(AHEAD * self.samples)
+            # Every AHEAD-th of equidistant rotations, which are in order, are equidistant over the same range.
+            sets = [many[start::AHEAD] for start in torch.randperm(AHEAD).tolist()]
+            g, inverse = (torch.stack([getattr(one, key) for one in sets]) for key in ("g", "inverse"))
+            quotients = inverse[:, :, None] @ g[:, None]
+            self._ahead = list(zip(sets, self.conv.kernel.features(quotients), strict=True))
+        self.attach(*self._ahead.pop())
+
     def train(self, mode: bool = True) -> LieGroupCNN:
-        """Switch the mode; eval mode fixes `eval_samples` elements."""
+        """Switch the mode, and forget elements drawn ahead; eval mode fixes `eval_samples` ones."""
         super().train(mode)
+        self._ahead.clear()
         if not mode:
             self.resample(self.eval_samples, generator=Generator().manual_seed(EVAL_SEED))
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``[B, classes]`` of images ``[B, in_channels, H, W]``, both sides at least 4."""
+        """Logits ``[B, classes]`` of images ``[B, in_channels, H, W]``, both sides at least 2."""
         if self.training:
-            self.resample(self.samples)
+            self._step()
         x = _halved(F.gelu(self.norms[0](self.lift(x))))
-        x = _halved(F.gelu(self.norms[1](self.conv(x))))
+        x = F.gelu(self.norms[1](self.conv(x)))
         x = x + F.gelu(self.norms[2](self.residual(x)))
         return self.head(self.project(F.gelu(self.mix(x.flatten(2, 3))).unflatten(2, x.shape[2:4])))
 
@@ -129,9 +149,9 @@ class PlainCNN(nn.Module):
         self.head = _head(features, classes, generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``[B, classes]`` of images ``[B, in_channels, H, W]``, both sides at least 4."""
+        """Logits ``[B, classes]`` of images ``[B, in_channels, H, W]``, both sides at least 2."""
         x = F.avg_pool2d(F.gelu(self.norms[0](self.convs[0](x))), 2)
-        x = F.avg_pool2d(F.gelu(self.norms[1](self.convs[1](x))), 2)
+        x = F.gelu(self.norms[1](self.convs[1](x)))
         x = x + F.gelu(self.norms[2](self.convs[2](x)))
         return self.head(F.gelu(self.mix(x)).flatten(2).amax(-1))
 

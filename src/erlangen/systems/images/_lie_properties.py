@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
+from erlangen.claims import Claim
 from erlangen.errors import MatrixFunctionError
 from erlangen.groups import SL, SO, Affine, GLPlus
 from erlangen.groups.decompositions import polar
@@ -14,7 +17,10 @@ from erlangen.groups.linear import TrivialGroup
 from erlangen.groups.rotations import planar_rotation
 from erlangen.numerics import sym_exp
 from erlangen.systems.images._lie_charts import GroupSamples, LinearGroup, PolarChart, PolarSampler
-from erlangen.systems.images._lie_layers import GroupKernel, LieConv, LieLift
+from erlangen.systems.images._lie_kernel import GroupKernel
+from erlangen.systems.images._lie_layers import LieConv, LieLift
+
+Row = dict[str, Any]
 
 NO_LOGARITHM = ((-1.0, 1.0), (0.0, -1.0))
 """An element of SL(2) that no real matrix exponential reaches."""
@@ -84,14 +90,15 @@ def bump(g: Tensor) -> Tensor:
 def haar_scores(group: SL | GLPlus, count: int, moves: int, seed: int, *, root: bool = True) -> tuple[float, float]:
     """Largest difference of E[w F(g)] and E[w F(a g)], and of E[w F(g a)], in standard errors, over `moves` elements a.
 
-    ``g = S^(1/2) R`` with the congruence-invariant measure of S and Haar measure of R as a product; ``S R`` without `root`.
+    ``g = S^(1/2) R`` with the congruence-invariant measure of S and Haar measure of R as a product; ``S R`` without `root`,
+    which elements a far from the identity show with fewer samples.
     """
     drawn = PolarSampler(group, 0.3).draw(count, generator=rng(seed))
     g, weight = drawn.g, drawn.log_weight.exp()
     if not root:
         log_p, r = polar(g)
         g = sym_exp(2 * log_p) @ r
-    a = PolarSampler(group, 0.08, angle=1.0).draw(moves, generator=rng(seed + 1)).g
+    a = PolarSampler(group, 0.08 if root else 0.4, angle=1.0).draw(moves, generator=rng(seed + 1)).g
     plain = bump(g)
     scores: list[list[float]] = [[], []]
     for move in a:
@@ -227,3 +234,76 @@ def slope(points: list[tuple[int, float]]) -> float:
     n, error = torch.tensor(points, dtype=torch.float64).log().unbind(-1)
     n, error = n - n.mean(), error - error.mean()
     return float((n * error).sum() / n.square().sum())
+
+
+# --- rows and claims -------------------------------------------------------------------------------------------------
+def rows(full: bool, seed: int) -> list[Row]:
+    """One row for each measured property."""
+    errors = chart_errors(1000, seed)
+    count = 400_000 if full else 30_000
+    for group in (SL(2), GLPlus(2)):
+        left, right = haar_scores(group, count, 20, seed)
+        errors |= {f"Haar, left, {group.name}": left, f"Haar, right, {group.name}": right}
+        wrong = haar_scores(group, 800_000 if full else 100_000, 8, seed, root=False)
+        errors[f"Haar without the root, {group.name}"] = max(wrong)
+        errors[f"kernel identity, {group.name}"] = kernel_identity(group, seed)
+        points, score = convergence(group, (16, 64, 256, 1024) if full else (16, 64, 256), 24, seed)
+        errors |= {f"layer error, {n} samples, {group.name}": error for n, error in points}
+        errors |= {f"layer slope, {group.name}": slope(points), f"layer bias, {group.name}": score}
+    errors["modular function"] = modular_error(seed)
+    errors["four-fold"] = p4_error(seed)
+    errors["plain"] = trivial_error(seed)
+    errors["SL(2) without logarithm, full circle"] = _missed(math.pi, seed)
+    errors["SL(2) without logarithm, as trained"] = _missed(0.4, seed)
+    return [{"part": "properties", "method": name, "value": value} for name, value in errors.items()]
+
+
+def _missed(angle: float, seed: int) -> float:
+    """Share of the quotients ``h^-1 h'`` of samples that have no logarithm, so that the exponential chart misses them."""
+    h, other = (PolarSampler(SL(2), 0.1, angle).draw(50_000, generator=rng(seed + k)) for k in range(2))
+    return without_logarithm(h.inverse @ other.g)
+
+
+def claims(rows: Sequence[Row]) -> list[Claim]:
+    """Claims about the"""
+    value = {row["method"]: row["value"] for row in rows}
+    exact: list[tuple[str, str, str, float]] = [
+        ("polar-float64", "Relative error of exp(log P) R, worst of 1000 elements of GL+(2).", "polar, float64", 1e-12),
+        ("polar-float32", "The same in float32.", "polar, float32", 1e-5),
+        ("chart-float64", "Relative error of the chart and back, for GL+(2), SL(2) and SL(3).", "chart, float64", 1e-12),
+        ("chart-float32", "The same in float32.", "chart, float32", 1e-5),
+        ("surjective", "The same for [[-1, 1], [0, -1]], which has no real logarithm.", "surjectivity", 1e-12),
+        ("modular-function", "Error of the affine group's modular function against 1 / |det h|.", "modular function", 1e-10),
+        ("plain-case", "H = {I}: difference to a plain convolution with the same kernel.", "plain", 1e-12),
+        ("four-fold-case", "H = C_4: error of equivariance under quarter turns, float32.", "four-fold", 1e-5),
+    ]  # fmt: skip
+    found = [Claim.exact(name, text, measured=value[key], tol=tol) for name, text, key, tol in exact]
+    for group, slug in (("SL(2)", "sl2"), ("GL+(2)", "gl2")):
+        found += [
+            Claim.exact(
+                f"haar-{slug}",
+                f"{group}: difference of E[w F(g)] from E[w F(a g)] and E[w F(g a)], worst of 20 a, in standard errors.",
+                measured=max(value[f"Haar, left, {group}"], value[f"Haar, right, {group}"]),
+                tol=4,
+            ),
+            Claim.ratio(
+                f"root-needed-{slug}",
+                f"{group}: the same for S R without the root, from more samples and 8 larger a, over 4.",
+                measured=value[f"Haar without the root, {group}"] / 4,
+                at_least=1,
+            ),
+            Claim.exact(
+                f"kernel-identity-{slug}",
+                f"{group}: kernel of moved samples on the moved grid, float64.",
+                measured=value[f"kernel identity, {group}"],
+                tol=1e-10,
+            ),
+            Claim.number(
+                f"monte-carlo-rate-{slug}",
+                f"{group}: exponent of the error of equivariance in the number of samples, on a signal without pixels.",
+                measured=value[f"layer slope, {group}"],
+                expected=-0.5,
+                tol=0.15,
+            ),
+        ]
+    return found

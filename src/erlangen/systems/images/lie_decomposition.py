@@ -15,19 +15,35 @@ Re-measured here:
    without the square root, which must fail), the affine group's modular function, the kernels' identity, the plain and the
    four-fold convolution as special cases, and how fast the error of a layer falls with the number of samples.
 2. Real digits, moved but neither turned nor deformed in training; tested so ("clean"), with the distortions of affNIST
-   ("affine") and with these after a change of perspective ("homography"). Canvas 28 x 28. Rows: the network with H = SL(2),
-   GL+(2) and SO(2); a plain CNN of as many parameters; the same trained on affinely distorted digits, the maps of the test.
+   ("affine") and with these after a change of perspective ("homography"). Canvas 28 x 28, then means over 2 x 2 pixels.
+   Rows: the network with H = SL(2), GL+(2) and SO(2); a plain CNN of about as many parameters; the same trained on affinely
+   distorted digits, the maps of the test.
 
 All methods see the same digits in equally many epochs with the same optimiser and schedule. For each the learning rate is the
-better of two on 500 other training digits, moved only, after a third of the epochs with the first seed.
-Kernel networks learn at 0.3 of it: a step of Adam moves a kernel by the sum over its features. Elements of H come from a
-law as wide as the distortions: angles up to 0.4 radians, variance 0.02 of the symmetric part; SO(2) has the same angles.
+better of two on 500 other training digits, moved only, after a sixth of the epochs with the first seed. Elements of H come
+from a law about as wide as the distortions; SO(2) has the same angles. As in the paper, an answer is a mean over draws of the
+elements; "one draw" is the answer of one.
 
-What differs from the paper: thousands of digits and a few epochs instead of 60 000 and 50; three elements of H instead of
-ten, 12 channels instead of 40, one hidden layer in the kernels instead of two, and angles of a limited range. The rotation
-enters the kernel by its cosine and sine, so that there is no jump at half turns. The determinant in the group convolution is
-that of the input's element, as its measure says. The measure in the networks is the law of the samples, as in the paper;
-Haar weights, which the exact statements need, are an option of `LieConv`.
+Why training is hard, from runs with one seed on 1000 to 1500 other digits, distorted as in the test:
+
+- A sine network divides its frequencies by the number of its inputs. With the 6 coordinates of z and SL(2) kernels are too
+  smooth in z: the loss is 0.19 after 6 epochs. With the frequencies in z as without H it is 0.15 after 4; `GroupKernel` has
+  those.
+- With equal elements in all layers the error on affine digits falls from 11.1 to 9.3 percent after 4 epochs.
+- The maximum depends on the number of elements, so that training and test have three each. A mean of answers over 4 draws
+  took the error from 7.5 to 6.2 percent after 6 epochs, when the plain CNN had 8.2; 7 epochs gave 5.6.
+- Twice the variance and angles up to 0.6 or 0.8 give larger errors in this time, as do a mean instead of the maximum and a
+  single element.
+- What remains is time. The loss of the groups' networks still falls when that of the CNN is near zero, and one step costs
+  four of the CNN's. Even the augmented CNN is only at 0.55 to 0.7 of the plain one's error. SO(2), with fewer
+  coordinates, learns faster than SL(2): 5.7 percent against 6.2 after 6 epochs.
+
+What differs from the paper: thousands of digits at half resolution and a few epochs instead of 60 000 and 50; three elements
+of H instead of ten, one draw for all layers, 16 channels instead of 40, one hidden layer in the kernels instead of two, a soft
+mask for all groups, and angles of a limited range. The rotation enters the kernel by its cosine and sine, so that there is no
+jump at half turns. The determinant in the group convolution is that of the input's element, as its measure says. The measure
+in the networks is the law of the samples, as in the paper; Haar weights, which the exact statements need, are an option of
+`LieConv`.
 """
 
 from __future__ import annotations
@@ -39,15 +55,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import avg_pool2d, cross_entropy
 
 from erlangen.claims import Claim, Result, Scale, System
 from erlangen.data import affine_distortion, digits, homography_distortion
 from erlangen.groups import SL, SO, GLPlus
-from erlangen.measure.svg import bar_plot, scale_of
+from erlangen.measure import svg
 from erlangen.systems.images import _lie_properties as properties
 from erlangen.systems.images._lie_charts import GroupSamples, LinearGroup, PolarChart, PolarSampler
-from erlangen.systems.images._lie_layers import GroupKernel, LieConv, LieLift, LieProject
+from erlangen.systems.images._lie_kernel import GroupKernel
+from erlangen.systems.images._lie_layers import LieConv, LieLift, LieProject
 from erlangen.systems.images._lie_network import LieGroupCNN, PlainCNN
 from erlangen.systems.images._lie_properties import rng
 from erlangen.training import fit
@@ -81,18 +98,21 @@ SYSTEM = System(
 
 Row = dict[str, Any]
 CANVAS = 28
+BATCH = 32
 SAMPLES = 3
+"""Elements of H, in training and in tests."""
+DRAWS = 4
+"""Random draws of them whose answers a test averages."""
 RATES = (3e-3, 6e-3)
-KERNEL_RATE = 0.3
-"""Learning rate of the kernels' networks over that of the rest."""
 STILL: dict[str, Any] = {"degrees": 0.0, "shear": 0.0, "scale": (1.0, 1.0)}
 TESTS = ("clean", "affine", "homography")
 
 
 def group_network(group: LinearGroup) -> LieGroupCNN:
     """The network of the experiment."""
-    sampler = PolarSampler(group, 0.02, angle=0.4, rotations="equidistant")
-    return LieGroupCNN(group, width=(12, 64), hidden=(60,), samples=SAMPLES, eval_samples=6, sampler=sampler)
+    sampler = PolarSampler(group, 0.02, angle=0.4)
+    options: dict[str, Any] = {"samples": SAMPLES, "eval_samples": SAMPLES, "sampler": sampler}
+    return LieGroupCNN(group, width=(16, 64), hidden=(36,), mask="sigmoid", **options)
 
 
 METHODS: dict[str, Callable[[], nn.Module]] = {
@@ -104,80 +124,7 @@ METHODS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-# --- 1. properties ---------------------------------------------------------------------------------------------------
-def property_rows(full: bool, seed: int) -> list[Row]:
-    """One row for each measured property."""
-    errors = properties.chart_errors(1000, seed)
-    count = 400_000 if full else 100_000
-    for group in (SL(2), GLPlus(2)):
-        left, right = properties.haar_scores(group, count, 20, seed)
-        errors |= {f"Haar, left, {group.name}": left, f"Haar, right, {group.name}": right}
-        wrong = properties.haar_scores(group, 2 * count, 10, seed, root=False)
-        errors[f"Haar without the root, {group.name}"] = max(wrong)
-        errors[f"kernel identity, {group.name}"] = properties.kernel_identity(group, seed)
-        points, score = properties.convergence(group, (16, 64, 256, 1024) if full else (16, 64, 256), 24, seed)
-        errors |= {f"layer error, {n} samples, {group.name}": error for n, error in points}
-        errors |= {f"layer slope, {group.name}": properties.slope(points), f"layer bias, {group.name}": score}
-    errors["modular function"] = properties.modular_error(seed)
-    errors["four-fold"] = properties.p4_error(seed)
-    errors["plain"] = properties.trivial_error(seed)
-    errors["SL(2) without logarithm, full circle"] = _missed(math.pi, seed)
-    errors["SL(2) without logarithm, as trained"] = _missed(0.4, seed)
-    return [{"part": "properties", "method": name, "value": value} for name, value in errors.items()]
-
-
-def _missed(angle: float, seed: int) -> float:
-    """Share of the quotients ``h^-1 h'`` of samples that have no logarithm, so that the exponential chart misses them."""
-    h, other = (PolarSampler(SL(2), 0.1, angle).draw(50_000, generator=rng(seed + k)) for k in range(2))
-    return properties.without_logarithm(h.inverse @ other.g)
-
-
-def property_claims(rows: Sequence[Row]) -> list[Claim]:
-    """Claims about the properties."""
-    value = {row["method"]: row["value"] for row in rows}
-    exact: list[tuple[str, str, str, float]] = [
-        ("polar-float64", "Relative error of exp(log P) R, worst of 1000 elements of GL+(2).", "polar, float64", 1e-12),
-        ("polar-float32", "The same in float32.", "polar, float32", 1e-5),
-        ("chart-float64", "Relative error of the chart and back, for GL+(2), SL(2) and SL(3).", "chart, float64", 1e-12),
-        ("chart-float32", "The same in float32.", "chart, float32", 1e-5),
-        ("surjective", "The same for [[-1, 1], [0, -1]], which has no real logarithm.", "surjectivity", 1e-12),
-        ("modular-function", "Error of the affine group's modular function against 1 / |det h|.", "modular function", 1e-10),
-        ("plain-case", "H = {I}: difference to a plain convolution with the same kernel.", "plain", 1e-12),
-        ("four-fold-case", "H = C_4: error of equivariance under quarter turns, float32.", "four-fold", 1e-5),
-    ]  # fmt: skip
-    claims = [Claim.exact(name, text, measured=value[key], tol=tol) for name, text, key, tol in exact]
-    for group, slug in (("SL(2)", "sl2"), ("GL+(2)", "gl2")):
-        claims += [
-            Claim.exact(
-                f"haar-{slug}",
-                f"{group}: difference of E[w F(g)] from E[w F(a g)] and E[w F(g a)], worst of 20 a, in standard errors.",
-                measured=max(value[f"Haar, left, {group}"], value[f"Haar, right, {group}"]),
-                tol=4,
-            ),
-            Claim.ratio(
-                f"root-needed-{slug}",
-                f"{group}: the same for S R without the root, twice the samples and 10 a, over 4.",
-                measured=value[f"Haar without the root, {group}"] / 4,
-                at_least=1,
-            ),
-            Claim.exact(
-                f"kernel-identity-{slug}",
-                f"{group}: kernel of moved samples on the moved grid, float64.",
-                measured=value[f"kernel identity, {group}"],
-                tol=1e-10,
-            ),
-            Claim.number(
-                f"monte-carlo-rate-{slug}",
-                f"{group}: exponent of the error of equivariance in the number of samples, on a signal without pixels.",
-                measured=value[f"layer slope, {group}"],
-                expected=-0.5,
-                tol=0.15,
-            ),
-        ]
-    return claims
-
-
-# --- 2. digits -------------------------------------------------------------------------------------------------------
+# --- digits -------------------------------------------------------------------------------------------------------
 class Digits:
     """The digits of one seed: training ones on the canvas and as they are, validation, and three tests of equal labels."""
 
@@ -192,33 +139,34 @@ class Digits:
         self.labels = held.y[:test]
         self.tests = {
             "clean": placed(x, seed + 2),
-            "affine": affine_distortion(x, size=CANVAS, generator=rng(seed + 3)),
-            "homography": homography_distortion(x, size=CANVAS, generator=rng(seed + 4)),
+            "affine": halved(affine_distortion(x, size=CANVAS, generator=rng(seed + 3))),
+            "homography": halved(homography_distortion(x, size=CANVAS, generator=rng(seed + 4))),
         }
 
 
+def halved(x: Tensor) -> Tensor:
+    """Means over 2 x 2 pixels."""
+    return avg_pool2d(x, 2)
+
+
 def placed(x: Tensor, seed: int) -> Tensor:
-    """Digits moved at random on the canvas, otherwise as they are."""
-    return affine_distortion(x, size=CANVAS, **STILL, generator=rng(seed))
+    """Digits moved at random on the canvas, otherwise as they are; then at half resolution."""
+    return halved(affine_distortion(x, size=CANVAS, **STILL, generator=rng(seed)))
 
 
 def distorted(x: Tensor, y: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Digits under the maps of the affine test; a transform for `fit`."""
-    return affine_distortion(x, size=CANVAS, generator=generator), y
+    return halved(affine_distortion(x, size=CANVAS, generator=generator)), y
 
 
 def train(name: str, data: Digits, epochs: int, lr: float, seed: int) -> nn.Module:
     """Train one method, with a learning rate that falls as a cosine; the model comes back in eval mode."""
     torch.manual_seed(seed)
     model = METHODS[name]()
-    kernels = [p for key, p in model.named_parameters() if ".kernel." in key]
-    rest = [p for key, p in model.named_parameters() if ".kernel." not in key]
-    optimizer = torch.optim.AdamW([{"params": rest}, {"params": kernels}], lr=lr, weight_decay=5e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=5e-3)
 
     def anneal(done: int) -> None:
-        rate = lr * (1 + math.cos(math.pi * done / epochs)) / 2
-        for group, factor in zip(optimizer.param_groups, (1.0, KERNEL_RATE), strict=True):
-            group["lr"] = factor * rate
+        optimizer.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * done / epochs)) / 2
 
     anneal(0)
     augmented = name == "CNN, augmented"
@@ -228,7 +176,7 @@ def train(name: str, data: Digits, epochs: int, lr: float, seed: int) -> nn.Modu
         data.y,
         loss=cross_entropy,
         epochs=epochs,
-        batch_size=16,
+        batch_size=BATCH,
         optimizer=lambda _: optimizer,
         transform=distorted if augmented else None,
         callbacks=[lambda epoch, _model, _row: anneal(epoch + 1)],
@@ -239,24 +187,28 @@ def train(name: str, data: Digits, epochs: int, lr: float, seed: int) -> nn.Modu
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Percent of right answers."""
-    return 100 * float(torch.cat([model(part).argmax(-1) for part in x.split(100)]).eq(y).double().mean())
+def accuracy(model: nn.Module, x: Tensor, y: Tensor, draws: int = DRAWS) -> float:
+    """Percent of right answers; those of a network on a group are means of logits over draws of its elements."""
+    generator, logits = rng(0), torch.zeros(())
+    for _ in range(draws if isinstance(model, LieGroupCNN) else 1):
+        if isinstance(model, LieGroupCNN):
+            model.resample(SAMPLES, generator=generator)
+        logits = logits + torch.cat([model(part) for part in x.split(250)])
+    return 100 * float((logits.argmax(-1) == y).double().mean())
 
 
 def tuned(name: str, data: Digits, epochs: int, seed: int) -> float:
-    """The learning rate with the best validation accuracy after a third of the epochs; the first of equals."""
-    short = max(epochs // 3, 1)
+    """The learning rate with the best validation accuracy after a sixth of the epochs; the first of equals."""
+    short = max(epochs // 6, 1)
     return max(RATES, key=lambda lr: accuracy(train(name, data, short, lr, seed), *data.validation))
 
 
 def tested(name: str, data: Digits, epochs: int, lr: float, seed: int) -> Row:
-    """Accuracies of one trained method; for a group also with as many elements as in training."""
+    """Accuracies of one trained method; for a group also with a single draw of elements."""
     model = train(name, data, epochs, lr, seed)
     row: Row = {test: accuracy(model, x, data.labels) for test, x in data.tests.items()}
     if isinstance(model, LieGroupCNN):
-        model.resample(SAMPLES, generator=rng(seed))
-        row[f"affine, {SAMPLES} elements"] = accuracy(model, data.tests["affine"], data.labels)
+        row["affine, one draw"] = accuracy(model, data.tests["affine"], data.labels, draws=1)
     parameters = sum(p.numel() for p in model.parameters())
     return {**row, "parameters": parameters, "learning rate": f"{lr:g}", "epochs": epochs, "digits": len(data.y)}
 
@@ -321,17 +273,18 @@ def digit_claims(rows: Sequence[Row]) -> list[Claim]:
 def experiment(scale: Scale, seed: int) -> Result:
     """Both parts; "full" has three seeds and tunes the learning rate."""
     full = scale == "full"
-    measured = property_rows(full, seed)
+    measured = properties.rows(full, seed)
     trained = (
-        digit_rows(2000, 1000, 6, [seed + k for k in range(3)], tune=True)
+        digit_rows(4000, 1000, 6, [seed + k for k in range(3)], tune=True)
         if full
-        else digit_rows(96, 50, 1, [seed], tune=False)
+        else digit_rows(96, 40, 1, [seed], tune=False)
     )
-    return Result([*measured, *trained], [*property_claims(measured), *digit_claims(trained)])
+    return Result([*measured, *trained], [*properties.claims(measured), *digit_claims(trained)])
 
 
 def figure(result: Result) -> str:
-    """Accuracy by method on clean, affinely distorted and projectively distorted digits."""
+    """Error of each method on clean, affinely distorted and projectively distorted digits."""
     rows = [row for row in result.rows if row["part"] == "digits"]
-    series = [(row["method"], [row[test] / 100 for test in TESTS]) for row in rows]
-    return bar_plot(series, TESTS, scale_of([1.0], percent=True), "accuracy")
+    series = [(test, [100 - row[test] for row in rows]) for test in TESTS]
+    x = svg.scale_of([value for _, values in series for value in values])
+    return svg.row_plot(series, [row["method"] for row in rows], x, "error in percent")
