@@ -49,7 +49,6 @@ in the networks is the law of the samples, as in the paper; Haar weights, which 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -57,7 +56,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy
 
-from erlangen.claims import Claim, Result, Scale, System
+from erlangen.claims import Claim, Result, Scale, System, averaged
 from erlangen.data import affine_distortion, digits, homography_distortion
 from erlangen.groups import SL, SO, GLPlus
 from erlangen.measure import svg
@@ -220,19 +219,8 @@ def digit_rows(train_size: int, test_size: int, epochs: int, seeds: Sequence[int
     for name in METHODS:
         lr = tuned(name, sets[0], epochs, seeds[0]) if tune else RATES[-1]
         runs = [tested(name, data, epochs, lr, seed) for data, seed in zip(sets, seeds, strict=True)]
-        rows.append(averaged(name, runs))
+        rows.append(averaged(runs, part="digits", method=name))
     return rows
-
-
-def averaged(name: str, runs: Sequence[Row]) -> Row:
-    """Means and standard deviations over seeds of what is measured; the rest is the same for all."""
-    row: Row = {"part": "digits", "method": name}
-    for key, value in runs[0].items():
-        values = [run[key] for run in runs]
-        row[key] = statistics.mean(values) if isinstance(value, float) else value
-        if isinstance(value, float) and len(runs) > 1:
-            row[f"{key}, spread"] = statistics.stdev(values)
-    return {**row, "seeds": len(runs)}
 
 
 def digit_claims(rows: Sequence[Row]) -> list[Claim]:
