@@ -149,6 +149,8 @@ class PolyphaseAnchor(nn.Module):
     below 8 units of rounding (1e-6 in float32, 2e-15 in float64). That is not checked in compiled code and under
     ``torch.func``, and neither are NaN and Inf.
 
+    Do not anchor by norm what comes out of a layer norm: all its pixels have the same norm, and so have the components.
+
     Args:
         stride: p, or (p, q) for rows and columns.
         selector: what makes a component the best; by default its norm. A module is trained with the rest as far as its
