@@ -155,7 +155,7 @@ class PolyphaseAnchor(nn.Module):
         stride: p, or (p, q) for rows and columns.
         selector: what makes a component the best; by default its norm. A module is trained with the rest as far as its
             scores are used elsewhere: the choice itself has no gradient.
-        on_tie: "warn", "error" or "allow".
+        on_tie: "warn" (in eval mode; ties do training no harm), "error" or "allow".
 
     Raises:
         ErlangenError: the stride is no positive integer or pair of these.
@@ -215,7 +215,8 @@ class PolyphaseAnchor(nn.Module):
         for name, values in (("x", x.detach()), ("scores", scores)):
             if values.is_floating_point() and values.numel():
                 check_peak(values.abs().amax(tuple(range(1, values.ndim))), name)
-        if self.on_tie == "allow" or scores.shape[1] < 2 or not len(scores):
+        quiet = self.on_tie == "allow" or (self.on_tie == "warn" and self.training)
+        if quiet or scores.shape[1] < 2 or not len(scores):
             return
         first, second = scores.double().topk(2, 1).values.unbind(1)
         eps = torch.finfo(torch.float64 if x.dtype == torch.float64 else torch.float32).eps

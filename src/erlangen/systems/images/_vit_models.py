@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from erlangen.errors import ErlangenError, ShapeError, UnknownNameError
 from erlangen.groups import Shifts
 from erlangen.nn import AnchoredPatchEmbed, PolyphaseAnchor
+from erlangen.nn.polyphase import OnTie
 from erlangen.symmetry import Symmetry
 
 Position = Literal["depthwise", "table", "none"]
@@ -185,6 +186,10 @@ class _Transformer(nn.Module):
         super().__init__()
         self.recipe = recipe
         self.layers = nn.Sequential(*layers)
+        for part in self.modules():
+            if isinstance(part, nn.Linear):
+                nn.init.xavier_uniform_(part.weight)
+                nn.init.zeros_(part.bias)
         exact = recipe.equivariant
         self.symmetry = Symmetry(Shifts(*size), input="image", output="invariant") if exact else None
 
@@ -225,7 +230,7 @@ class VisionTransformer(_Transformer):
         grid = _coarse(size, patch)
         blocks = [Block(dim, GlobalAttention(dim, heads)) for _ in range(depth)]
         layers = [
-            _embedding(recipe, channels, dim, patch),
+            _embedding(recipe, channels, dim, patch, "allow"),
             *_located(recipe, dim, grid, blocks),
             PooledHead(dim, classes),
         ]
@@ -246,6 +251,7 @@ class Twins(_Transformer):
         dims, heads: width and heads of the stages.
         windows: sides of the windows of the stages.
         reduce: strides of the keys of the stages.
+        on_tie: of the anchors behind the first, as for `erlangen.nn.PolyphaseAnchor`.
 
     Raises:
         ShapeError: a stride does not divide the map it meets.
@@ -264,6 +270,7 @@ class Twins(_Transformer):
         heads: tuple[int, int] = (2, 4),
         windows: tuple[int, int] = (4, 2),
         reduce: tuple[int, int] = (2, 2),
+        on_tie: OnTie = "warn",
     ) -> None:
         layers: list[nn.Module] = []
         grid, width = size, channels
@@ -276,16 +283,22 @@ class Twins(_Transformer):
                 recipe, "windows", windows[stage], Block(dim, WindowAttention(dim, heads[stage], windows[stage]))
             )
             wide = Block(dim, GlobalAttention(dim, heads[stage], reduce[stage]))
-            wide = _anchored(recipe, "keys", reduce[stage], wide)
-            layers += [_embedding(recipe, width, dim, step), *_located(recipe, dim, grid, [local, wide])]
+            wide = _anchored(recipe, "keys", reduce[stage], on_tie, wide)
+            layers += [
+                _embedding(recipe, width, dim, step, on_tie if stage else "allow"),
+                *_located(recipe, dim, grid, [local, wide]),
+            ]
             width = dim
         super().__init__(recipe, size, [*layers, PooledHead(width, classes)])
 
 
-def _embedding(recipe: Recipe, channels: int, dim: int, patch: int) -> nn.Module:
-    """Without a norm behind it: pixels of norm one would leave the next anchor nothing to tell components apart by."""
+def _embedding(recipe: Recipe, channels: int, dim: int, patch: int, on_tie: OnTie) -> nn.Module:
+    """Without a norm behind it: pixels of norm one would leave the next anchor nothing to tell components apart by.
+
+    The first one may ignore ties: images are moved bit by bit, so close norms of a few grey values do no harm.
+    """
     if "patches" in recipe.anchors:
-        return AnchoredPatchEmbed(channels, dim, patch)
+        return AnchoredPatchEmbed(channels, dim, patch, on_tie=on_tie)
     return nn.Conv2d(channels, dim, patch, patch)
 
 
@@ -298,9 +311,9 @@ def _located(recipe: Recipe, dim: int, grid: tuple[int, int], blocks: Sequence[n
     return blocks
 
 
-def _anchored(recipe: Recipe, place: Place, stride: int, block: nn.Module) -> nn.Module:
+def _anchored(recipe: Recipe, place: Place, stride: int, on_tie: OnTie, block: nn.Module) -> nn.Module:
     """The block on the anchored stream, which stays as it was rolled."""
-    return nn.Sequential(PolyphaseAnchor(stride), block) if place in recipe.anchors else block
+    return nn.Sequential(PolyphaseAnchor(stride, on_tie=on_tie), block) if place in recipe.anchors else block
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------
