@@ -280,7 +280,11 @@ class Twins(_Transformer):
             _coarse(grid, windows[stage])
             _coarse(grid, reduce[stage])
             local = _anchored(
-                recipe, "windows", windows[stage], Block(dim, WindowAttention(dim, heads[stage], windows[stage]))
+                recipe,
+                "windows",
+                windows[stage],
+                on_tie,
+                Block(dim, WindowAttention(dim, heads[stage], windows[stage])),
             )
             wide = Block(dim, GlobalAttention(dim, heads[stage], reduce[stage]))
             wide = _anchored(recipe, "keys", reduce[stage], on_tie, wide)
