@@ -85,7 +85,8 @@ def test_logits_are_invariant_to_every_shift(name: str, dtype: torch.dtype) -> N
 
 @pytest.mark.parametrize("name", SMALL)
 def test_the_models_keep_the_contract(name: str) -> None:
-    check_layer(small(name), images(3, 2, *SIZES[name]))
+    skip = ["compile"] if name == "twins" else []  # tracing the two stages takes a minute
+    assert len(check_layer(small(name), images(3, 2, *SIZES[name]), skip=skip)) == 10 - len(skip)
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -440,7 +440,7 @@ def experiment(scale: Scale, seed: int) -> Result:
     sizes = (
         Sizes(train=2000, test=600, orbit=16, audit=4, epochs=5, tune=True)
         if full
-        else Sizes(train=96, test=64, orbit=2, audit=1, epochs=1, tune=False)
+        else Sizes(train=64, test=64, orbit=1, audit=1, epochs=1, tune=False)
     )
     trained = trained_rows(sizes, [seed + 10 * k for k in range(3 if full else 1)])
     return Result([*measured, *trained], [*property_claims(measured), *trained_claims(trained)])
