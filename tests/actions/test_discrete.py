@@ -100,3 +100,8 @@ def test_graph_batches(generator):
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_shifts_are_whole_numbers():
+    with pytest.raises(DtypeError, match="shifts by whole entries"):
+        Rolled().on(Shifts(4)).act(torch.tensor([1.5]), torch.rand(3, 4))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, tree_structure
 from erlangen.actions.geometric import Invariant
-from erlangen.errors import ActionError, ShapeError
+from erlangen.errors import ActionError, DtypeError, ShapeError
 from erlangen.groups import Group, Shifts, Symmetric
 
 
@@ -50,6 +50,8 @@ class Rolled(Action):
     def apply(self, group: Group, g: Tensor, x: Tree) -> Tensor:
         """Roll every axis."""
         assert isinstance(group, Shifts)
+        if g.is_floating_point():
+            raise DtypeError(f"g has dtype {g.dtype}, but {group.name} shifts by whole entries; pass int64")
         axes = self.axes or tuple(range(-len(group.sizes), 0))
         x = check_tensor(x, self.name, lead=g.ndim - 1, item_ndim=-min(axes), floating=False)
         for i, (axis, size) in enumerate(zip(axes, group.sizes, strict=True)):

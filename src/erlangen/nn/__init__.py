@@ -10,12 +10,24 @@ from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, Lif
 from erlangen.nn.irreps_network import IrrepsNetwork
 from erlangen.nn.linear import EquivariantLinear
 from erlangen.nn.planar import FeatureField
+from erlangen.nn.polyphase import (
+    Anchored,
+    AnchoredConv2d,
+    AnchoredPatchEmbed,
+    PolyphaseAnchor,
+    component_norms,
+    polyphase,
+    roll_samples,
+)
 from erlangen.nn.products import ManyBodyProduct, TensorProduct, edge_gaunt, tensor_product
 from erlangen.nn.segments import segment_max, segment_mean, segment_sum
 from erlangen.nn.siren import SineLayer, Siren
 from erlangen.nn.steerable_conv import GatedNonlinearity2d, NormNonlinearity2d, SteerableConv2d
 
 __all__ = [
+    "Anchored",
+    "AnchoredConv2d",
+    "AnchoredPatchEmbed",
     "BilinearLayer",
     "EGNN",
     "EMLP",
@@ -35,15 +47,19 @@ __all__ = [
     "NormActivation",
     "NormNonlinearity2d",
     "PointNet",
+    "PolyphaseAnchor",
     "SineLayer",
     "Siren",
     "SteerableConv2d",
     "TensorProduct",
+    "component_norms",
     "edge_gaunt",
     "edge_harmonics",
     "gated",
     "hidden_rep",
     "mlp",
+    "polyphase",
+    "roll_samples",
     "segment_max",
     "segment_mean",
     "segment_sum",

@@ -44,7 +44,7 @@ FEATURES = 30
 """Width of the networks; a multiple of three, so that features are vectors."""
 
 LAYERS = 3
-RATES = (3e-3, 1e-2)
+RATES = (1e-2, 3e-2)
 """Learning rates that are tried for every model."""
 
 
