@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import erlangen as er
 from erlangen.actions import Graph, Permuted, Rolled
-from erlangen.errors import ActionError, ShapeError
+from erlangen.errors import ActionError, DtypeError, ShapeError
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 2**31))
@@ -104,4 +104,4 @@ def test_bad_input(call, error, message):
 
 def test_shifts_are_whole_numbers():
     with pytest.raises(DtypeError, match="shifts by whole entries"):
-        Rolled().on(Shifts(4)).act(torch.tensor([1.5]), torch.rand(3, 4))
+        Rolled().on(er.Shifts(4)).act(torch.tensor([1.5]), torch.rand(3, 4))
