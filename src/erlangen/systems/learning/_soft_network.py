@@ -64,23 +64,22 @@ class ProductGate(nn.Module):
         self.dim = vector.size
         self.sizes = [scalars, self.vectors * vector.size, self.matrices * matrix.size, gates]
 
-        def mixtures(products: int, terms: int) -> nn.Parameter:
-            scale = (PRODUCT_SCALE / terms**0.5) ** 0.5 / self.vectors**0.5
-            return nn.Parameter(scale * torch.randn(2 * products, self.vectors, generator=generator))
-
-        self.inner, self.outer = mixtures(scalars + gates, self.dim), mixtures(self.matrices, 1)
+        products = torch.cat([torch.full((scalars + gates,), self.dim**-0.5), torch.ones(self.matrices)]).repeat(2)
+        scales = (PRODUCT_SCALE * products / self.vectors).sqrt()[:, None]
+        self.mixtures = nn.Parameter(scales * torch.randn(len(scales), self.vectors, generator=generator))
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs ``[B, rep.size]`` of inputs ``[B, gated(rep).size]``."""
         scalars, vectors, matrices, gates = x.split(self.sizes, -1)
         vectors = vectors.unflatten(-1, (self.vectors, self.dim))
-        columns = vectors.mT.contiguous()  # both mixtures are products of matrices in this layout
-        left, right = F.linear(columns, self.inner).chunk(2, -1)
+        left, right = F.linear(vectors.mT, self.mixtures).chunk(2, -1)  # [B, n, products]: one product of matrices
+        kinds = self.sizes[0] + self.sizes[3], self.matrices
+        (left, left_outer), (right, right_outer) = left.split(kinds, -1), right.split(kinds, -1)
         more, for_gates = (left * right).sum(-2).split((self.sizes[0], self.sizes[3]), -1)
         gate, gate_of_matrices = torch.sigmoid(gates + for_gates)[..., None].split((self.vectors, self.matrices), -2)
-        left, right = F.linear(columns, self.outer).mT.chunk(2, -2)
-        whole = matrices.unflatten(-1, (self.matrices, -1)) + (left[..., None] * right[..., None, :]).flatten(-2)
-        parts = (vectors * gate).flatten(-2), (whole * gate_of_matrices).flatten(-2)
+        outer = left_outer.mT[..., None] * right_outer.mT[..., None, :]
+        whole = matrices.unflatten(-1, outer.shape[-3:]) + outer
+        parts = (vectors * gate).flatten(-2), (whole * gate_of_matrices[..., None]).flatten(-3)
         return torch.cat((F.silu(scalars + more), *parts), -1)
 
 
