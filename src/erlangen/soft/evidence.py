@@ -56,8 +56,9 @@ def weigh(
     """The data form of `erlangen.discover`: candidates by their cost, the smallest first.
 
     If data have a symmetry, ``(g x, g y)`` is as likely as ``(x, y)``, so a regressor that never saw either is on average as
-    wrong on the one as on the other, however good it is. Four regressors, each fitted to three quarters of the samples,
-    answer for the remaining quarter, as it is and moved by random elements; the cost is the difference. The regressor is
+    wrong on the one as on the other, however good it is. Three regressors, fitted to the first quarter, half and three quarters
+    of the samples, answer for the next quarter, as it is and moved by random elements; the cost is the difference. (Were
+    quarters to answer for one another, two samples that happen to be close would count twice.) The regressor is
     kernel ridge regression with a Gaussian kernel on the flattened inputs; length scale and ridge are chosen within the
     samples that it is fitted to, for all candidates alike.
 
@@ -97,8 +98,8 @@ def weigh(
     variance = float((targets - targets.mean(0)).square().sum(1).mean())
     if variance == 0:
         raise DataError("y is constant: nothing can be learned from it")
-    folds = list(torch.arange(len(used)).tensor_split(FOLDS))
-    models = [_fitted(*_without(features, targets, fold)) for fold in folds]
+    folds = torch.arange(len(used)).tensor_split(FOLDS)[1:]
+    models = [_fitted(features[: fold[0]], targets[: fold[0]]) for fold in folds]
     plain = torch.cat([(m(features[i]) - targets[i]).square().sum(1) for m, i in zip(models, folds, strict=True)])
     findings: list[DataFinding] = []
     for symmetry in candidates:
@@ -138,17 +139,11 @@ class _Regressor:
 def _fitted(x: Tensor, y: Tensor) -> _Regressor:
     """A regressor with the length scale and ridge that are best on a quarter, fitted to at most 500 of the others."""
     held = torch.arange(len(x) // FOLDS)
-    a, b = (part[:500] for part in _without(x, y, held))
+    a, b = (part[len(held) : len(held) + 500] for part in (x, y))
     unit = float(torch.pdist(a).median().clamp_min(torch.finfo(torch.float64).tiny))
     settings = [(unit * length, ridge) for length in LENGTHS for ridge in RIDGES]
     best = min(settings, key=lambda s: float((_Regressor(a, b, *s)(x[held]) - y[held]).square().mean()))
     return _Regressor(x, y, *best)
-
-
-def _without(x: Tensor, y: Tensor, fold: Tensor) -> tuple[Tensor, Tensor]:
-    keep = torch.ones(len(x), dtype=torch.bool)
-    keep[fold] = False
-    return x[keep], y[keep]
 
 
 def _contradicted(errors: Tensor, seed: int) -> bool:
