@@ -28,12 +28,13 @@ regularisers are divided by the mean square of the targets, so ``mse`` is relati
 Every method is tuned alike: three learning rates, each for a fifth of the epochs with the first seed, on the inertia task
 with eps = 0.3 or on the cosine task with the rotation broken; the lowest validation error decides, for all tasks of the family.
 
-Against the paper: 48 channels in place of 128; 1500 steps of 16000 for inertia, 500 of 4000 for the cosine, so learning rates are larger; regularised networks
-start at equivariant weights, while "mlp" starts at orthogonal ones as published (it does worse from the others); no early
-stopping, as in most published scripts; no forecast of traffic. The paper's sizes, for those who have hours::
+Against the paper: 48 channels in place of 128; 1500 steps of 16000 for inertia, 500 of 4000 for the cosine, so learning rates
+are larger; regularised networks start at equivariant weights, while "mlp" starts at orthogonal ones as published (it does
+worse from the others); no early stopping, as in most published scripts; no forecast of traffic. The smoke run is too short to
+compare errors; it checks that strengths find the axis. The paper's sizes, for those who have hours::
 
-    erlangen run soft_equivariance --scale full --set hidden=128 --set epochs=8000 --set cosine_epochs=2000 --set lr=0.001
-        --set seeds=5 --set eps=0.3,0,0.9,-1
+    erlangen run soft_equivariance --scale full --set hidden=128 --set epochs=8000 --set cosine_epochs=2000
+        --set lr=0.001 --set seeds=5 --set eps=0.9,-1
 """
 
 from __future__ import annotations
@@ -373,7 +374,7 @@ def experiment(
     """
     full = scale == "full"
     several = range(seed, seed + (seeds or (3 if full else 1)))
-    long, brief = epochs or (750 if full else 60), cosine_epochs or 250
+    long, brief = epochs or (750 if full else 45), cosine_epochs or 250
     rates = [lr] if lr is not None else RATES if full else [2e-2]
     budget = Budget(long, long // 4 if full else 2 * long // 3, hidden)
     exact, broken = inertia_task(0.0), inertia_task(BREAKS)
@@ -390,7 +391,7 @@ def experiment(
         best = tuned(rotated, COMPARED, other, rates, seed)
         rows += [summary(task, m, other, best[m], several) for task in (rotated, scaled) for m in COMPARED]
     for task in (exact, broken, rotated, scaled):
-        rows += evidence(task, 2000 if full else 800, seed)
+        rows += evidence(task, 2000 if full else 600, seed)
     return Result(rows, [*exact_claims(seed), *training_claims(rows, full), *discovery_claims(rows), *unmeasured()])
 
 
@@ -434,7 +435,7 @@ def training_claims(rows: Sequence[Row], full: bool) -> list[Claim]:
             "strengths-find-the-axis",
             "Strength of O(2) about z over the larger of the other two, inertia stretched along z.",
             measured=per[names[0]] / max(per[names[1]], per[names[2]]),
-            at_least=10 if full else 1,
+            at_least=10 if full else 2,
             published="the levels of symmetry are discovered correctly",
         ),
         Claim.ratio(
@@ -464,6 +465,15 @@ def training_claims(rows: Sequence[Row], full: bool) -> list[Claim]:
                 "Test error with adjusted strengths over that of the exact network, plain inertia.",
                 measured=whole["mse"] / table[exact, "emlp"]["mse"],
                 at_most=1.5,
+            )
+        )
+        claims.append(
+            Claim.ratio(
+                "moved-inputs",
+                "Error at shifted inputs with adjusted strengths over that of the best of mlp, emlp and rpp, stretched inertia.",
+                measured=per["ood"] / min(table[broken, name]["ood"] for name in ("mlp", "emlp", "rpp")),
+                at_most=1,
+                published="more accurate than all baselines",
             )
         )
         claims += [
