@@ -11,6 +11,7 @@ from erlangen._options import read_options
 from erlangen.errors import ErlangenError
 from erlangen.ledger import discover_systems, run
 from erlangen.reps import T
+from erlangen.systems.learning import _soft_tasks as tasks
 from erlangen.systems.learning import soft_equivariance as system
 from erlangen.systems.learning._soft_network import ProductGate, ResidualPathway, hidden_of, residual_prior
 
@@ -46,7 +47,7 @@ def test_rows_have_all_baselines_and_their_budget(entry: dict[str, Any]) -> None
 # --- tasks -----------------------------------------------------------------------------------------------------------
 def test_inertia_by_cross_products_and_its_stretch() -> None:
     x = system.inertia_task(0.0).draw(50, Generator().manual_seed(0), 0.0)[0]
-    plain, stretched = (system.inertia(x, eps).view(-1, 3, 3) for eps in (0.0, 0.5))
+    plain, stretched = (tasks.inertia(x, eps).view(-1, 3, 3) for eps in (0.0, 0.5))
     mass, pos = x[:, :5].double(), x[:, 5:].reshape(-1, 5, 3).double()
     cross = torch.linalg.cross(pos[..., None, :].expand(-1, -1, 3, 3), torch.eye(3).double().expand(50, 5, 3, 3))
     expected = torch.einsum("bk,bkin,bkjn->bij", mass, cross, cross)  # sum m (r x e_i) . (r x e_j)
@@ -55,12 +56,12 @@ def test_inertia_by_cross_products_and_its_stretch() -> None:
 
 
 @pytest.mark.parametrize("breaks", ["nothing", "scaling", "rotation"])
-def test_cosine_breaks_what_it_says(breaks: system.Breaks) -> None:
-    x, y = system.draw_cosine(100, Generator().manual_seed(0), 0.0, breaks)
+def test_cosine_breaks_what_it_says(breaks: tasks.Breaks) -> None:
+    x, y = tasks.draw_cosine(100, Generator().manual_seed(0), 0.0, breaks)
     turn = er.SO(3).sample(1, generator=Generator().manual_seed(1))[0]
     turned = (x.view(-1, 3, 3) @ turn.mT).flatten(1)
-    assert torch.allclose(system.cosine(2 * x, breaks), y, atol=1e-5) == (breaks != "scaling")
-    assert torch.allclose(system.cosine(turned, breaks), y, atol=1e-5) == (breaks != "rotation")
+    assert torch.allclose(tasks.cosine(2 * x, breaks), y, atol=1e-5) == (breaks != "scaling")
+    assert torch.allclose(tasks.cosine(turned, breaks), y, atol=1e-5) == (breaks != "rotation")
 
 
 @pytest.mark.parametrize("eps", [0.0, 0.3, -1.0])
@@ -69,9 +70,9 @@ def test_kept_groups_are_kept_by_the_data(eps: float) -> None:
     x, y = task.draw(20, Generator().manual_seed(0), 0.0)
     for symmetry in task.symmetries:
         g = symmetry.group.sample(20, generator=Generator().manual_seed(1))
-        answer = system.inertia(symmetry.input.act(g, x), eps)
+        answer = tasks.inertia(symmetry.input.act(g, x), eps)
         same = torch.allclose(symmetry.output.act(g, y), answer, rtol=1e-4, atol=1e-3)
-        assert same == system._respects(task, symmetry.group)
+        assert same == tasks.respects(task, symmetry.group)
 
 
 def test_moved_inputs_are_shifted_by_one() -> None:
@@ -135,7 +136,8 @@ def test_residual_prior_by_hand() -> None:
         torch.nn.init.ones_(parameter)
     paths = [m for m in model.modules() if isinstance(m, ResidualPathway)]
     numbers = [
-        sum(w.numel() for w in weights) for weights in zip(*((p.equivariant.weight, p.basic.weight) for p in paths))
+        sum(w.numel() for w in weights)
+        for weights in ([p.equivariant.weight for p in paths], [p.basic.weight for p in paths])
     ]
     assert float(residual_prior(model).detach()) == pytest.approx(1e-5 * numbers[0] + numbers[1])
 
