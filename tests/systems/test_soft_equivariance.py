@@ -109,14 +109,14 @@ def test_products_and_gates_by_hand() -> None:
     """One scalar, one vector, one matrix and two gates, with mixtures that are known."""
     rep = T(0)(er.O(3)) + T(1)(er.O(3)) + T(2)(er.O(3))
     layer = ProductGate(rep)
-    layer.mixtures.data = torch.tensor([[2.0], [0.0], [0.0], [3.0], [1.0], [1.0], [1.0], [1.0]])
+    layer.mixtures.data = torch.tensor([2.0, 0, 0, 3, 1, 0.5, 1, 1, 1, 1, 1, 0])[:, None]
     x = torch.randn(7, rep.size + 2, generator=Generator().manual_seed(0))
     s, v, M, gates = x[:, :1], x[:, 1:4], x[:, 4:13].view(-1, 3, 3), x[:, 13:].sigmoid()
     expected = torch.cat(
         [
             torch.nn.functional.silu(s + 2 * v.square().sum(1, keepdim=True)),
             gates[:, :1] * v,
-            (gates[:, 1, None, None] * (M + 3 * v[:, :, None] * v[:, None, :])).flatten(1),
+            (gates[:, 1, None, None] * (M + 4 * v[:, :, None] * v[:, None, :])).flatten(1),
         ],
         1,
     )

@@ -93,9 +93,11 @@ class ProjectionPenalty(nn.Module):
         return [p.to(entries[0]) for p in entries]
 
     def _distance(self, strengths: Sequence[float], like: Tensor) -> Distances:
-        """What measures with these strengths; kept, as they change once in a training."""
+        """What measures with these strengths; kept, as they change rarely, but not more than a few."""
         key = (*strengths, like.dtype, like.device)
         if key not in self._distances:
+            if len(self._distances) > len(self._maps) + 1:
+                self._distances.clear()
             spaces = [
                 [space for layer, own in zip(self._layers, maps, strict=True) for space in _spaces(layer, own)]
                 for maps in self._maps

@@ -18,6 +18,8 @@ RepOf = Callable[[Group], Rep]
 Method: TypeAlias = Literal["mlp", "emlp", "oracle", "rpp", "per, fixed", "per"]
 PRODUCT_SCALE = 0.25
 """Factor of the products in a block: with 1, squares of squares would make deep networks large at the start."""
+TERMS = 3
+"""Outer products that are added to a matrix."""
 BLOCKS = 3
 """Blocks before the last linear map."""
 
@@ -48,8 +50,8 @@ class ProductGate(nn.Module):
     """Products of vectors, then gates: equivariant for O(n) and all its subgroups.
 
     Inputs ``[B, gated(rep).size]`` are scalars, vectors, matrices, and a gate for each vector and matrix. Of learned mixtures
-    of the vectors, inner products are added to scalars and gates, outer products to matrices. Then scalars go through
-    silu, and sigmoids of the gates multiply vectors and matrices. These are some of the maps of
+    of the vectors, inner products are added to scalars and gates, sums of three outer products to matrices. Then scalars go
+    through silu, and sigmoids of the gates multiply vectors and matrices. These are some of the maps of
     `erlangen.nn.BilinearLayer`, and `erlangen.nn.Gate`, in the few operations that small networks call for.
 
     Args:
@@ -64,7 +66,9 @@ class ProductGate(nn.Module):
         self.dim = vector.size
         self.sizes = [scalars, self.vectors * vector.size, self.matrices * matrix.size, gates]
 
-        products = torch.cat([torch.full((scalars + gates,), self.dim**-0.5), torch.ones(self.matrices)]).repeat(2)
+        products = torch.cat(
+            [torch.full((scalars + gates,), self.dim**-0.5), torch.full((TERMS * self.matrices,), TERMS**-0.5)]
+        ).repeat(2)
         scales = (PRODUCT_SCALE * products / self.vectors).sqrt()[:, None]
         self.mixtures = nn.Parameter(scales * torch.randn(len(scales), self.vectors, generator=generator))
 
@@ -73,11 +77,12 @@ class ProductGate(nn.Module):
         scalars, vectors, matrices, gates = x.split(self.sizes, -1)
         vectors = vectors.unflatten(-1, (self.vectors, self.dim))
         left, right = F.linear(vectors.mT, self.mixtures).chunk(2, -1)  # [B, n, products]: one product of matrices
-        kinds = self.sizes[0] + self.sizes[3], self.matrices
+        kinds = self.sizes[0] + self.sizes[3], TERMS * self.matrices
         (left, left_outer), (right, right_outer) = left.split(kinds, -1), right.split(kinds, -1)
         more, for_gates = (left * right).sum(-2).split((self.sizes[0], self.sizes[3]), -1)
         gate, gate_of_matrices = torch.sigmoid(gates + for_gates)[..., None].split((self.vectors, self.matrices), -2)
-        outer = left_outer.mT[..., None] * right_outer.mT[..., None, :]
+        columns, rows = (side.mT.unflatten(-2, (self.matrices, TERMS)) for side in (left_outer, right_outer))
+        outer = columns.mT @ rows
         whole = matrices.unflatten(-1, outer.shape[-3:]) + outer
         parts = (vectors * gate).flatten(-2), (whole * gate_of_matrices[..., None]).flatten(-3)
         return torch.cat((F.silu(scalars + more), *parts), -1)
