@@ -8,7 +8,8 @@ from torch import nn
 import erlangen as er
 from erlangen.errors import DataError, ErlangenError, ModelError, RepresentationError, SymmetryError, UnknownNameError
 from erlangen.nn import BilinearLayer, Gate, gated
-from erlangen.reps import Scalar, T, V, equivariant_projector
+from erlangen.reps import Regular, Scalar, T, V, equivariant_projector, hom_basis
+from erlangen.soft import _distances
 from erlangen.soft.projection import adjusted
 
 G = er.O(3)
@@ -67,6 +68,50 @@ def test_gradient_is_what_is_not_equivariant(generator):
     relaxed(layer, [er.SO(3)], [T(1), T(1)], strengths=2.0)().backward()
     torch.testing.assert_close(layer.weight.grad, 2 * (W - W.trace() / 3 * torch.eye(3)))
     torch.testing.assert_close(layer.bias.grad, 2 * layer.bias.detach())  # no vector is invariant
+
+
+@pytest.mark.parametrize(("dtype", "tol"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+def test_penalty_is_the_sum_over_layers_and_symmetries(dtype, tol):
+    """Against projections by dense matrices, one layer and one symmetry after the other, and their gradients."""
+    model, reps = network(dtype)
+    strengths = [0.5, 0.0, 3.0]
+    penalty = relaxed(model, [G, *ABOUT[:2]], reps, strengths=strengths)
+    hidden = gated(reps[1])
+    total = torch.zeros((), dtype=torch.float64)
+    weights = [(layer, layer.weight.detach().double(), layer.bias.detach().double()) for layer in (model[0], model[3])]
+    gradients = {id(layer): torch.zeros_like(W) for layer, W, _ in weights}
+    for c, group in zip(strengths, [G, *ABOUT[:2]], strict=True):
+        for (layer, W, b), a, z in zip(weights, (V(G), reps[1]), (hidden, V(G)), strict=True):
+            a, z = a.restrict(group), z.restrict(group)
+            far = W.flatten() - equivariant_projector(a >> z) @ W.flatten()
+            shift = b - equivariant_projector(Scalar(group) >> z) @ b
+            total = total + 0.5 * c * (far.square().sum() + shift.square().sum())
+            gradients[id(layer)] += c * far.view_as(W)
+    value = penalty()
+    value.backward()
+    torch.testing.assert_close(value.detach().double(), total, rtol=tol, atol=tol)
+    for layer, _, _ in weights:
+        torch.testing.assert_close(layer.weight.grad.double(), gradients[id(layer)], rtol=tol, atol=tol)
+    penalty.strengths.copy_(torch.tensor([0.0, 1.0, 0.0]))  # the next call looks at the new ones
+    torch.testing.assert_close(penalty().detach(), penalty.violations()[1].detach())
+
+
+def test_large_pairs_of_summands_go_without_a_root(generator):
+    """`Regular` of the rotations of a cube, 24 x 24: the pair has 576 entries; with the limit below, bases are used."""
+    group = er.Octahedral()
+    rep = Regular(group)
+    W = torch.randn(rep.size, rep.size, generator=generator, dtype=torch.float64, requires_grad=True)
+    space = hom_basis(rep >> rep)
+    values = []
+    for large in (10, 1000):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_distances, "LARGE", large)
+            value = _distances.Distances([[space], [space]], [1.0, 2.0], W)([W])
+        values.append((value.detach(), *torch.autograd.grad(value, W)))
+    far = W.detach() - space.project(W.detach())
+    for value, gradient in values:
+        torch.testing.assert_close(value, 1.5 * far.square().sum())
+        torch.testing.assert_close(gradient, 3 * far)
 
 
 def test_violations_nest():
@@ -159,6 +204,19 @@ def test_discover_tells_which_symmetry_data_break():
     for f in (*symmetric, *broken):
         assert f.interval[0] <= f.cost <= f.interval[1]
         assert f.cost == pytest.approx(f.error - f.baseline)
+
+
+def test_discover_rejects_what_holds_no_more_often_than_it_says():
+    """Heavy-tailed errors of few samples: 30 data sets, one in forty of them by chance."""
+    groups = candidates(er.SO(3), output="invariant")
+    rejected, seen = 0, 0
+    for seed in range(30):
+        x = torch.randn(80, 3, generator=torch.Generator().manual_seed(seed))
+        radius = x.norm(dim=1, keepdim=True)
+        rejected += not er.discover(data=(x, radius.exp()), candidates=groups, seed=seed)[0].holds
+        seen += not er.discover(data=(x, radius + x[:, 2:]), candidates=groups, seed=seed)[0].holds
+    assert rejected <= 3  # more have a chance of 1 in 150
+    assert seen >= 28
 
 
 def test_discover_on_moved_targets_labels_and_trees():

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from erlangen.errors import RepresentationError
+from erlangen.nn._assembly import Assembly
 from erlangen.nn._features import check_size, symmetry_between
 from erlangen.nn._kept import Kept
 from erlangen.reps import HomBasis, Rep, Scalar, hom_basis
@@ -51,12 +52,14 @@ class EquivariantLinear(nn.Module):
             )
         self.weight = nn.Parameter(_scales(self._maps) * torch.randn(dims, generator=generator))
         self.bias = nn.Parameter(torch.zeros(self._shifts.dims)) if bias and self._shifts.dims else None
+        self._assemble = Assembly(self._maps)
+        self._assemble_shift = Assembly(self._shifts)
         self._kept = Kept[Tensor]()
         self.symmetry = symmetry_between(rep_in, rep_out)
 
     def matrix(self) -> Tensor:
         """The map ``[rep_out.size, rep_in.size]`` of the present coefficients."""
-        return self._kept.get(self, lambda: self._maps.assemble(self.weight))
+        return self._kept.get(self, lambda: self._assemble(self.weight))
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs ``[..., rep_out.size]`` of inputs ``[..., rep_in.size]``.
@@ -65,7 +68,7 @@ class EquivariantLinear(nn.Module):
             ShapeError: the last dimension is not ``rep_in.size``.
         """
         check_size(x, self.rep_in)
-        shift = None if self.bias is None else self._shifts.assemble(self.bias)[:, 0]
+        shift = None if self.bias is None else self._assemble_shift(self.bias)[:, 0]
         return F.linear(x, self.matrix(), shift)
 
     def extra_repr(self) -> str:

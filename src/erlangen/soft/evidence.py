@@ -19,6 +19,8 @@ FEWEST = 20
 """Fewest samples that can be split."""
 LARGEST = 3000
 """Most samples that are used: the kernel matrix has as many rows, less a quarter."""
+LEVEL = 0.025
+"""How often a symmetry that holds may count as contradicted."""
 FOLDS = 4
 LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Length scales that are tried, in units of the median distance."""
@@ -36,7 +38,8 @@ class DataFinding:
         interval: 95 % bootstrap interval of the cost over samples.
         error: on moved samples ``(g x, g y)``.
         baseline: on samples as they are: where this is near 1, nothing was learned and little can be seen.
-        holds: whether the interval begins at or below the tolerance, so that the data do not contradict the symmetry.
+        holds: whether the data do not contradict the symmetry: the interval begins at or below the tolerance, or the cost is
+            no larger than chance makes it (see `weigh`).
     """
 
     symmetry: Symmetry
@@ -53,16 +56,21 @@ def weigh(
     """The data form of `erlangen.discover`: candidates by their cost, the smallest first.
 
     If data have a symmetry, ``(g x, g y)`` is as likely as ``(x, y)``, so a regressor that never saw either is on average as
-    wrong on the one as on the other, however good it is. Four regressors, each fitted to three quarters of the samples,
-    answer for the remaining quarter, as it is and moved by random elements; the cost is the difference. The regressor is
-    kernel ridge regression with a Gaussian kernel on the flattened inputs; the first fold chooses length scale and ridge, for
-    all candidates alike.
+    wrong on the one as on the other, however good it is. Three regressors, fitted to the first quarter, half and three quarters
+    of the samples, answer for the next quarter, as it is and moved by random elements; the cost is the difference. (Were
+    quarters to answer for one another, two samples that happen to be close would count twice.) The regressor is
+    kernel ridge regression with a Gaussian kernel on the flattened inputs; length scale and ridge are chosen within the
+    samples that it is fitted to, for all candidates alike.
+
+    Whether a symmetry counts as contradicted is a permutation test. If it holds, the errors of a sample, as it is and moved,
+    are exchangeable, so the mean error of samples as they are is compared with that of random picks among each sample's
+    errors. Unlike the interval this is exact, however heavy the tails of the errors are.
 
     What it cannot see: a breaking that is small beside the spread of the regressor's errors, so "holds" says "not
     contradicted"; and whether the function or the inputs break a symmetry: where inputs are not spread symmetrically (all
     digits upright), moved ones are strange to the regressor and the symmetry counts as broken. The interval covers the
-    choice of samples; of many candidates that hold, one in forty is rejected by chance. No inputs are spread evenly under a
-    group that is not compact (translations, scalings), so there is no such comparison for it.
+    choice of samples; of many candidates that hold, at most one in forty is rejected by chance. No inputs are spread evenly
+    under a group that is not compact (translations, scalings), so there is no such comparison for it.
 
     Raises:
         DataError: fewer than 20 samples, uneven ones, or targets that are constant or of another kind.
@@ -90,23 +98,24 @@ def weigh(
     variance = float((targets - targets.mean(0)).square().sum(1).mean())
     if variance == 0:
         raise DataError("y is constant: nothing can be learned from it")
-    folds = list(torch.arange(len(used)).tensor_split(FOLDS))
-    length, ridge = _chosen(features, targets, folds[0])
-    models = [_Regressor(*_without(features, targets, fold), length, ridge) for fold in folds]
+    folds = torch.arange(len(used)).tensor_split(FOLDS)[1:]
+    models = [_fitted(features[: fold[0]], targets[: fold[0]]) for fold in folds]
     plain = torch.cat([(m(features[i]) - targets[i]).square().sum(1) for m, i in zip(models, folds, strict=True)])
     findings: list[DataFinding] = []
     for symmetry in candidates:
-        moved = torch.zeros_like(plain)
+        errors = [plain]
         generator = Generator().manual_seed(seed)
         for _ in range(moves):
             g = symmetry.group.sample(len(used), generator=generator, dtype=float_dtype(x))
             z = _features(symmetry.input.act(g.to(tree_leaves(x)[0].device), x))
             t = _targets(symmetry.output.act(g.to(y.device), y), y)
             parts = [(m(z[i]) - t[i]).square().sum(1) for m, i in zip(models, folds, strict=True)]
-            moved += torch.cat(parts) / moves
+            errors.append(torch.cat(parts))
+        moved = torch.stack(errors[1:]).mean(0)
         interval = _interval((moved - plain) / variance, seed)
         error, baseline = (float(part.mean()) / variance for part in (moved, plain))
-        findings.append(DataFinding(symmetry, error - baseline, interval, error, baseline, interval[0] <= tol))
+        holds = interval[0] <= tol or not _contradicted(torch.stack(errors), seed)
+        findings.append(DataFinding(symmetry, error - baseline, interval, error, baseline, holds))
     return sorted(findings, key=lambda finding: finding.cost)
 
 
@@ -127,18 +136,22 @@ class _Regressor:
         return torch.exp(-0.5 * torch.cdist(x, self.x).square() / self.length**2)
 
 
-def _chosen(x: Tensor, y: Tensor, held: Tensor) -> tuple[float, float]:
-    """Length scale and ridge that are best on `held`, fitted to at most 500 of the others."""
-    a, b = (part[:500] for part in _without(x, y, held))
+def _fitted(x: Tensor, y: Tensor) -> _Regressor:
+    """A regressor with the length scale and ridge that are best on a quarter, fitted to at most 500 of the others."""
+    held = torch.arange(len(x) // FOLDS)
+    a, b = (part[len(held) : len(held) + 500] for part in (x, y))
     unit = float(torch.pdist(a).median().clamp_min(torch.finfo(torch.float64).tiny))
     settings = [(unit * length, ridge) for length in LENGTHS for ridge in RIDGES]
-    return min(settings, key=lambda s: float((_Regressor(a, b, *s)(x[held]) - y[held]).square().mean()))
+    best = min(settings, key=lambda s: float((_Regressor(a, b, *s)(x[held]) - y[held]).square().mean()))
+    return _Regressor(x, y, *best)
 
 
-def _without(x: Tensor, y: Tensor, fold: Tensor) -> tuple[Tensor, Tensor]:
-    keep = torch.ones(len(x), dtype=torch.bool)
-    keep[fold] = False
-    return x[keep], y[keep]
+def _contradicted(errors: Tensor, seed: int) -> bool:
+    """Whether errors as they are, the first row of ``[1 + moves, M]``, are smaller than random picks from the columns."""
+    generator = Generator().manual_seed(seed)
+    picks = torch.randint(len(errors), (RESAMPLES, errors.shape[1]), generator=generator)
+    picked = errors.gather(0, picks).mean(1)
+    return float((picked <= errors[0].mean()).double().mean()) < LEVEL
 
 
 def _interval(differences: Tensor, seed: int) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,62 +14,31 @@ from erlangen.actions import GroupAction, Tree
 from erlangen.errors import ErlangenError, ModelError, RepresentationError, SymmetryError
 from erlangen.groups import Group
 from erlangen.reps import HomBasis, Rep, Scalar, hom_basis
+from erlangen.soft._distances import Distances
 from erlangen.symmetry import Symmetry
 
 if TYPE_CHECKING:
     from erlangen.nn.emlp import RepLike
 
-DENSE = 2048
-"""Up to so many entries of a weight, its projector is kept as a matrix: one product costs less than many small ones."""
 SMALLEST = 1e-12
 """Violations below count as this much in the ratios of `ProjectionPenalty.adjust`."""
 
 
-class _Projection:
-    """The nearest equivariant maps: by one matrix product where the projector is small, else block by block."""
-
-    def __init__(self, basis: HomBasis) -> None:
-        self.basis = basis
-        self._matrix: Tensor | None = None
-
-    def __call__(self, W: Tensor) -> Tensor:
-        """Of maps ``[..., out, in]``, in their dtype and on their device."""
-        if self.basis.hom.size > DENSE:
-            return self.basis.project(W)
-        if self._matrix is None or (self._matrix.dtype, self._matrix.device) != (W.dtype, W.device):
-            Q = self.basis.dense().flatten(1)
-            self._matrix = (Q.mT @ Q).to(W)
-        return (W.flatten(-2) @ self._matrix).view_as(W)
-
-
-@dataclass
+@dataclass(frozen=True)
 class _Maps:
-    """The equivariant weights of all layers between the same two representations, for one symmetry."""
+    """The equivariant weights and biases of a layer for one symmetry."""
 
-    weights: _Projection
-    biases: _Projection
-    layers: list[nn.Linear] = field(default_factory=list)
-
-    def violation(self) -> Tensor:
-        """``sum_l ||W_l - P W_l||^2 / 2 + ||b_l - P b_l||^2 / 2``.
-
-        The nearest equivariant weights count as constants: as P is an orthogonal projection, the gradient is ``(I - P) W``
-        all the same. Second derivatives are not those of the penalty.
-        """
-        weights: list[Tensor] = [layer.weight for layer in self.layers]
-        biases: list[Tensor] = [layer.bias for layer in self.layers if _has_bias(layer)]
-        total = _half_square(self.weights, torch.stack(weights))
-        return total + _half_square(self.biases, torch.stack(biases)[..., None]) if biases else total
-
-
-def _half_square(projection: _Projection, W: Tensor) -> Tensor:
-    with torch.no_grad():
-        nearest = projection(W)
-    return 0.5 * (W - nearest).square().sum()
+    weights: HomBasis
+    biases: HomBasis
 
 
 def _has_bias(layer: nn.Linear) -> bool:
     return getattr(layer, "bias", None) is not None
+
+
+def _spaces(layer: nn.Linear, maps: _Maps) -> list[HomBasis]:
+    """The equivariant maps for each parameter of a layer."""
+    return [maps.weights, maps.biases] if _has_bias(layer) else [maps.weights]
 
 
 class ProjectionPenalty(nn.Module):
@@ -99,26 +68,50 @@ class ProjectionPenalty(nn.Module):
             raise ErlangenError(f"power = {power}: give a number of at least 0")
         self._layers = linear_layers(model)
         self._maps = [_maps(self._layers, symmetry, representations) for symmetry in self.symmetries]
+        self._distances: dict[tuple[object, ...], Distances] = {}
         self.register_buffer("strengths", _strengths(strengths, len(self.symmetries)))
         self.register_buffer("recorded", torch.full_like(self.strengths, math.inf))
 
     def violations(self) -> Tensor:
         """``R_j``: half the squared distance of all weights and biases to equivariant ones ``[J]``, with gradient."""
-        return torch.stack([torch.stack([part.violation() for part in maps]).sum() for maps in self._maps])
+        maps, unit = self._entries(), torch.eye(len(self._maps)).tolist()
+        return torch.stack([self._distance(strengths, maps[0])(maps) for strengths in unit])
 
     def forward(self, x: Tree | None = None) -> Tensor:
-        """The penalty, a scalar to add to the loss. It depends on the weights alone; `x` is not looked at."""
-        active = [(c, maps) for c, maps in zip(self.strengths.tolist(), self._maps, strict=True) if c]
-        return torch.stack([c * part.violation() for c, maps in active for part in maps]).sum()
+        """The penalty, a scalar to add to the loss. It depends on the weights alone; `x` is not looked at.
+
+        Its gradient is ``sum_j c_j (I - P_j) W``; it has no second derivatives.
+        """
+        maps = self._entries()
+        return self._distance(self.strengths.tolist(), maps[0])(maps)
+
+    def _entries(self) -> list[Tensor]:
+        """Weights and biases of all layers, in the dtype and on the device of the first."""
+        entries = [
+            p for layer in self._layers for p in ([layer.weight, layer.bias] if _has_bias(layer) else [layer.weight])
+        ]
+        return [p.to(entries[0]) for p in entries]
+
+    def _distance(self, strengths: Sequence[float], like: Tensor) -> Distances:
+        """What measures with these strengths; kept, as they change rarely, but not more than a few."""
+        key = (*strengths, like.dtype, like.device)
+        if key not in self._distances:
+            if len(self._distances) > len(self._maps) + 1:
+                self._distances.clear()
+            spaces = [
+                [space for layer, own in zip(self._layers, maps, strict=True) for space in _spaces(layer, own)]
+                for maps in self._maps
+            ]
+            self._distances[key] = Distances(spaces, strengths, like)
+        return self._distances[key]
 
     @torch.no_grad()
     def project(self, symmetry: int = 0) -> None:
         """Replace all weights and biases by the nearest ones that respect ``symmetries[symmetry]``."""
-        for part in self._maps[symmetry]:
-            for layer in part.layers:
-                layer.weight.copy_(part.weights(layer.weight))
-                if _has_bias(layer):
-                    layer.bias.copy_(part.biases(layer.bias[:, None])[:, 0])
+        for layer, maps in zip(self._layers, self._maps[symmetry], strict=True):
+            layer.weight.copy_(maps.weights.project(layer.weight))
+            if _has_bias(layer):
+                layer.bias.copy_(maps.biases.project(layer.bias[:, None])[:, 0])
 
     @torch.no_grad()
     def record(self) -> Tensor:
@@ -189,7 +182,7 @@ def linear_layers(model: nn.Module) -> list[nn.Linear]:
 
 
 def _maps(layers: Sequence[nn.Linear], symmetry: Symmetry, representations: Sequence[RepLike]) -> list[_Maps]:
-    """The equivariant maps of every layer for one symmetry; layers between the same representations share theirs."""
+    """The equivariant maps of every layer for one symmetry."""
     from erlangen.nn.gates import gated  # the layers take long to import, and `erlangen` imports this module
 
     if len(representations) != len(layers) + 1:
@@ -199,7 +192,7 @@ def _maps(layers: Sequence[nn.Linear], symmetry: Symmetry, representations: Sequ
         )
     reps = [_of_group(rep, symmetry.group, i) for i, rep in enumerate(representations)]
     _check_ends(symmetry, reps[0], reps[-1])
-    found: dict[tuple[Rep, Rep], _Maps] = {}
+    found: list[_Maps] = []
     for i, (layer, rep_in, rep_out) in enumerate(zip(layers, reps, reps[1:], strict=False)):
         rep_out = rep_out if layer.out_features == rep_out.size else gated(rep_out)
         if (layer.in_features, layer.out_features) != (rep_in.size, rep_out.size):
@@ -208,12 +201,8 @@ def _maps(layers: Sequence[nn.Linear], symmetry: Symmetry, representations: Sequ
                 f"{symmetry.group.name} representations {i} and {i + 1} have sizes {rep_in.size} and {reps[i + 1].size} "
                 f"({gated(reps[i + 1]).size} with gates); all symmetries need the sizes of the layers"
             )
-        key = (rep_in, rep_out)
-        if key not in found:
-            maps, shifts = rep_in >> rep_out, Scalar(symmetry.group) >> rep_out
-            found[key] = _Maps(_Projection(hom_basis(maps)), _Projection(hom_basis(shifts)))
-        found[key].layers.append(layer)
-    return list(found.values())
+        found.append(_Maps(hom_basis(rep_in >> rep_out), hom_basis(Scalar(symmetry.group) >> rep_out)))
+    return found
 
 
 def _of_group(rep: object, group: Group, index: int) -> Rep:
