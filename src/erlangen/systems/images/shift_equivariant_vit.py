@@ -45,8 +45,7 @@ from torch import Tensor, nn
 
 from erlangen.claims import Claim, Result, Scale, System
 from erlangen.data import digits
-from erlangen.measure import audit
-from erlangen.measure.svg import row_plot, scale_of
+from erlangen.measure import audit, svg
 from erlangen.soft import augment
 from erlangen.symmetry import Symmetry
 from erlangen.systems.images import _vit_measures as measures
@@ -307,7 +306,7 @@ def trained_rows(sizes: Sizes, seeds: Sequence[int]) -> list[Row]:
     for name, method in METHODS.items():
         lr = tuned(method, sets[0], sizes.epochs, seeds[0]) if sizes.tune else RATES[-1]
         models = [train(method, data, sizes.epochs, lr, seed) for data, seed in zip(sets, seeds, strict=True)]
-        row = averaged([tested(model, data, sizes) for model, data in zip(models, sets, strict=True)])
+        row = over_seeds([tested(model, data, sizes) for model, data in zip(models, sets, strict=True)])
         row |= of_one(method, models[0], sets[0], sizes)
         parameters = sum(p.numel() for p in models[0].parameters())
         fixed = {"parameters": parameters, "learning rate": f"{lr:g}", "epochs": sizes.epochs, "digits": sizes.train}
@@ -317,7 +316,7 @@ def trained_rows(sizes: Sizes, seeds: Sequence[int]) -> list[Row]:
     return [{**row, "ms per image": ms} for row, ms in zip(rows, times, strict=True)]
 
 
-def averaged(runs: Sequence[Row]) -> Row:
+def over_seeds(runs: Sequence[Row]) -> Row:
     """Means over seeds and, of accuracies, standard deviations; of bounds the largest."""
     row: Row = {}
     for key in runs[0]:
@@ -449,4 +448,4 @@ def figure(result: Result) -> str:
     rows = [row for row in result.rows if row["part"] == "digits"]
     columns = {"unmoved": "unmoved", "all shifts": "mean over all shifts", "worst shift": "right under every shift"}
     series = [(label, [row[column] / 100 for row in rows]) for column, label in columns.items()]
-    return row_plot(series, [row["model"] for row in rows], scale_of([1.0], percent=True), "accuracy")
+    return svg.row_plot(series, [row["model"] for row in rows], svg.scale_of([1.0], percent=True), "accuracy")
