@@ -6,6 +6,8 @@ the argument, the batch index where there is one, the value and the remedy.
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 
@@ -125,6 +127,16 @@ class CacheWarning(ErlangenWarning):
 def first_index(bad: Tensor) -> tuple[int, ...]:
     """Index of the first true entry of a boolean tensor, as a tuple of ints."""
     return tuple(int(i) for i in torch.nonzero(bad)[0])
+
+
+def tell_degenerate(message: str, how: str, *, stacklevel: int = 2) -> None:
+    """Raise `DegenerateFrameError` where `how` is "error", else warn with `DegenerateFrameWarning`.
+
+    `stacklevel` counts from the caller, as for `warnings.warn`.
+    """
+    if how == "error":
+        raise DegenerateFrameError(message)
+    warnings.warn(message, DegenerateFrameWarning, stacklevel=stacklevel + 1)
 
 
 def check_finite(x: Tensor, name: str) -> None:

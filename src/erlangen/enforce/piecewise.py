@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -22,8 +21,6 @@ from erlangen.enforce.frames import ROUNDING
 from erlangen.enforce.pca_frames import _relative_gap
 from erlangen.errors import (
     ActionError,
-    DegenerateFrameError,
-    DegenerateFrameWarning,
     GroupError,
     ModelError,
     ShapeError,
@@ -31,6 +28,7 @@ from erlangen.errors import (
     check_finite,
     check_floating,
     first_index,
+    tell_degenerate,
 )
 from erlangen.geometry.partitions import check_labels
 from erlangen.groups import SE, SO, DirectProduct, E, Group, O
@@ -354,9 +352,7 @@ class PiecewiseFrameAverage(nn.Module):
             f"{[float(f'{v:.4g}') for v in frames.spectrum[sample, part]]}; merge it with another part, or pass "
             "on_degenerate='allow'"
         )
-        if self.on_degenerate == "error":
-            raise DegenerateFrameError(message)
-        warnings.warn(message, DegenerateFrameWarning, stacklevel=3)
+        tell_degenerate(message, self.on_degenerate, stacklevel=3)
 
     def extra_repr(self) -> str:
         """Group, parts and outputs."""

@@ -37,7 +37,6 @@ from erlangen.enforce.pca_frames import PCAFrame
 from erlangen.enforce.sort_frames import SortFrame, is_sortable
 from erlangen.errors import (
     DegenerateFrameError,
-    DegenerateFrameWarning,
     ErlangenWarning,
     GroupError,
     ModelError,
@@ -47,6 +46,7 @@ from erlangen.errors import (
     SymmetryError,
     UnknownNameError,
     first_index,
+    tell_degenerate,
 )
 from erlangen.groups import SemidirectProduct, Symmetric
 from erlangen.symmetry import Symmetry
@@ -355,9 +355,7 @@ class Symmetrized(nn.Module):
             "the output may not be equivariant there; break the tie with further points or vectors, use "
             "how='frames' or 'orbit', or pass on_degenerate='allow'"
         )
-        if self.on_degenerate == "error":
-            raise DegenerateFrameError(message)
-        warnings.warn(message, DegenerateFrameWarning, stacklevel=3)
+        tell_degenerate(message, self.on_degenerate, stacklevel=3)
 
     def extra_repr(self) -> str:
         """Symmetry, method and certificate."""

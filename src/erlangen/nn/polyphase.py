@@ -35,8 +35,6 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from erlangen.errors import (
-    DegenerateFrameError,
-    DegenerateFrameWarning,
     DtypeError,
     ErlangenError,
     ErlangenWarning,
@@ -45,6 +43,7 @@ from erlangen.errors import (
     UnknownNameError,
     check_floating,
     first_index,
+    tell_degenerate,
 )
 from erlangen.groups import Shifts
 from erlangen.nn.planar import check_integer
@@ -228,9 +227,7 @@ class PolyphaseAnchor(nn.Module):
             f"apart: the two best of stride {self.stride} differ by less than {TIE * eps:.1g} of their score, so that the "
             "answer may change when the image is shifted; use another selector, or pass on_tie='allow'"
         )
-        if self.on_tie == "error":
-            raise DegenerateFrameError(message)
-        warnings.warn(message, DegenerateFrameWarning, stacklevel=4)
+        tell_degenerate(message, self.on_tie, stacklevel=4)
 
     def extra_repr(self) -> str:
         """The stride."""

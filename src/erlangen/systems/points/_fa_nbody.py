@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,12 +17,12 @@ from erlangen.actions import Tree
 from erlangen.enforce import FrameSet, PCAFrame, symmetrize
 from erlangen.errors import (
     DegenerateFrameError,
-    DegenerateFrameWarning,
     ErlangenError,
     NotFiniteError,
     ShapeError,
     UnknownNameError,
     first_index,
+    tell_degenerate,
 )
 from erlangen.groups import SE, SO, E, O
 from erlangen.measure import equivariance_error
@@ -171,9 +170,7 @@ class FrameGNN(nn.Module):
                 f"have the relative gap {float(frames.gap[index]):.2g}, so the prediction may not be equivariant there; "
                 "break the tie, average over sampled elements of the group, or pass on_degenerate='allow'"
             )
-            if self.on_degenerate == "error":
-                raise DegenerateFrameError(message)
-            warnings.warn(message, DegenerateFrameWarning, stacklevel=3)
+            tell_degenerate(message, self.on_degenerate, stacklevel=3)
 
 
 def _into(vectors: Tensor, axes: Tensor) -> Tensor:

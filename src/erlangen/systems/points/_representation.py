@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from collections.abc import Collection
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -21,7 +20,6 @@ from erlangen.enforce.cloud import largest
 from erlangen.enforce.frames import ROUNDING
 from erlangen.errors import (
     DegenerateFrameError,
-    DegenerateFrameWarning,
     GroupError,
     ModelError,
     ShapeError,
@@ -29,6 +27,7 @@ from erlangen.errors import (
     check_finite,
     check_floating,
     first_index,
+    tell_degenerate,
 )
 from erlangen.groups import CSO, SE, SO, E, Group, O, Scaling, Similarity, Translation
 from erlangen.numerics import eigh
@@ -301,9 +300,7 @@ class InitialRepresentation:
             f"{float(gap[index]):.2g}, below {tolerance:.2g}, so its axes are arbitrary and the representation may turn with "
             "x; break the symmetry, average with er.symmetrize(how='orbit'), or pass on_degenerate='allow'"
         )
-        if self.on_degenerate == "error":
-            raise DegenerateFrameError(message)
-        warnings.warn(message, DegenerateFrameWarning, stacklevel=3)
+        tell_degenerate(message, self.on_degenerate, stacklevel=3)
 
 
 def _skewness(h: Tensor, weights: Tensor) -> Tensor:
