@@ -1,5 +1,14 @@
 """Equivariant layers. Each carries its symmetry as ``.symmetry`` and passes `erlangen.testing.check_layer`."""
 
+from erlangen.nn.anchoring import (
+    Anchored,
+    AnchoredConv2d,
+    AnchoredPatchEmbed,
+    PolyphaseAnchor,
+    component_norms,
+    polyphase,
+    roll_samples,
+)
 from erlangen.nn.backbones import PointNet, mlp
 from erlangen.nn.bilinear import BilinearLayer
 from erlangen.nn.edges import edge_harmonics
@@ -10,15 +19,6 @@ from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, Lif
 from erlangen.nn.irreps_network import IrrepsNetwork
 from erlangen.nn.linear import EquivariantLinear
 from erlangen.nn.planar import FeatureField
-from erlangen.nn.polyphase import (
-    Anchored,
-    AnchoredConv2d,
-    AnchoredPatchEmbed,
-    PolyphaseAnchor,
-    component_norms,
-    polyphase,
-    roll_samples,
-)
 from erlangen.nn.products import ManyBodyProduct, TensorProduct, edge_gaunt, tensor_product
 from erlangen.nn.segments import segment_max, segment_mean, segment_sum
 from erlangen.nn.siren import SineLayer, Siren
