@@ -223,24 +223,27 @@ def summary(task: Task, method: Method, budget: Budget, lr: float, seeds: Sequen
     return row | {"hidden": budget.hidden}
 
 
-def evidence(task: Task, samples: int, seed: int) -> list[Row]:
-    """One row for each compact candidate: `erlangen.discover` on the data of a task, without a network."""
+def evidence(task: Task, samples: int, draws: int, seed: int) -> list[Row]:
+    """One row for each compact candidate: `erlangen.discover` on several draws of the data of a task, without a network."""
     compact = [s for s in task.symmetries if s.group.is_compact]
-    found = discover(data=task.draw(samples, Generator().manual_seed(seed), 0.0), candidates=compact, seed=seed)
-    return [
-        {
-            "part": "discovery",
-            "task": task.name,
-            "group": short(f.symmetry.group),
-            "cost": f.cost,
-            "low": f.interval[0],
-            "high": f.interval[1],
-            "holds": f.holds,
-            "truth": respects(task, f.symmetry.group),
-            "samples": samples,
-        }
-        for f in found
-    ]
+    data = [task.draw(samples, Generator().manual_seed(seed + k), 0.0) for k in range(draws)]
+    found = [discover(data=pair, candidates=compact, seed=seed + k) for k, pair in enumerate(data)]
+    rows: list[Row] = []
+    for candidate in compact:
+        own = [f for findings in found for f in findings if f.symmetry == candidate]
+        rows.append(
+            {
+                "part": "discovery",
+                "task": task.name,
+                "group": short(candidate.group),
+                "cost": statistics.mean(f.cost for f in own),
+                "contradicted": sum(not f.holds for f in own),
+                "truth": respects(task, candidate.group),
+                "samples": samples,
+                "draws": draws,
+            }
+        )
+    return rows
 
 
 def experiment(
@@ -262,7 +265,7 @@ def experiment(
         epochs, cosine_epochs: of the inertia and the cosine tasks; strengths are adjusted after a quarter.
         lr: the learning rate of all methods; by default each one's best of two.
         seeds: how many.
-        eps: shares that the inertia task is stretched by; 0.3 and 0 are always there.
+        eps: shares that the inertia task is stretched by; 0.3 and 0 are always there, 0.9 with the first seed by default.
     """
     full = scale == "full"
     several = range(seed, seed + (seeds or (3 if full else 1)))
@@ -277,14 +280,14 @@ def experiment(
     for share in eps if eps is not None else (0.9,) if full else ():
         if share not in (0.0, BREAKS):
             task = inertia_task(share)
-            rows += [summary(task, m, budget, best[m], several) for m in ("rpp", "per")]
+            rows += [summary(task, m, budget, best[m], several[:1] if eps is None else several) for m in ("rpp", "per")]
     rotated, scaled = cosine_task("rotation"), cosine_task("scaling")
     if full:
         other = Budget(brief, brief // 4, width, weight_decay=2e-5)
         best = tuned(rotated, COMPARED, other, rates, seed)
         rows += [summary(task, m, other, best[m], several) for task in (rotated, scaled) for m in COMPARED]
     for task in (exact, broken, rotated, scaled):
-        rows += evidence(task, 2000 if full else 600, seed)
+        rows += evidence(task, *((1000, 5) if full else (600, 1)), seed)
     return Result(rows, [*exact_claims(seed), *training_claims(rows, full), *discovery_claims(rows), *unmeasured()])
 
 
@@ -385,18 +388,24 @@ def training_claims(rows: Sequence[Row], full: bool) -> list[Claim]:
 def discovery_claims(rows: Sequence[Row]) -> list[Claim]:
     """Claims about what the data alone tell."""
     found = [row for row in rows if row["part"] == "discovery"]
+    missed = [(row["draws"] - row["contradicted"], row["draws"]) for row in found if not row["truth"]]
+    wronged = [(row["contradicted"], row["draws"]) for row in found if row["truth"]]
+
+    def share(counts: Sequence[tuple[int, int]]) -> float:
+        return sum(count for count, _ in counts) / sum(draws for _, draws in counts)
+
     return [
-        Claim.exact(
+        Claim.ratio(
             "data-tell-what-is-broken",
-            "Broken compact candidates that the data do not contradict, over four tasks.",
-            measured=sum(row["holds"] and not row["truth"] for row in found),
-            tol=0,
+            "Share of draws in which a broken compact candidate is not contradicted, over four tasks.",
+            measured=share(missed),
+            at_most=0.1,
         ),
-        Claim.exact(
+        Claim.ratio(
             "data-keep-what-holds",
-            "Compact candidates that hold and that the data contradict, over four tasks; chance is one in forty for each.",
-            measured=sum(row["truth"] and not row["holds"] for row in found),
-            tol=0,
+            "Share of draws in which a compact candidate that holds is contradicted, over four tasks; by chance 1 in 40.",
+            measured=share(wronged),
+            at_most=0.1,
         ),
     ]
 
