@@ -393,7 +393,7 @@ def bar_plot(
 
 def row_plot(series: Sequence[tuple[str, Sequence[float | None]]], names: Sequence[str], x: Scale, x_label: str) -> str:
     """Bars from the left, one row per name and one bar per series in it; None leaves a bar out."""
-    left, top, width, bar = 12.0 + 6.6 * max(map(len, names)), 12.0, 360.0, 15.0
+    left, top, width, bar = 16.0 + 7.2 * max(map(len, names)), 12.0, 360.0, 15.0
     row = bar * len(series) + 9
     bottom = top + row * len(names)
     body = [_axis(left, top, left, bottom), _axis(left, bottom, left + width, bottom)]
