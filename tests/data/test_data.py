@@ -164,7 +164,9 @@ def test_fashion_reads_idx_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no gzip", gzip.compress(b"\0\0\x09\1"), gzip.compress(idx(np.zeros(3, np.uint8))[:-1])]
+    "content",
+    [b"", b"no gzip", gzip.compress(b"\0\0\x09\1"), gzip.compress(idx(np.zeros(3, np.uint8))[:-1])],
+    ids=["empty", "not compressed", "other type", "cut short"],  # compressed bytes hold the time
 )
 def test_damaged_idx_files(tmp_path, content):
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(content)
