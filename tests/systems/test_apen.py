@@ -53,7 +53,7 @@ def test_smoke_run() -> None:
         sizes = [row["parameters"] for row in rows]
         assert max(sizes) < 1.1 * min(sizes)
     picture = system.figure(Result.from_dict(entry))
-    assert picture.count("<svg") == 2
+    assert picture.count("<svg") == 3  # two plots in one picture
     assert picture.count("<rect") >= 30
 
 

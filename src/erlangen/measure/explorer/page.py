@@ -253,20 +253,23 @@ class _Page:
             ).props("outline")
 
     # --- what happens --------------------------------------------------------------------------------------------
-    def _do(self, change: Callable[[], None], *, moving: bool = False) -> None:
-        """Change the state and show it; while a drag is on its way, only what follows the element."""
+    def _do(self, change: Callable[[], None], *, moving: bool = False, by_slider: bool = False) -> None:
+        """Change the state and show it; while something is `moving`, only what follows the element.
+
+        Sliders stay as they are when one of them is the cause: the visitor's hand may be ahead of us.
+        """
         from nicegui import ui
 
         before = self.state.position
         try:
             change()
-            self._show_element(moving=moving)
+            self._show_element(sliders=not by_slider)
             if not moving or self.state.position != before:
                 self._show_sample()
         except Exception as error:  # noqa: BLE001 - a model may raise anything, and the page goes on
             ui.notify(" ".join(str(error).split()), type="negative", multi_line=True, timeout=0, close_button="close")
 
-    async def _follow(self, change: Callable[[], None]) -> None:
+    async def _follow(self, change: Callable[[], None], *, by_slider: bool = False) -> None:
         """Make the newest of the changes that come faster than the models answer, and let the others go."""
         self.wanted = change
         if self.following:
@@ -274,20 +277,20 @@ class _Page:
         self.following = True
         while self.wanted is not None:
             newest, self.wanted = self.wanted, None
-            self._do(newest, moving=True)
+            self._do(newest, moving=True, by_slider=by_slider)
             await asyncio.sleep(0)  # lets what has come meanwhile replace the wish
         self.following = False
         if self.begun is None:
-            self._do(lambda: None)
+            self._do(lambda: None, by_slider=by_slider)
 
-    def _show_element(self, *, moving: bool) -> None:
+    def _show_element(self, *, sliders: bool) -> None:
         state = self.state
         values = state.values
         for slider, label, knob, value in zip(
             self.sliders, self.shown, state.control.knobs, values or [0.0] * len(self.sliders), strict=True
         ):
             label.set_text(knob.text(value) if values is not None else "beyond")
-            if not moving or self.begun is not None:  # a slider that is being moved is ahead of us
+            if sliders:
                 slider.set_value(value)
         self.inputs.set_content(_row(state.input_pictures()))
         for (verdict, box), answer in zip(self.answers, state.answers(), strict=True):
@@ -318,7 +321,7 @@ class _Page:
     async def _slid(self, index: int, event: Any) -> None:
         values = [float(slider.value) for slider in self.sliders]
         values[index] = float(event.args)
-        await self._follow(lambda: self.state.turn(values))
+        await self._follow(lambda: self.state.turn(values), by_slider=True)
 
     def _number_changed(self, event: Any) -> None:
         if not self.setting and event.value is not None:
