@@ -192,6 +192,11 @@ class _Page:
     def _build_controls(self) -> None:
         from nicegui import ui
 
+        class Slider(ui.slider):
+            """A slider whose own moves the server does not send back: they would undo what came meanwhile."""
+
+            LOOPBACK = False
+
         state = self.state
         _text("h2", "Sample")
         with ui.row().classes("items-center gap-2"):
@@ -212,7 +217,7 @@ class _Page:
             with ui.element("div").classes("er-knob"):
                 _text("label", knob.name)
                 self.shown.append(ui.label())
-            slider = ui.slider(min=knob.low, max=knob.high, step=knob.step, value=0)
+            slider = Slider(min=knob.low, max=knob.high, step=knob.step, value=0)
             # An event of the browser alone: values that are set from here must not come back as wishes.
             slider.on("update:model-value", functools.partial(self._slid, i), throttle=0.02)
             self.sliders.append(slider.props(f'aria-label="{html.escape(knob.name, quote=True)}"'))
