@@ -180,7 +180,7 @@ class PCAFrame:
         values, rows = values.detach(), rows.detach()
         coordinates = rows @ axes.detach()
         null = coordinates.abs().amax(1) <= (resolution / unit)[:, None]
-        gap = _relative_gap(values, null, self.counts_null)
+        gap = relative_gap(values, null, self.counts_null)
         if self.canonical:
             signs, undecided = _third_moment_signs(coordinates, weights, resolution / unit)
             if not self.counts_null:
@@ -197,7 +197,7 @@ class PCAFrame:
         return axes, torch.where(exists, gap, 0.0), spectrum
 
 
-def _relative_gap(values: Tensor, null: Tensor, counts_null: bool) -> Tensor:
+def relative_gap(values: Tensor, null: Tensor, counts_null: bool) -> Tensor:
     """Smallest distance of neighbouring eigenvalues over the largest; pairs of null axes may not count."""
     distance = values.diff(dim=-1) / values[..., -1:].clamp(min=torch.finfo(values.dtype).tiny)
     if not counts_null:

@@ -24,19 +24,14 @@ better of two on 500 other training digits, moved only, after a sixth of the epo
 from a law about as wide as the distortions; SO(2) has the same angles. As in the paper, an answer is a mean over draws of the
 elements; "one draw" is the answer of one.
 
-Why training is hard, from runs with one seed on 1000 to 1500 other digits, distorted as in the test:
+Why training is hard:
 
-- A sine network divides its frequencies by the number of its inputs. With the 6 coordinates of z and SL(2) kernels are too
-  smooth in z: the loss is 0.19 after 6 epochs. With the frequencies in z as without H it is 0.15 after 4; `GroupKernel` has
-  those.
-- With equal elements in all layers the error on affine digits falls from 11.1 to 9.3 percent after 4 epochs.
-- The maximum depends on the number of elements, so that training and test have three each. A mean of answers over 4 draws
-  took the error from 7.5 to 6.2 percent after 6 epochs, when the plain CNN had 8.2; 7 epochs gave 5.6.
-- Twice the variance and angles up to 0.6 or 0.8 give larger errors in this time, as do a mean instead of the maximum and a
-  single element.
-- What remains is time. The loss of the groups' networks still falls when that of the CNN is near zero, and one step costs
-  four of the CNN's. Even the augmented CNN is only at 0.55 to 0.7 of the plain one's error. SO(2), with fewer
-  coordinates, learns faster than SL(2): 5.7 percent against 6.2 after 6 epochs.
+- A sine network divides its frequencies by the number of its inputs, so that with the coordinates of z and SL(2) kernels are
+  too smooth in z. `GroupKernel` has the frequencies in z that it would have without H.
+- All layers share one draw of elements, and the maximum over elements depends on their number, so that training and test
+  have equally many.
+- One step costs several of the CNN's, and the loss still falls when that of the CNN is near zero. SO(2), with fewer
+  coordinates, learns faster than SL(2). The row of the augmented CNN shows how far the plain one's error can fall at all.
 
 What differs from the paper: thousands of digits at half resolution and a few epochs instead of 60 000 and 50; three elements
 of H instead of ten, one draw for all layers, 16 channels instead of 40, one hidden layer in the kernels instead of two, a soft
