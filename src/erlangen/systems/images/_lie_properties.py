@@ -10,7 +10,6 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.claims import Claim
-from erlangen.errors import MatrixFunctionError
 from erlangen.groups import SL, SO, Affine, GLPlus
 from erlangen.groups.decompositions import polar
 from erlangen.groups.linear import TrivialGroup
@@ -66,15 +65,6 @@ def without_logarithm(g: Tensor) -> float:
     """Share of elements of SL(2) that the exponential misses: trace at most -2, but not minus the identity."""
     minus = (g + torch.eye(2, dtype=g.dtype)).abs().amax((-2, -1)) < 1e-9
     return float(((g.diagonal(dim1=-2, dim2=-1).sum(-1) <= -2) & ~minus).double().mean())
-
-
-def has_logarithm(g: Tensor) -> bool:
-    """Whether the library's matrix logarithm exists for one element."""
-    try:
-        SL(2).log(g)
-    except MatrixFunctionError:
-        return False
-    return True
 
 
 # --- Haar measure ----------------------------------------------------------------------------------------------------
