@@ -155,3 +155,10 @@ def check_floating(x: Tensor, name: str) -> None:
     """Raise `DtypeError` when a tensor is not floating point."""
     if not x.is_floating_point():
         raise DtypeError(f"{name} has dtype {x.dtype}, but a floating dtype is needed; call {name}.float()")
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raise `ErlangenError` when a size is not positive; name it."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ErlangenError(f"{name} = {size}; give a positive number")

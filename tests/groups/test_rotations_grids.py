@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from erlangen.errors import GroupError, ShapeError
+from erlangen.groups import Icosahedral, Octahedral, Tetrahedral
 from erlangen.groups import rotations as rot
 from erlangen.groups.grids import circle_grid, so3_grid, sphere_grid
 
@@ -196,3 +197,42 @@ def test_grids_follow_dtype_and_refuse_nonsense(grid) -> None:
     for n in (0, -1, 2.5, True):
         with pytest.raises(GroupError, match="positive integer"):
             grid(n)
+
+
+@pytest.mark.parametrize(("n", "energy"), [(4, 3.674234614), (5, 6.474691495), (8, 19.675287861), (12, 49.165253058)])
+def test_repelled_points_are_the_known_minima_of_thomson(n: int, energy: float) -> None:
+    """Energies of the problem of Thomson, as tabulated (Erber and Hockney 1991)."""
+    x = sphere_grid(n, "repulsion", dtype=torch.float64)
+    torch.testing.assert_close(x.norm(dim=-1), torch.ones(n, dtype=torch.float64))
+    assert float((1 / torch.pdist(x)).sum()) == pytest.approx(energy, abs=1e-8)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 16, 64])
+def test_repelled_points_are_far_from_each_other(n: int) -> None:
+    x = sphere_grid(n, "repulsion", dtype=torch.float64)
+    assert x.shape == (n, 3)
+    if n > 2:
+        assert torch.pdist(x).min() >= torch.pdist(sphere_grid(n, dtype=torch.float64)).min() - 1e-9
+    assert torch.equal(x, sphere_grid(n, "repulsion", dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("n", "rotations"),
+    [(4, Tetrahedral()), (6, Octahedral()), (8, Octahedral()), (12, Icosahedral()), (20, Icosahedral())],
+    ids=str,
+)
+def test_platonic_points_are_permuted_by_their_rotations(n: int, rotations: Tetrahedral) -> None:
+    x = sphere_grid(n, "platonic", dtype=torch.float64)
+    torch.testing.assert_close(x.T @ x, n / 3 * torch.eye(3, dtype=torch.float64), atol=1e-12, rtol=0)
+    R = rotations.linear(rotations.elements(), dtype=torch.float64)
+    moved = x @ R.mT
+    apart = torch.cdist(moved, x.expand(len(R), n, 3))
+    assert apart.min(-1).values.max() < 1e-7
+    assert torch.equal(apart.argmin(-1).sort(-1).values, torch.arange(n).expand(len(R), n))
+
+
+def test_sphere_grid_refuses_what_is_not_there() -> None:
+    with pytest.raises(GroupError, match="n = 7: regular solids"):
+        sphere_grid(7, "platonic")
+    with pytest.raises(GroupError, match="choose 'fibonacci'"):
+        sphere_grid(7, "random")

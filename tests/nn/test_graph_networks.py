@@ -235,3 +235,35 @@ X, POS = torch.ones(2, 5, 2), torch.ones(2, 5, 3)
 def test_bad_input(call, error: type[ErlangenError], message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(error, match=message):
         call()
+
+
+# --- masks ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("edges", [False, True])
+def test_masked_nodes_are_not_there(edges: bool) -> None:
+    """A padded batch gives each graph what it gets alone, and what stands in the padding does not matter."""
+    net = egnn(velocity=True, edges=edges)
+    x, pos, vel, *attr = system(velocity=True, edges=edges)
+    mask = torch.ones(x.shape[:-1], dtype=torch.bool)
+    mask[0, 2:] = False
+    out = net(x, pos, vel, *attr, mask=mask)
+    small = net(x[:1, :2], pos[:1, :2], vel[:1, :2], *(a[:1, :2, :2] for a in attr))
+    for full, alone in zip(out, small, strict=True):
+        close(full[0, :2], alone[0], 1e-5)
+    whole = net(x, pos, vel, *attr)
+    for full, every in zip(out, whole, strict=True):
+        close(full[1:], every[1:], 1e-5)
+    filled = net(*(torch.where(mask[..., None], a, 7.0) for a in (x, pos, vel)), *attr, mask=mask)
+    for full, other in zip(out, filled, strict=True):
+        close(full[mask], other[mask], 1e-5)
+    plain = MessagePassing(2, 3, 8, generator=seeded())
+    h = randn(2, 4, 2)
+    keep = torch.tensor([[True, True, True, False], [True] * 4])
+    close(plain(h, mask=keep)[0, :3], plain(h[:1, :3])[0], 1e-5)
+
+
+def test_masks_that_do_not_fit() -> None:
+    net = MessagePassing(2, 3, 8)
+    with pytest.raises(ShapeError, match="pass bool"):
+        net(torch.zeros(2, 4, 2), mask=torch.ones(2, 3, dtype=torch.bool))
+    with pytest.raises(ShapeError, match="none together with edge_index"):
+        net(torch.zeros(4, 2), edge_index=torch.zeros(2, 1, dtype=torch.int64), mask=torch.ones(4, dtype=torch.bool))

@@ -1,5 +1,7 @@
-"""Where things lie, before any model: partitions of point clouds, their order, and how parts are grouped."""
+"""Where things lie, before any model: neighbours, what a pair leaves alone, and partitions of point clouds."""
 
+from erlangen.geometry.invariants import PairInvariants, spatial_invariants
+from erlangen.geometry.neighbors import PeriodicEdges, edge_vectors, knn_graph, periodic_radius_graph, radius_graph
 from erlangen.geometry.partitions import (
     Clustering,
     Mixture,
@@ -17,13 +19,20 @@ from erlangen.geometry.partitions import (
 __all__ = [
     "Clustering",
     "Mixture",
+    "PairInvariants",
+    "PeriodicEdges",
     "cluster_parts",
+    "edge_vectors",
     "farthest_points",
     "fit_mixture",
     "harden",
     "is_refinement",
+    "knn_graph",
     "merge_parts",
     "mixed_points",
     "mixture_step",
+    "periodic_radius_graph",
+    "radius_graph",
+    "spatial_invariants",
     "voronoi",
 ]

@@ -6,8 +6,11 @@ mean of a smooth function approaches its integral much faster than the ``n^(-1/2
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,20 +40,96 @@ def circle_angles(n: int) -> Tensor:
     return 2 * math.pi * torch.arange(n, dtype=torch.float64) / n
 
 
-def sphere_grid(n: int, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
-    """n unit vectors ``[n, 3]`` on the sphere: the Fibonacci lattice around the z axis, from north to south.
+def sphere_grid(
+    n: int,
+    method: str = "fibonacci",
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """n unit vectors ``[n, 3]`` on the sphere.
 
-    Each point has the same share of the area (Gonzalez, "Measurement of areas on a sphere using Fibonacci and
-    latitude-longitude lattices", 2010).
+    ==============  ==================================================================================================
+    method          points
+    ==============  ==================================================================================================
+    ``fibonacci``   the Fibonacci lattice around the z axis, from north to south; each point has the same share of the
+                    area (Gonzalez, "Measurement of areas on a sphere using Fibonacci and latitude-longitude lattices",
+                    2010)
+    ``repulsion``   equal charges at rest, from the Fibonacci lattice: a minimum of their Coulomb energy, not always the
+                    lowest one (the problem of Thomson). For n = 4, 6 and 12 these are Platonic solids
+    ``platonic``    the corners of a regular solid, for n = 4, 6, 8, 12 and 20, which the elements of `Tetrahedral`,
+                    `Octahedral` (6, 8) and `Icosahedral` (12, 20) permute
+    ==============  ==================================================================================================
 
     Raises:
-        GroupError: n is not a positive integer.
+        GroupError: n is not a positive integer, or not that of a regular solid, or the method is unknown.
     """
     check_count(n)
+    if method == "fibonacci":
+        points = _fibonacci(n)
+    elif method == "repulsion":
+        points = _repelled(n)
+    elif method == "platonic":
+        points = _platonic(n)
+    else:
+        raise GroupError(f"method = {method!r}: choose 'fibonacci', 'repulsion' or 'platonic'")
+    return _cast(points, dtype, device)
+
+
+def _fibonacci(n: int) -> Tensor:
     i = torch.arange(n, dtype=torch.float64)
     z = 1 - (2 * i + 1) / n
     radius, phi = (1 - z.square()).sqrt(), GOLDEN_ANGLE * i
-    return _cast(torch.stack([radius * phi.cos(), radius * phi.sin(), z], -1), dtype, device)
+    return torch.stack([radius * phi.cos(), radius * phi.sin(), z], -1)
+
+
+@functools.cache
+def _repelled(n: int) -> Tensor:
+    """A minimum of ``sum 1 / |x_i - x_j|`` by L-BFGS (scipy), over free vectors whose length does not count."""
+    if n < 3:
+        return torch.tensor([[0.0, 0, 1], [0, 0, -1]], dtype=torch.float64)[:n]
+    from scipy.optimize import minimize
+
+    upper = np.triu_indices(n, 1)
+
+    def energy(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        free = flat.reshape(n, 3)
+        lengths = np.linalg.norm(free, axis=1, keepdims=True)
+        x = free / lengths
+        apart = x[:, None] - x
+        inverse = np.zeros((n, n))
+        inverse[upper] = 1 / np.linalg.norm(apart[upper], axis=-1)
+        inverse += inverse.T
+        slope = -(apart * inverse[..., None] ** 3).sum(1)
+        slope -= (slope * x).sum(1, keepdims=True) * x
+        return inverse.sum() / 2, (slope / lengths).ravel()
+
+    start = _fibonacci(n).numpy().ravel()
+    found = minimize(energy, start, jac=True, method="L-BFGS-B", options={"maxiter": 5000, "ftol": 0, "gtol": 1e-9})
+    points = torch.from_numpy(found.x.reshape(n, 3))
+    return points / points.norm(dim=-1, keepdim=True)
+
+
+def _platonic(n: int) -> Tensor:
+    golden = (1 + math.sqrt(5)) / 2
+    cube = torch.tensor(list(itertools.product((1.0, -1.0), repeat=3)), dtype=torch.float64)
+
+    def cycled(a: float, b: float) -> Tensor:
+        """The cyclic permutations of (0, +-a, +-b)."""
+        corners = [(0.0, s * a, t * b) for s in (1, -1) for t in (1, -1)]
+        return torch.tensor([c[k:] + c[:k] for c in corners for k in range(3)], dtype=torch.float64)
+
+    solids = {
+        4: lambda: cube[cube.prod(-1) > 0],
+        6: lambda: torch.cat([torch.eye(3), -torch.eye(3)]).double(),
+        8: lambda: cube,
+        12: lambda: cycled(1.0, golden),
+        20: lambda: torch.cat([cube, cycled(golden, 1 / golden)]),
+    }
+    if n not in solids:
+        raise GroupError(f"n = {n}: regular solids have 4, 6, 8, 12 or 20 corners; use method='repulsion' for others")
+    points = solids[n]()
+    return points / points.norm(dim=-1, keepdim=True)
 
 
 def so3_grid(n: int, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:

@@ -20,6 +20,7 @@ from erlangen.measure.metrics import METRICS, Metric
 from erlangen.measure.models import Model, OnnxModel
 from erlangen.measure.orbit import Orbit, orbit
 from erlangen.measure.report import AuditReport
+from erlangen.measure.trajectories import average_displacement, best_of, final_displacement
 from erlangen.measure.worst import WorstCase, worst_case
 
 __all__ = [
@@ -35,8 +36,11 @@ __all__ = [
     "WorstCase",
     "assert_equivariant",
     "audit",
+    "average_displacement",
+    "best_of",
     "equivariance_error",
     "explore",
+    "final_displacement",
     "layer_errors",
     "lie_derivative",
     "orbit",

@@ -13,6 +13,7 @@ from erlangen.nn.backbones import PointNet, mlp
 from erlangen.nn.bilinear import BilinearLayer
 from erlangen.nn.edges import edge_harmonics
 from erlangen.nn.emlp import EMLP, hidden_rep
+from erlangen.nn.fiber_conv import FiberConv, KernelBasis, lift_to_directions, vectors_of_directions
 from erlangen.nn.gates import Gate, NormActivation, gated
 from erlangen.nn.graph_networks import EGNN, GIN, MessageLayer, MessagePassing
 from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d
@@ -20,9 +21,10 @@ from erlangen.nn.irreps_network import IrrepsNetwork
 from erlangen.nn.linear import EquivariantLinear
 from erlangen.nn.planar import FeatureField
 from erlangen.nn.products import ManyBodyProduct, TensorProduct, edge_gaunt, tensor_product
-from erlangen.nn.segments import segment_max, segment_mean, segment_sum
+from erlangen.nn.segments import dense_batch, segment_max, segment_mean, segment_sum, sparse_batch
 from erlangen.nn.siren import SineLayer, Siren
 from erlangen.nn.steerable_conv import GatedNonlinearity2d, NormNonlinearity2d, SteerableConv2d
+from erlangen.nn.vector_channels import VectorGate, VectorLinear, VectorReLU
 
 __all__ = [
     "Anchored",
@@ -33,13 +35,15 @@ __all__ = [
     "EMLP",
     "EquivariantLinear",
     "FeatureField",
+    "FiberConv",
     "Gate",
-    "GIN",
     "GatedNonlinearity2d",
+    "GIN",
     "GroupBatchNorm2d",
     "GroupConv2d",
     "GroupPool",
     "IrrepsNetwork",
+    "KernelBasis",
     "LiftConv2d",
     "ManyBodyProduct",
     "MessageLayer",
@@ -52,16 +56,23 @@ __all__ = [
     "Siren",
     "SteerableConv2d",
     "TensorProduct",
+    "VectorGate",
+    "VectorLinear",
+    "VectorReLU",
     "component_norms",
+    "dense_batch",
     "edge_gaunt",
     "edge_harmonics",
     "gated",
     "hidden_rep",
+    "lift_to_directions",
     "mlp",
     "polyphase",
     "roll_samples",
     "segment_max",
     "segment_mean",
     "segment_sum",
+    "sparse_batch",
     "tensor_product",
+    "vectors_of_directions",
 ]

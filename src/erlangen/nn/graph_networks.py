@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
-from erlangen.errors import ErlangenError, ShapeError
+from erlangen.errors import ShapeError, check_sizes
 from erlangen.groups import E
 from erlangen.nn.backbones import mlp
 from erlangen.nn.edges import complete_edges
@@ -92,14 +92,18 @@ class MessagePassing(nn.Module):
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        _check_sizes(layers=layers, in_features=in_features, out_features=out_features, features=features)
+        check_sizes(layers=layers, in_features=in_features, out_features=out_features, features=features)
         self.in_features, self.edge_features = in_features, edge_features
         self.embed = mlp([in_features, features], generator=generator)
         self.layers = nn.ModuleList(MessageLayer(features, edge_features, generator=generator) for _ in range(layers))
         self.decode = mlp([features, features, out_features], generator=generator)
 
     def forward(
-        self, x: Tensor | tuple[Tensor, ...], edge_attr: Tensor | None = None, edge_index: Tensor | None = None
+        self,
+        x: Tensor | tuple[Tensor, ...],
+        edge_attr: Tensor | None = None,
+        edge_index: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """``[..., N, out_features]`` for the nodes.
 
@@ -107,14 +111,15 @@ class MessagePassing(nn.Module):
             x: node features ``[..., N, in_features]``, or the tuple ``(x, edge_attr)``.
             edge_attr: edge features, see `EGNN`.
             edge_index: edges, see `EGNN`.
+            mask: nodes that exist, see `EGNN`.
 
         Raises:
             ShapeError: shapes do not fit.
         """
         if isinstance(x, tuple):
-            return self(*x, edge_index=edge_index)
+            return self(*x, edge_index=edge_index, mask=mask)
         check_features(x, self.in_features)
-        edges, attr = edges_of(x, edge_attr, self.edge_features, edge_index)
+        edges, attr = edges_of(x, edge_attr, self.edge_features, edge_index, mask)
         h = self.embed(x.flatten(0, -2))
         for layer in self.layers:
             h = layer(h, edges, attr)
@@ -192,7 +197,7 @@ class EGNN(nn.Module):
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        _check_sizes(layers=layers, in_features=in_features, out_features=out_features, features=features)
+        check_sizes(layers=layers, in_features=in_features, out_features=out_features, features=features)
         self.in_features, self.edge_features, self.velocity = in_features, edge_features, velocity
         self.embed = mlp([in_features, features], generator=generator)
         self.layers = nn.ModuleList(EGNNLayer(features, edge_features, velocity, generator) for _ in range(layers))
@@ -207,6 +212,7 @@ class EGNN(nn.Module):
         vel: Tensor | None = None,
         edge_attr: Tensor | None = None,
         edge_index: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """Features ``[..., N, out_features]`` and positions of the nodes, and velocities where the network has them.
 
@@ -218,6 +224,8 @@ class EGNN(nn.Module):
                 of the first N to that of the second; those of a node with itself have no effect.
             edge_index: int64 ``[2, E]``, source and target, with all graphs one after the other in ``[N, ...]`` (as in
                 PyTorch Geometric). Without it every graph is complete, and leading axes are a batch.
+            mask: with complete graphs, bool ``[..., N]``, the nodes that exist. Others send nothing and receive nothing, so
+                they stay where they are; what the output holds for them has no meaning.
 
         Raises:
             ShapeError: shapes do not fit, or something is missing.
@@ -225,14 +233,14 @@ class EGNN(nn.Module):
         if isinstance(x, tuple):
             rest = list(x[2:])
             vel = rest.pop(0) if self.velocity and rest else None
-            return self(*x[:2], vel, rest[0] if rest else None, edge_index)
+            return self(*x[:2], vel, rest[0] if rest else None, edge_index, mask)
         check_features(x, self.in_features)
         for name, value, wanted in (("pos", pos, True), ("vel", vel, self.velocity)):
             if (value is not None) != wanted or (value is not None and value.shape[:-1] != x.shape[:-1]):
                 given = "missing" if value is None else f"of shape {tuple(value.shape)}"
                 needs = f"{(*x.shape[:-1], 'd')}" if wanted else "velocity=True in the network, or none"
                 raise ShapeError(f"{name} is {given}; for x {tuple(x.shape)} it needs {needs}")
-        edges, attr = edges_of(x, edge_attr, self.edge_features, edge_index)
+        edges, attr = edges_of(x, edge_attr, self.edge_features, edge_index, mask)
         h, places = self.embed(x.flatten(0, -2)), pos.flatten(0, -2)  # pyright: ignore[reportOptionalMemberAccess]
         speeds = None if vel is None else vel.flatten(0, -2)
         for layer in self.layers:
@@ -273,7 +281,7 @@ class GIN(nn.Module):
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        _check_sizes(layers=layers, in_features=in_features, out_features=out_features, features=features)
+        check_sizes(layers=layers, in_features=in_features, out_features=out_features, features=features)
         self.in_features = in_features
         widths = [in_features] + layers * [features]
         self.layers = nn.ModuleList(
@@ -330,7 +338,11 @@ def _neighbours(h: Tensor, adj: Tensor | None, edge_index: Tensor | None) -> Ten
 
 
 def edges_of(
-    x: Tensor, edge_attr: Tensor | None, edge_features: int, edge_index: Tensor | None
+    x: Tensor,
+    edge_attr: Tensor | None,
+    edge_features: int,
+    edge_index: Tensor | None,
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Edges ``[2, E]`` and their features ``[E, edge_features]`` of nodes one after the other; see `EGNN`.
 
@@ -347,9 +359,16 @@ def edges_of(
         given = "missing" if edge_attr is None else f"of shape {tuple(edge_attr.shape)}"
         needs = str((*wanted, edge_features)) if edge_features else "edge_features= in the network, or none"
         raise ShapeError(f"edge_attr is {given}, but needs {needs}")
+    if mask is not None and (edge_index is not None or mask.dtype != torch.bool or mask.shape != x.shape[:-1]):
+        raise ShapeError(
+            f"mask {mask.dtype} {tuple(mask.shape)}; pass bool {tuple(x.shape[:-1])}, and none together with edge_index"
+        )
     if edge_index is not None:
         return edge_index, edge_attr
     edges = complete_edges(x.shape[:-2].numel(), nodes, x.device)
+    if mask is not None:
+        exists = mask.flatten()
+        edges = edges[:, exists[edges[0]] & exists[edges[1]]]
     if edge_attr is None:
         return edges, None
     # Row of the pair (source, target) among all pairs of all graphs.
@@ -361,9 +380,3 @@ def check_features(x: Tensor, features: int) -> None:
     """Raise `ShapeError` unless x is ``[..., N, features]``."""
     if x.dim() < 2 or x.shape[-1] != features:
         raise ShapeError(f"x has shape {tuple(x.shape)}; pass [..., N, {features}]")
-
-
-def _check_sizes(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ErlangenError(f"{name} = {size}; give a positive number")

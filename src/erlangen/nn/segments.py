@@ -1,4 +1,4 @@
-"""Sums, means and largest values of rows that share an index: what messages meet in, and parts of a cloud, and graphs."""
+"""Rows that share an index, as nodes of a graph do: their sums, means and largest values, and padded batches of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from erlangen.errors import DtypeError, ShapeError
 
-__all__ = ["segment_max", "segment_mean", "segment_sum"]
+__all__ = ["dense_batch", "segment_max", "segment_mean", "segment_sum", "sparse_batch"]
 
 
 def segment_sum(x: Tensor, index: Tensor, segments: int) -> Tensor:
@@ -44,6 +44,45 @@ def segment_max(x: Tensor, index: Tensor, segments: int) -> Tensor:
     _check(x, index)
     wide = index.view(-1, *[1] * (x.dim() - 1)).expand_as(x)
     return x.new_zeros(segments, *x.shape[1:]).scatter_reduce(0, wide, x, "amax", include_self=False)
+
+
+def dense_batch(x: Tensor, batch: Tensor, *, graphs: int | None = None) -> tuple[Tensor, Tensor]:
+    """Rows of graphs one after the other, as one padded row of nodes for each graph; `sparse_batch` is the way back.
+
+    Args:
+        x: ``[N, ...]``.
+        batch: the graph of each row, int64 ``[N]``, in ascending order.
+        graphs: how many graphs there are, G; without it up to the last that has rows.
+
+    Returns:
+        ``[G, M, ...]`` with zeros where a graph has fewer than M rows, and the mask of rows that exist, bool ``[G, M]``.
+
+    Raises:
+        ShapeError, DtypeError: `batch` is not as above.
+    """
+    _check(x, batch)
+    if bool((batch[1:] < batch[:-1]).any()):
+        raise ShapeError("batch is not in ascending order; sort x and batch by it")
+    counts = torch.bincount(batch, minlength=0 if graphs is None else graphs)
+    if graphs is not None and len(counts) > graphs:
+        raise ShapeError(f"batch names graph {len(counts) - 1}, but graphs = {graphs}")
+    rows = torch.arange(len(x), device=x.device) - (counts.cumsum(0) - counts)[batch]
+    longest = int(counts.max()) if len(counts) else 0
+    mask = torch.arange(longest, device=x.device) < counts[:, None]
+    return x.new_zeros(len(counts), longest, *x.shape[1:]).index_put((batch, rows), x), mask
+
+
+def sparse_batch(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows ``[N, ...]`` of ``[G, M, ...]`` that exist, and the graph of each, int64 ``[N]``.
+
+    Raises:
+        ShapeError: the mask is not bool ``[G, M]``.
+    """
+    if mask.dtype != torch.bool or mask.dim() != 2 or x.shape[:2] != mask.shape:
+        raise ShapeError(
+            f"mask {mask.dtype} {tuple(mask.shape)} must be bool {tuple(x.shape[:2])}, the first axes of x"
+        )
+    return x[mask], mask.nonzero()[:, 0]
 
 
 def _check(x: Tensor, index: Tensor) -> None:

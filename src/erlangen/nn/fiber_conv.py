@@ -1,0 +1,202 @@
+"""Convolutions over positions and orientations whose kernels are functions of invariants of pairs.
+
+Features live on ``R^n x S^(n-1)``: a value for each node, grid direction and channel, ``[N, O, C]``. The kernels depend on
+a pair of points with directions only through what rigid motions leave alone, which shares their weights over all of the
+group (Bekkers et al., "Fast, Expressive SE(n) Equivariant Networks through Weight-Sharing in Position-Orientation Space",
+ICLR 2024, equations 9 to 13). Equivariance is exact for the rotations that permute the grid of directions.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+
+import torch
+from torch import Generator, Tensor, nn
+
+from erlangen.errors import ErlangenError, ShapeError, check_sizes
+from erlangen.nn.backbones import mlp
+from erlangen.nn.edges import smooth_cutoff
+from erlangen.nn.segments import segment_sum
+
+__all__ = ["FiberConv", "KernelBasis", "lift_to_directions", "vectors_of_directions"]
+
+
+class KernelBasis(nn.Module):
+    """Learned functions of invariants, from which each layer combines its kernels.
+
+    All products of up to `degree` invariants go through a small network with GELU; the values are multiplied by a
+    polynomial that falls smoothly to zero at the cutoff.
+
+    Args:
+        invariants: how many numbers there are for each pair.
+        features: how many functions.
+        width: of the hidden layer; by default `features`.
+        degree: of the products.
+        cutoff: length beyond which all functions vanish; none without it.
+        generator: source of the initial parameters.
+
+    Raises:
+        ErlangenError: a size or the cutoff is not positive.
+    """
+
+    def __init__(
+        self,
+        invariants: int,
+        features: int,
+        *,
+        width: int | None = None,
+        degree: int = 3,
+        cutoff: float | None = None,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        width = features if width is None else width
+        check_sizes(invariants=invariants, features=features, degree=degree, width=width)
+        if cutoff is not None and not cutoff > 0:
+            raise ErlangenError(f"cutoff = {cutoff}; give a positive length, or none")
+        self.invariants, self.cutoff = invariants, cutoff
+        self.products = [
+            power
+            for d in range(1, degree + 1)
+            for power in itertools.combinations_with_replacement(range(invariants), d)
+        ]
+        self.net = mlp([len(self.products), width, features], nn.GELU, last=True, generator=generator)
+
+    def forward(self, invariants: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Values ``[..., features]``.
+
+        Args:
+            invariants: ``[..., invariants]``.
+            lengths: of the edges, for the cutoff; broadcasts with ``[...]``.
+
+        Raises:
+            ShapeError: another number of invariants, or lengths are missing or not wanted.
+        """
+        if invariants.shape[-1:] != (self.invariants,) or (lengths is None) != (self.cutoff is None):
+            needs = "no lengths" if self.cutoff is None else "lengths, for the cutoff"
+            raise ShapeError(
+                f"invariants {tuple(invariants.shape)}, lengths {'missing' if lengths is None else tuple(lengths.shape)}; "
+                f"pass [..., {self.invariants}] and {needs}"
+            )
+        columns = invariants.unbind(-1)
+        products = [functools.reduce(torch.mul, [columns[k] for k in power]) for power in self.products]
+        values = self.net(torch.stack(products, -1))
+        if lengths is None or self.cutoff is None:
+            return values
+        return values * smooth_cutoff(lengths, self.cutoff)[..., None]
+
+
+class FiberConv(nn.Module):
+    """A depthwise convolution, first over positions, then over directions.
+
+    ``y_i(o) = sum_j k1(invariants of o and r_ij) f_j(o)`` over edges from j to i, then
+    ``z_i(o) = mean over o' of k2(o.o') y_i(o')``, channel by channel, plus a bias.
+
+    Args:
+        channels: in and out.
+        basis: functions of `KernelBasis`, for both kernels.
+        generator: source of the initial parameters.
+
+    Raises:
+        ErlangenError: a size is not positive.
+    """
+
+    def __init__(self, channels: int, basis: int, *, generator: Generator | None = None) -> None:
+        super().__init__()
+        check_sizes(channels=channels, basis=basis)
+        bound = 1 / math.sqrt(basis)
+        self.spatial, self.fiber = (
+            nn.Parameter(torch.empty(channels, basis).uniform_(-bound, bound, generator=generator)) for _ in range(2)
+        )
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor, edge_index: Tensor, spatial: Tensor, fiber: Tensor) -> Tensor:
+        """Features ``[N, O, C]``.
+
+        Args:
+            x: features ``[N, O, C]``.
+            edge_index: int64 ``[2, E]``, source and target.
+            spatial: the basis on edges and directions ``[E, O, basis]``.
+            fiber: the basis on pairs of directions ``[O, O, basis]``, the direction of the output first.
+
+        Raises:
+            ShapeError: shapes do not fit.
+        """
+        return self._turned(self._gathered(x, edge_index, spatial, fiber), fiber) + self.bias
+
+    @torch.no_grad()
+    def calibrate_(self, x: Tensor, edge_index: Tensor, spatial: Tensor, fiber: Tensor) -> None:
+        """Scale both kernels so that, on this batch, both steps keep the standard deviation of x.
+
+        The authors' code does so in the first forward pass of training. Here it is asked for, and the parameters are all
+        that it leaves behind.
+
+        Raises:
+            ErlangenError: features have no spread, so that no scale can keep it.
+        """
+        gathered = self._gathered(x, edge_index, spatial, fiber)
+        before, middle = x.std(), gathered.std()
+        after = self._turned(gathered, fiber).std()
+        if not (before > 0 and middle > 0 and after > 0):
+            raise ErlangenError(f"x has the standard deviation {float(before):.2g}; calibrate with features that vary")
+        self.spatial.mul_(before / middle)
+        self.fiber.mul_(middle / after)
+
+    def _gathered(self, x: Tensor, edge_index: Tensor, spatial: Tensor, fiber: Tensor) -> Tensor:
+        channels, basis = self.spatial.shape
+        wanted = (edge_index.shape[1], x.shape[1], basis) if x.dim() == 3 else None
+        if x.dim() != 3 or x.shape[2] != channels or spatial.shape != wanted or fiber.shape[:2] != 2 * x.shape[1:2]:
+            raise ShapeError(
+                f"x {tuple(x.shape)}, spatial {tuple(spatial.shape)}, fiber {tuple(fiber.shape)}; pass [N, O, {channels}], "
+                f"[E, O, {basis}] and [O, O, {basis}]"
+            )
+        kernel = nn.functional.linear(spatial, self.spatial)
+        return segment_sum(x.index_select(0, edge_index[0]) * kernel, edge_index[1], len(x))
+
+    def _turned(self, y: Tensor, fiber: Tensor) -> Tensor:
+        kernel = nn.functional.linear(fiber, self.fiber)
+        return torch.einsum("noc,poc->npc", y, kernel) / y.shape[1]
+
+
+def lift_to_directions(directions: Tensor, scalars: Tensor | None = None, vectors: Tensor | None = None) -> Tensor:
+    """Features ``[N, O, C]`` on grid directions ``[O, n]``: scalars are constant, vectors become ``v.o``.
+
+    Args:
+        directions: unit vectors ``[O, n]``.
+        scalars: ``[N, S]``.
+        vectors: ``[N, V, n]``.
+
+    Returns:
+        Scalars first, ``C = S + V``.
+
+    Raises:
+        ShapeError: shapes do not fit, or there is nothing to lift.
+    """
+    parts: list[Tensor] = []
+    if scalars is not None:
+        if scalars.dim() != 2:
+            raise ShapeError(f"scalars have shape {tuple(scalars.shape)}; pass [N, S]")
+        parts.append(scalars[:, None].expand(-1, len(directions), -1))
+    if vectors is not None:
+        if vectors.dim() != 3 or vectors.shape[-1] != directions.shape[-1]:
+            raise ShapeError(f"vectors have shape {tuple(vectors.shape)}; pass [N, V, {directions.shape[-1]}]")
+        parts.append((vectors @ directions.mT).mT)
+    if not parts:
+        raise ShapeError("scalars and vectors are both missing; pass one of them")
+    return torch.cat(parts, -1)
+
+
+def vectors_of_directions(x: Tensor, directions: Tensor) -> Tensor:
+    """Vectors ``[N, C, n]`` of features ``[N, O, C]``: ``n`` times the mean of ``f(o) o``.
+
+    On a grid with ``sum of o o^T = (O / n) identity`` (all regular solids and polygons) it is the inverse of lifting
+    vectors. The paper leaves the factor n to the learned scale.
+
+    Raises:
+        ShapeError: shapes do not fit.
+    """
+    if x.dim() != 3 or x.shape[1] != len(directions):
+        raise ShapeError(f"x has shape {tuple(x.shape)}; pass [N, {len(directions)}, C], a value for each direction")
+    return (x.mT @ directions) * (directions.shape[-1] / len(directions))
