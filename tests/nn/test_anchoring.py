@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from erlangen.data import digits
 from erlangen.errors import (
     DegenerateFrameError,
     DegenerateFrameWarning,
@@ -130,6 +131,23 @@ def test_stride_one_and_constant_maps_stay_as_they_are() -> None:
         assert torch.equal(PolyphaseAnchor(2).eval()(constant), constant)
     assert torch.equal(PolyphaseAnchor(2)(constant), constant)  # in training nothing is said
     assert torch.equal(PolyphaseAnchor(2, on_tie="allow")(0 * constant), 0 * constant)
+
+
+@pytest.mark.parametrize("index", [69, 124])
+def test_real_digits_with_components_of_equal_norm(index: int) -> None:
+    """Two test digits whose best components have the same sum of squared grey levels, for strides of four."""
+    x = F.pad(digits("test").x[index : index + 1], (2, 2, 2, 2))
+    scores = component_norms(polyphase(x, 4)).flatten().sort(descending=True).values
+    assert float(scores[0] - scores[1]) <= 8 * torch.finfo(torch.float32).eps * float(scores[0])
+    anchor = PolyphaseAnchor(4, on_tie="error")
+    y, place = anchor.anchor(x)
+    for shift in ((1, 0), (0, 1), (2, 3), (31, 30), (5, 18)):
+        moved, other = anchor.anchor(x.roll(shift, (2, 3)))
+        step = torch.tensor([shift]) + place - other
+        assert bool((step % 4 == 0).all())
+        assert torch.equal(moved, roll_samples(y, step))
+        assert torch.equal(torch.compile(anchor, fullgraph=True, backend="eager")(x.roll(shift, (2, 3))), moved)
+    torch.compiler.reset()
 
 
 def test_samples_are_independent() -> None:

@@ -61,6 +61,9 @@ OnTie: TypeAlias = Literal["warn", "error", "allow"]
 TIE = 8.0
 """Relative gap between the two best scores, in units of rounding, below which they count as a tie (1e-6 in float32)."""
 
+MIXTURE = (0.7548776662466927, 0.5698402909980532)
+"""Shares of the neighbours that break ties: powers of a cubic irrational, so that grey levels hardly ever add up alike."""
+
 
 # --- components and rolls --------------------------------------------------------------------------------------------
 def polyphase(x: Tensor, stride: Stride) -> Tensor:
@@ -142,11 +145,11 @@ class PolyphaseAnchor(nn.Module):
     gradient is the inverse roll of the gradient that comes in. Between an anchor and what it anchors nothing may stand that
     does not commute with shifts by multiples of the stride.
 
-    Ties: of equally good components the first in the order of (i, j) is taken, which leaves a constant map as it is. No rule
-    can do better where the image does not tell its components apart, and where it barely does, rounding in earlier layers
-    decides: then the answer may change with the shift. `on_tie` says what to do about a relative gap of the two best scores
-    below 8 units of rounding (1e-6 in float32, 2e-15 in float64). That is not checked in compiled code and under
-    ``torch.func``, and neither are NaN and Inf.
+    Ties: pictures of few grey levels do have components of equal norm. Among those whose scores differ from the best by less
+    than 8 units of rounding (1e-6 of it in float32, 2e-15 in float64) the norm of a fixed, lopsided mixture of each pixel and
+    its neighbours decides. Where that ties, too, the image does not tell its components apart, or barely: then the first in
+    the order of (i, j) is taken, which leaves a constant map as it is, and the answer may change with the shift. `on_tie`
+    says what to do about it. That is not checked in compiled code and under ``torch.func``, and neither are NaN and Inf.
 
     Do not anchor by norm what comes out of a layer norm: all its pixels have the same norm, and so have the components.
 
@@ -199,9 +202,17 @@ class PolyphaseAnchor(nn.Module):
                 f"one for each, {tuple(components.shape[:3])}"
             )
         flat = scores.detach().flatten(1)
-        if not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()):
-            self._judge(x, flat)
-        best = flat.argmax(1)
+        eager = not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+        if eager:
+            _check_peaks(x.detach(), flat)
+        tied = _near_the_best(flat, x.dtype)
+        if eager and not bool((tied.sum(1) > 1).any()):
+            best = flat.argmax(1)
+        else:
+            second = component_norms(polyphase(_mixed(x.detach()), self.stride)).flatten(1).masked_fill(~tied, -1)
+            best = second.argmax(1)
+            if eager:
+                self._judge(tied & _near_the_best(second, x.dtype))
         return torch.stack([best // self.stride[1], best % self.stride[1]], 1)
 
     @staticmethod
@@ -209,29 +220,43 @@ class PolyphaseAnchor(nn.Module):
         """Roll maps of the size of the anchored ones back: ``undo(*anchor(x)) = x``."""
         return roll_samples(y, place)
 
-    def _judge(self, x: Tensor, scores: Tensor) -> None:
-        """Refuse what is not finite, and report ties."""
-        for name, values in (("x", x.detach()), ("scores", scores)):
-            if values.is_floating_point() and values.numel():
-                check_peak(values.abs().amax(tuple(range(1, values.ndim))), name)
-        quiet = self.on_tie == "allow" or (self.on_tie == "warn" and self.training)
-        if quiet or scores.shape[1] < 2 or not len(scores):
-            return
-        first, second = scores.double().topk(2, 1).values.unbind(1)
-        eps = torch.finfo(torch.float64 if x.dtype == torch.float64 else torch.float32).eps
-        tied = first - second <= TIE * eps * torch.maximum(first.abs(), second.abs())
-        if not bool(tied.any()):
+    def _judge(self, tied: Tensor) -> None:
+        """Report samples with more than one component ``[B, p q]`` that is as good as the best."""
+        several = tied.sum(1) > 1
+        if self.on_tie == "allow" or (self.on_tie == "warn" and self.training) or not bool(several.any()):
             return
         message = (
-            f"x[{first_index(tied)[0]}] ({int(tied.sum())} of {len(tied)} samples) does not tell its polyphase components "
-            f"apart: the two best of stride {self.stride} differ by less than {TIE * eps:.1g} of their score, so that the "
-            "answer may change when the image is shifted; use another selector, or pass on_tie='allow'"
+            f"x[{first_index(several)[0]}] ({int(several.sum())} of {len(several)} samples) does not tell its polyphase "
+            f"components of stride {self.stride} apart: the two best differ by less than {TIE:.0f} units of rounding, so that "
+            "the answer may change when the image is shifted; use another selector, or pass on_tie='allow'"
         )
         tell_degenerate(message, self.on_tie, stacklevel=4)
 
     def extra_repr(self) -> str:
         """The stride."""
         return f"stride={self.stride}"
+
+
+def _near_the_best(scores: Tensor, dtype: torch.dtype) -> Tensor:
+    """Which scores ``[B, K]`` differ from the best of their row by less than `TIE` units of rounding; bool."""
+    eps = torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32).eps
+    values = scores.double()
+    best = values.amax(1, keepdim=True)
+    return best - values <= TIE * eps * best.abs()
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """Each pixel plus a share of the one above and of the one to the left, a different share of each.
+
+    Sums of three products, one after the other: bits that do not depend on where the pixel is.
+    """
+    return x + MIXTURE[0] * x.roll(1, 2) + MIXTURE[1] * x.roll(1, 3)
+
+
+def _check_peaks(x: Tensor, scores: Tensor) -> None:
+    for name, values in (("x", x), ("scores", scores)):
+        if values.is_floating_point() and values.numel():
+            check_peak(values.abs().amax(tuple(range(1, values.ndim))), name)
 
 
 class Anchored(nn.Module):
