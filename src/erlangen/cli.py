@@ -286,4 +286,4 @@ def run(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -94,6 +94,10 @@ class Run:
     """Seed of all randomness."""
     device: str | None = None
     """Where the experiment computes, if it has that option: cpu, cuda, cuda:1, mps."""
+    devices: int = 1
+    """Train on so many devices of this machine at once, one process each; on CPUs that many processes."""
+    nodes: int = 1
+    """Train on so many machines; start the same command on each, with the variables of torchrun."""
     set: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
     """Options of the experiment, as name=value; `erlangen show SYSTEM` lists them."""
     json: Path | None = None
@@ -106,11 +110,13 @@ class Run:
         from erlangen.ledger import load_system, run
         from erlangen.results import check_writable, write_json
         from erlangen.survey_tables import paper_console, print_entry
+        from erlangen.training import is_first_process, training_on
 
         if self.json is not None:
             check_writable(self.json.parent)
         words = [word for group in self.set for word in group]
-        with _from_here(), _quiet_stdout():
+        kind = "cpu" if self.device is None else self.device.partition(":")[0]
+        with _from_here(), _quiet_stdout(), training_on(kind, self.devices, self.nodes):
             name, _, experiment = load_system(self.system)
             options = read_options(experiment, words, name)
             if self.device is not None:
@@ -121,6 +127,8 @@ class Run:
                 elif self.device != "cpu":
                     raise DataError(f"--device {self.device}: {name!r} has no option 'device'; it runs on the cpu")
             entry = run(self.system, self.scale, self.seed, options)
+        if not is_first_process():
+            return 0
         if self.json == Path("-"):
             _print_json(entry)
             return 0

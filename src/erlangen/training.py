@@ -6,16 +6,18 @@ import copy
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from erlangen.actions import Tree, tree_leaves, tree_map
-from erlangen.errors import CheckpointError, DataError, ErlangenError, ModelError, NotFiniteError
+from erlangen.errors import CheckpointError, DataError, ErlangenError, ModelError, NotFiniteError, check_sizes
 from erlangen.measure.checks import batch_length
 
 if TYPE_CHECKING:
@@ -24,6 +26,46 @@ if TYPE_CHECKING:
 Loss = Callable[[Any, Any], Tensor]
 Objective = Callable[[nn.Module, Any, Any], Tensor]
 Callback = Callable[[int, nn.Module, dict[str, float]], None]
+
+
+class Place(NamedTuple):
+    """Where `fit` trains: a kind of device, how many of them on each machine, and how many machines."""
+
+    accelerator: str = "cpu"
+    devices: int = 1
+    nodes: int = 1
+
+
+_HERE = Place()
+_PLACE: ContextVar[Place] = ContextVar("place of training", default=_HERE)
+
+
+@contextmanager
+def training_on(accelerator: str = "cpu", devices: int = 1, nodes: int = 1) -> Generator[None]:
+    """Every `fit` inside of the block trains there, unless it is told another place.
+
+    With several devices each has a process of its own, which runs the whole script: write results in the one where
+    `is_first_process` is true. On several machines start the script on each, as for ``torchrun``.
+
+    Args:
+        accelerator: "cpu", "cuda", "mps" or "auto".
+        devices: on each machine; on CPUs the number of processes.
+        nodes: number of machines.
+
+    Raises:
+        ErlangenError: a number is not positive.
+    """
+    check_sizes(devices=devices, nodes=nodes)
+    token = _PLACE.set(Place(accelerator, devices, nodes))
+    try:
+        yield
+    finally:
+        _PLACE.reset(token)
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process of the training, or the first of several."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 @dataclass
@@ -55,9 +97,9 @@ def fit(
     clip: float | None = None,
     checkpoint: str | Path | None = None,
     callbacks: Sequence[Callback] = (),
-    accelerator: str = "cpu",
-    devices: int = 1,
-    nodes: int = 1,
+    accelerator: str | None = None,
+    devices: int | None = None,
+    nodes: int | None = None,
     strategy: str = "auto",
     precision: Any = "32-true",
     seed: int = 0,
@@ -86,7 +128,8 @@ def fit(
         clip: largest norm of the gradient.
         checkpoint: file written after every epoch, replaced atomically; an existing one is resumed.
         callbacks: called as ``callback(epoch, model, metrics)`` after every epoch; may add to the metrics.
-        accelerator, devices, nodes, strategy, precision: as for ``lightning_fabric.Fabric``.
+        accelerator, devices, nodes: where to train, as for ``lightning_fabric.Fabric``; without them what `training_on` says.
+        strategy, precision: as for ``lightning_fabric.Fabric``.
         seed: seed of order, augmentation and dropout.
         progress: show a progress bar on stderr; by default on a terminal.
 
@@ -101,7 +144,14 @@ def fit(
     samples = _check_data(x, y, validation)
     from lightning_fabric import Fabric
 
-    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision)
+    place = _PLACE.get()
+    fabric = Fabric(
+        accelerator=place.accelerator if accelerator is None else accelerator,
+        devices=place.devices if devices is None else devices,
+        num_nodes=place.nodes if nodes is None else nodes,
+        strategy=strategy,
+        precision=precision,
+    )
     fabric.launch()
     make = optimizer or (lambda parameters: torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay))
     wrapped, opt = fabric.setup(model, make(model.parameters()))
@@ -163,7 +213,7 @@ def _mix(seed: int, epoch: int, rank: int) -> int:
 
 def _batches(samples: int, batch_size: int, seed: int, epoch: int, fabric: Fabric) -> Iterator[Tensor]:
     """Indices of this process' batches: one permutation per epoch, dealt out so that all ranks take equally many steps."""
-    order = torch.randperm(samples, generator=Generator().manual_seed(_mix(seed, epoch, 0)))
+    order = torch.randperm(samples, generator=torch.Generator().manual_seed(_mix(seed, epoch, 0)))
     world = fabric.world_size
     if samples % world:
         order = torch.cat((order, order[: world - samples % world]))
@@ -200,7 +250,7 @@ class _Run:
         seed: int,
     ) -> dict[str, float]:
         self.wrapped.train()
-        generator = Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         total, count = 0.0, 0
         for step, index in enumerate(batches):
             xb, yb = _take(x, index), _take(y, index)
