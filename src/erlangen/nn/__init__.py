@@ -1,5 +1,6 @@
 """Equivariant layers. Each carries its symmetry as ``.symmetry`` and passes `erlangen.testing.check_layer`."""
 
+from erlangen.nn._velocities import DriftingStates, SpinningStates, Spun, velocity_grid
 from erlangen.nn.anchoring import (
     Anchored,
     AnchoredConv2d,
@@ -13,6 +14,7 @@ from erlangen.nn.backbones import PointNet, mlp
 from erlangen.nn.bilinear import BilinearLayer
 from erlangen.nn.edges import edge_harmonics
 from erlangen.nn.emlp import EMLP, hidden_rep
+from erlangen.nn.flow_recurrence import DriftRecurrence2d, SpinRecurrence2d
 from erlangen.nn.gates import Gate, NormActivation, gated
 from erlangen.nn.graph_networks import EGNN, GIN, MessageLayer, MessagePassing
 from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d
@@ -29,6 +31,8 @@ __all__ = [
     "AnchoredConv2d",
     "AnchoredPatchEmbed",
     "BilinearLayer",
+    "DriftRecurrence2d",
+    "DriftingStates",
     "EGNN",
     "EMLP",
     "EquivariantLinear",
@@ -50,6 +54,9 @@ __all__ = [
     "PolyphaseAnchor",
     "SineLayer",
     "Siren",
+    "SpinRecurrence2d",
+    "SpinningStates",
+    "Spun",
     "SteerableConv2d",
     "TensorProduct",
     "component_norms",
@@ -64,4 +71,5 @@ __all__ = [
     "segment_mean",
     "segment_sum",
     "tensor_product",
+    "velocity_grid",
 ]
