@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -319,12 +319,50 @@ class SpinRecurrence2d(_FlowRecurrence):
         return f"{self.group.name}, steps={self.steps}"
 
 
+# --- the torus -------------------------------------------------------------------------------------------------------
 def circular_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Convolution of maps ``[B, C, H, W]`` on a torus by an odd kernel ``[out, C, k, k]``; the size stays."""
-    pad = weight.shape[-1] // 2
-    return F.conv2d(F.pad(x, (pad, pad, pad, pad), mode="circular") if pad else x, weight, bias)
+    return F.conv2d(circular_pad(x, weight.shape[-1] // 2), weight, bias)
 
 
+def circular_pad(x: Tensor, pad: int) -> Tensor:
+    """Maps ``[B, C, H, W]`` with `pad` pixels of the other side on every side, at most H and W.
+
+    As ``F.pad(..., mode="circular")``; forward and backward together in half its time.
+    """
+    if pad == 0:
+        return x
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return _wrapped(x, pad)
+    return _Wrap.apply(x, pad)
+
+
+def _wrapped(x: Tensor, pad: int) -> Tensor:
+    x = torch.cat([x[..., -pad:], x, x[..., :pad]], -1)
+    return torch.cat([x[..., -pad:, :], x, x[..., :pad, :]], -2)
+
+
+class _Wrap(torch.autograd.Function):
+    """The gradient is folded back in place, where autograd would write zeros for every slice."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, pad: int) -> Tensor:
+        ctx.pad = pad
+        return _wrapped(x, pad)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (grad,), pad = grads, ctx.pad
+        for axis in (-2, -1):
+            length = grad.shape[axis] - 2 * pad
+            inner = grad.narrow(axis, pad, length).clone()
+            inner.narrow(axis, 0, pad).add_(grad.narrow(axis, pad + length, pad))
+            inner.narrow(axis, length - pad, pad).add_(grad.narrow(axis, 0, pad))
+            grad = inner
+        return grad, None
+
+
+# --- checks ----------------------------------------------------------------------------------------------------------
 def _whole_steps(velocities: Sequence[int], n: int) -> Tensor:
     """Steps ``[V, 1]``; `ErlangenError` for what is no whole number of steps."""
     for index, step in enumerate(velocities):
