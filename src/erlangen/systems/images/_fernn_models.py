@@ -132,7 +132,7 @@ class Predictor(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Logits ``[B, 10]`` of clips ``[B, T, 1, H, W]``: the last state, maxima over velocities, two convolutions, the means."""
+    """Logits ``[B, 10]`` of clips ``[B, T, 1, H, W]``: the last state, maxima over velocities, two convolutions, maxima."""
 
     def __init__(self, recurrence: DriftRecurrence2d, hidden: int) -> None:
         super().__init__()
@@ -147,7 +147,7 @@ class Classifier(nn.Module):
         advanced: Tensor | None = None
         for frame in x.unbind(1)[:-1]:
             advanced = self.recurrence.advance(self.recurrence.update(frame, advanced))
-        return self.logits(self.features(self.recurrence.update(x[:, -1], advanced).amax(1)).mean((-2, -1)))
+        return self.logits(self.features(self.recurrence.update(x[:, -1], advanced).amax(1)).amax((-2, -1)))
 
 
 def drift_recurrence(channels: int, size: tuple[int, int], reach: int) -> DriftRecurrence2d:

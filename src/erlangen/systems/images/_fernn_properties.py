@@ -48,7 +48,7 @@ def relative(a: Tensor, b: Tensor) -> float:
 @torch.no_grad()
 def property_errors(seed: int) -> dict[str, float]:
     """Relative errors by name, worst over velocities."""
-    x = noise(2, FRAMES, 1, *SIZE, seed=seed)
+    x = noise(1, FRAMES, 1, *SIZE, seed=seed)
     grid = velocity_grid(2)
     overlap, closed = recurrence(grid, seed), recurrence(CLOSED, seed)
     still = recurrence([[0, 0]], seed)
@@ -143,7 +143,7 @@ def gradient_error(seed: int) -> float:
 # --- rotations -------------------------------------------------------------------------------------------------------
 def spin_errors(seed: int) -> dict[str, float]:
     """Of the theorem for rotations, of their read-out, and of turning there and back at several resolutions."""
-    x = noise(2, FRAMES, 1, 9, 9, seed=seed)
+    x = noise(1, FRAMES, 1, 9, 9, seed=seed)
     quarter = SpinRecurrence2d(Cyclic(4), 1, 2, generator=Generator().manual_seed(seed)).double()
     eighth = SpinRecurrence2d(Cyclic(8), 1, 2, generator=Generator().manual_seed(seed)).double()
     worst = partial(equivariance_error, x=x, elements=None, reduce="max")
