@@ -70,9 +70,9 @@ def parts(*tensors: Tensor) -> zip[tuple[Tensor, ...]]:
 
 @torch.no_grad()
 def horizon_errors(model: nn.Module, clips: Tensor, horizon: int) -> Tensor:
-    """Mean squared error ``[horizon]`` of each frame after the first five of ``[B, 5 + horizon, 1, H, W]``."""
+    """Squared errors ``[B, horizon]``, means over pixels, of the frames after the first five of ``[B, 5 + horizon, 1, H, W]``."""
     x, y = clips[:, :GIVEN], clips[:, GIVEN : GIVEN + horizon]
-    return torch.cat([(model(a, horizon) - b).square().mean((2, 3, 4)) for a, b in parts(x, y)]).mean(0)
+    return torch.cat([(model(a, horizon) - b).square().mean((2, 3, 4)) for a, b in parts(x, y)])
 
 
 @torch.no_grad()
