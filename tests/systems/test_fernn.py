@@ -1,6 +1,7 @@
 """Flow-equivariant networks on moving digits: the smoke run, predictions that move along, baselines, the picture."""
 
 import json
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -40,11 +41,11 @@ def clip(frames: int, size: tuple[int, int] = SIZE) -> Tensor:
 
 # --- the experiment --------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
-def entry() -> dict:
+def entry() -> dict[str, Any]:
     return run("fernn", "smoke", 0)
 
 
-def test_smoke_run(entry: dict) -> None:
+def test_smoke_run(entry: dict[str, Any]) -> None:
     assert discover_systems()["fernn"] == "erlangen.systems.images.fernn"
     holds = {claim["id"]: claim["holds"] for claim in entry["claims"]}
     assert holds.pop("published-moving-digits") is None
@@ -59,7 +60,7 @@ def test_smoke_run(entry: dict) -> None:
     json.dumps(entry, allow_nan=False)
 
 
-def test_rows_hold_every_baseline(entry: dict) -> None:
+def test_rows_hold_every_baseline(entry: dict[str, Any]) -> None:
     models = {part: {row["model"] for row in entry["rows"] if row["part"] == part}
               for part in ("drift", "velocities", "spin", "classes")}  # fmt: skip
     untrained = {"zero", "copy last"}
@@ -71,10 +72,12 @@ def test_rows_hold_every_baseline(entry: dict) -> None:
             assert row["parameters"] > 0
             assert row["learning rate"]
     table = {row["model"]: row["parameters"] for row in entry["rows"] if row["part"] == "drift" and "parameters" in row}
+    work = {row["model"]: row["MFLOP"] for row in entry["rows"] if row["part"] == "drift" and "MFLOP" in row}
+    assert 0.8 < work["FERNN, V1"] / work["G-RNN, wide"] < 1.2  # what "wide" means
     assert table["FERNN, V1"] == table["FERNN, V2"] == table["G-RNN"] < table["G-RNN+"] < table["G-RNN, wide"]
 
 
-def test_figure_shows_all_models(entry: dict) -> None:
+def test_figure_shows_all_models(entry: dict[str, Any]) -> None:
     picture = system.figure(Result.from_dict(entry))
     ElementTree.fromstring(picture)
     assert picture.count("<polyline") == len(system.DRIFT) + 2

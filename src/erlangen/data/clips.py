@@ -147,4 +147,3 @@ def _drawn(
     data = digits(split)
     pick = torch.randint(len(data.x), (count,), generator=generator)
     return data.y[pick], F.avg_pool2d(data.x[pick, 0].to(dtype)[:, None], pool)[:, 0]
-

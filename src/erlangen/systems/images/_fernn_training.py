@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from erlangen.training import fit
 
@@ -100,10 +101,13 @@ class CopyLast(nn.Module):
 UNTRAINED: dict[str, Callable[[], nn.Module]] = {"zero": Black, "copy last": CopyLast}
 
 
-def facts(model: nn.Module, size: Size, lr: float) -> Row:
-    """Columns that say what a model cost."""
+def facts(model: nn.Module, x: Tensor, size: Size, lr: float) -> Row:
+    """Columns that say what a model cost; millions of floating-point operations are of one clip of x, forwards."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(x[:1])
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
+        "MFLOP": round(counter.get_total_flops() / 1e6),
         "learning rate": f"{lr:g}",
         "epochs": size.epochs,
         "clips": size.clips,
