@@ -95,7 +95,7 @@ HORIZONS = (1, 2, 3, 4, 5, 7, 10, 13, 15, 20)
 """Frames ahead in the table; on the torus of 16 x 16 every clip comes back to where it was after 16."""
 SIZES: dict[Scale, dict[str, Size]] = {
     "smoke": {
-        "drift": Size(80, 8, 1, (5e-3,)),
+        "drift": Size(48, 8, 1, (5e-3,)),
         "spin": Size(48, 16, 1, (5e-3,)),
         "classes": Size(48, 2, 1, (5e-3,), 16),
     },
@@ -425,21 +425,24 @@ def experiment(scale: Scale, seed: int) -> Result:
 
 # --- picture ---------------------------------------------------------------------------------------------------------
 def figure(result: Result) -> str:
-    """Errors by horizon of all models, and of four of them by velocity, on drifting digits."""
-    drift = [row for row in result.rows if row["part"] == "drift"]
+    """Errors by horizon, and of four models by velocity, on drifting digits; velocities begin at rest and wrap around."""
+    drift = [row for row in result.rows if row["part"] == "drift" and row["model"] != "copy last"]
     series = [(row["model"], [(float(h), row[f"MSE at {h}"]) for h in HORIZONS]) for row in drift]
     y = svg.log_scale_of([value for _, points in series for _, value in points])
     lines = svg.line_plot(
         series, svg.Scale(1, HORIZONS[-1]), y, "frames ahead (trained: 5)", "mean squared error", HORIZONS
     )
+    order = (0, 1, 2, -2, -1)
+    cells = {(row["model"], row["rows"]): row for row in result.rows if row["part"] == "velocities"}
     grids = {
-        name: [[row[f"columns {c}"] for c in range(-2, 3)] for row in result.rows
-               if row["part"] == "velocities" and row["model"] == name]
+        name: [[cells[name, r][f"columns {c}"] for c in order] for r in order]
         for name in ("FERNN, V2", "FERNN, V1", "G-RNN", "G-RNN+")
-    }  # fmt: skip
-    shade = svg.log_scale_of([value for grid in grids.values() for line in grid for value in line])
+    }
+    values = [value for grid in grids.values() for line in grid for value in line]
+    shade = svg.Scale(min(values), max(values), log=True)
+    steps = ", ".join(map(str, order))
     maps = [
-        svg.heat_map(grid, shade, "columns per frame, -2 to 2", "rows per frame", name, "mean squared error")
+        svg.heat_map(grid, shade, f"columns: {steps}", f"rows: {steps}", name, "mean squared error")
         for name, grid in grids.items()
     ]
     return svg.grid([[lines], maps[:2], maps[2:]], "errors on drifting digits by horizon and by velocity")
