@@ -1,5 +1,6 @@
-"""Real data that comes with the library, distortions of images, small graphs, and the reader for the user's own files."""
+"""Real data that comes with the library, distortions and clips of images, small graphs, and the reader for your own files."""
 
+from erlangen.data.clips import Clips, drifting_digits, spinning_digits
 from erlangen.data.distortions import affine_distortion, homography_distortion
 from erlangen.data.graphs import (
     connected_graphs,
@@ -14,17 +15,20 @@ from erlangen.data.sensors import SensorData, basic_motions
 
 __all__ = [
     "Batch",
+    "Clips",
     "ImageData",
     "SensorData",
     "affine_distortion",
     "basic_motions",
     "connected_graphs",
     "digits",
+    "drifting_digits",
     "fashion",
     "homography_distortion",
     "load_data",
     "rook_graph",
     "shrikhande_graph",
+    "spinning_digits",
     "strongly_regular_graphs",
     "triangular_graph",
 ]

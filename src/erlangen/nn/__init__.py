@@ -1,5 +1,6 @@
 """Equivariant layers. Each carries its symmetry as ``.symmetry`` and passes `erlangen.testing.check_layer`."""
 
+from erlangen.nn._velocities import DriftingStates, SpinningStates, Spun, velocity_grid
 from erlangen.nn.anchoring import (
     Anchored,
     AnchoredConv2d,
@@ -14,6 +15,7 @@ from erlangen.nn.bilinear import BilinearLayer
 from erlangen.nn.edges import edge_harmonics
 from erlangen.nn.emlp import EMLP, hidden_rep
 from erlangen.nn.fiber_conv import FiberConv, KernelBasis, lift_to_directions, vectors_of_directions
+from erlangen.nn.flow_recurrence import DriftRecurrence2d, SpinRecurrence2d
 from erlangen.nn.gates import Gate, NormActivation, gated
 from erlangen.nn.graph_networks import EGNN, GIN, MessageLayer, MessagePassing
 from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d
@@ -31,14 +33,16 @@ __all__ = [
     "AnchoredConv2d",
     "AnchoredPatchEmbed",
     "BilinearLayer",
+    "DriftRecurrence2d",
+    "DriftingStates",
     "EGNN",
     "EMLP",
     "EquivariantLinear",
     "FeatureField",
     "FiberConv",
+    "GIN",
     "Gate",
     "GatedNonlinearity2d",
-    "GIN",
     "GroupBatchNorm2d",
     "GroupConv2d",
     "GroupPool",
@@ -54,6 +58,9 @@ __all__ = [
     "PolyphaseAnchor",
     "SineLayer",
     "Siren",
+    "SpinRecurrence2d",
+    "SpinningStates",
+    "Spun",
     "SteerableConv2d",
     "TensorProduct",
     "VectorGate",
@@ -75,4 +82,5 @@ __all__ = [
     "sparse_batch",
     "tensor_product",
     "vectors_of_directions",
+    "velocity_grid",
 ]
