@@ -69,13 +69,12 @@ class Vortices:
     def __call__(self, pos: Tensor) -> Tensor:
         """Velocities ``[B, N, 2]`` at positions ``[B, N, 2]``, in their dtype."""
         centre, circulation, core, drift = (t.to(pos) for t in (self.centre, self.circulation, self.core, self.drift))
-        away = pos[:, :, None] - centre[:, None]  # [B, N, V, 2]
-        ratio = away.square().sum(-1) / core[:, None].square()
+        dx, dy = ((pos[..., i, None] - centre[:, None, :, i]) for i in (0, 1))  # [B, N, V] each
+        ratio = (dx.square() + dy.square()) / core[:, None].square()
         small = ratio < torch.finfo(pos.dtype).eps
         shape = torch.where(small, 1.0, -torch.expm1(-ratio) / torch.where(small, 1.0, ratio))
         turn = shape * (circulation / (2 * math.pi * core.square()))[:, None]
-        around = torch.stack([-away[..., 1], away[..., 0]], -1)
-        return (turn[..., None] * around).sum(2) + drift[:, None]
+        return torch.stack([-(turn * dy).sum(-1), (turn * dx).sum(-1)], -1) + drift[:, None]
 
 
 def particle_images(
