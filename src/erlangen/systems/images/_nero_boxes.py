@@ -130,7 +130,7 @@ class CellDetector(nn.Module):
 
 
 def detection_loss(answer: Answer, target: Answer) -> Tensor:
-    """Cross entropy of the class, absolute error of the box in units of ten pixels, squared error of the confidence.
+    """Cross entropy of the class, absolute error of the box over five pixels, squared error of the confidence.
 
     The confidence is taught the overlap that the box has at present.
     """
@@ -138,7 +138,7 @@ def detection_loss(answer: Answer, target: Answer) -> Tensor:
     likely = (answer["scores"] * target["scores"]).sum(-1).clamp_min(1e-6)
     return (
         -likely.log().mean()
-        + (answer["box"] - target["box"]).abs().mean() / 2.5
+        + (answer["box"] - target["box"]).abs().mean() / 5
         + (answer["confidence"] - overlap).square().mean()
     )
 

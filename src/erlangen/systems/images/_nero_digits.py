@@ -35,6 +35,9 @@ SIZE = 28
 LIMIT = 45.0
 """Standard deviation of the limited rotations, and the angle in degrees up to which a model has "seen" them."""
 
+DISTANCES = range(0, SIZE // 2 + 1, 2)
+"""Distances of cyclic shifts in the table, in pixels."""
+
 TURN = Symmetry(SO(2), input="image", output="invariant")
 SHIFT = Symmetry(Shifts(SIZE, SIZE), input="image", output="invariant")
 SCALE = Symmetry(Scaling(2), input="image", output="invariant")
@@ -84,7 +87,16 @@ def truncated_turns(x: Tensor, y: Tensor, *, generator: Generator | None = None)
 # --- measurement -----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Sizes:
-    """Digits to train on and of the orbits of turns, shifts and scalings; epochs, angles, and whether rates are tuned."""
+    """How much of everything.
+
+    Attributes:
+        train: digits to train on.
+        epochs: passes over them.
+        angles: turns that are audited, a multiple of 24.
+        turned, shifted, scaled: digits of each orbit.
+        stride: step between cyclic shifts, 1 for all 784 of them, at most 2.
+        tune: whether learning rates are tuned.
+    """
 
     train: int
     epochs: int
@@ -92,6 +104,7 @@ class Sizes:
     turned: int
     shifted: int
     scaled: int
+    stride: int
     tune: bool
 
 
@@ -160,10 +173,12 @@ def _audited(model: nn.Module, sizes: Sizes, seed: int, first: bool) -> Orbits:
         return audit(model, symmetry, x[:count], y[:count], elements=elements, progress=False)
 
     scalings = SCALE.group.exp(FACTORS.log()[:, None])
+    shifts = SHIFT.group.elements()
+    shifts = shifts[(shifts % sizes.stride == 0).all(-1)] if sizes.stride > 1 else None
     return Orbits(
         on(TURN, sizes.turned, sizes.angles),
         on(SCALE, sizes.scaled, scalings),
-        on(SHIFT, sizes.shifted) if first else None,
+        on(SHIFT, sizes.shifted, shifts) if first else None,
     )
 
 
@@ -212,7 +227,7 @@ def rows(found: dict[str, list[Orbits]], sizes: Sizes) -> list[Row]:
     step = max(1, sizes.angles // 24)
     table += _curve_rows("turn", [360 * k / sizes.angles for k in range(sizes.angles)], curves["turn"], step)
     table += _curve_rows("scale", FACTORS.tolist(), curves["scale"])
-    table += _curve_rows("shift", [float(d) for d in range(SIZE // 2 + 1)], curves["shift"], 2)
+    table += _curve_rows("shift", [float(d) for d in DISTANCES], curves["shift"])
     return table
 
 
@@ -233,8 +248,8 @@ def _curve_rows(kind: str, places: Sequence[float], curves: dict[str, Tensor], s
 
 
 def _by_distance(report: AuditReport) -> Tensor:
-    """Mean score at every distance ``[15]`` of cyclic shifts: the larger of both numbers of pixels, the shorter way round."""
+    """Mean score at the even distances ``[8]`` of cyclic shifts: the larger of both numbers of pixels, the shorter way round."""
     shift = report.orbit.elements
     distance = torch.minimum(shift, SIZE - shift).amax(-1)
     means = scores_of(report).mean(1)
-    return torch.stack([means[distance == d].mean() for d in range(SIZE // 2 + 1)])
+    return torch.stack([means[distance == d].mean() for d in DISTANCES])

@@ -197,7 +197,7 @@ def reports(sizes: Sizes, seeds: Sequence[int]) -> dict[str, list[AuditReport]]:
         for name, estimator in (("CNN", model), ("correlation", correlate)):
             found[name].append(audit(estimator, SYMMETRY, tx, ty, metric=EPE, progress=False, name=name))
         if seed == seeds[0]:
-            exact, few = symmetrize(model, SYMMETRY, how="orbit"), slice(0, 8)
+            exact, few = symmetrize(model, SYMMETRY, how="orbit"), slice(0, max(4, sizes.test // 8))
             found["CNN, symmetrized"].append(audit(exact, SYMMETRY, tx[few], ty[few], metric=EPE, progress=False))
     return found
 
