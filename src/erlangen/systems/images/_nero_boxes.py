@@ -51,7 +51,9 @@ def ink_boxes(x: Tensor) -> Tensor:
     return torch.stack([edges[0], edges[2], edges[1], edges[3]], -1)
 
 
-def scenes(part: Literal["train", "test"], count: int, spread: float, seed: int) -> tuple[Tensor, Answer]:
+def scenes(
+    part: Literal["train", "test"], count: int, spread: float, seed: int, first: int = 0
+) -> tuple[Tensor, Answer]:
     """Digits near the middle of a black canvas, whole, and what a perfect detector says.
 
     Args:
@@ -59,9 +61,10 @@ def scenes(part: Literal["train", "test"], count: int, spread: float, seed: int)
         count: number of scenes.
         spread: standard deviation of the shift from the middle, in pixels; shifts that would cut a box are pulled in.
         seed: of the choice.
+        first: digits of the random order of this seed that are left out, to have others than in an earlier call.
     """
     data, g = digits(part), rng(seed)
-    chosen = torch.randperm(len(data.x), generator=g)[:count]
+    chosen = torch.randperm(len(data.x), generator=g)[first : first + count]
     margin = (CANVAS - DIGIT) // 2
     x = F.pad(data.x[chosen], (margin,) * 4)
     box = ink_boxes(x)
@@ -185,11 +188,11 @@ def reports(sizes: Sizes, seeds: Sequence[int]) -> dict[str, list[Audits]]:
         found[name] = []
         for seed in seeds:
             x, y = scenes("train", sizes.train, 4.0, 40 + seed)
-            held = scenes("train", 200, 4.0, 50 + seed)
 
-            def score(model: nn.Module, held: tuple[Tensor, Answer] = held) -> float:
+            def score(model: nn.Module, seed: int = seed) -> float:
+                held, answers = scenes("train", 200, 4.0, 40 + seed, first=sizes.train)
                 with torch.no_grad():
-                    return -float(detection_loss(model(held[0]), held[1]))
+                    return -float(detection_loss(model(held), answers))
 
             task = Task(x, y, detection_loss, score, sizes.epochs)
             rate = tuned(build, task, seed, sizes.tune) if rate is None else rate
@@ -246,6 +249,7 @@ def rows(found: dict[str, list[Audits]], sizes: Sizes) -> list[Row]:
                 "parameters": parameters(MODELS[name]()),
                 "trained on": sizes.train,
                 "epochs": sizes.epochs,
+                "tested on": sizes.test,
                 "seeds": len(several),
             }
         )

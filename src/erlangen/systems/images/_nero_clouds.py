@@ -82,11 +82,11 @@ def reports(sizes: Sizes, seeds: Sequence[int]) -> dict[str, list[AuditReport]]:
         found[name] = []
         for seed in seeds:
             x, y = clouds(sizes.train, 10 + seed)
-            held = clouds(120, 20 + seed)
 
-            def score(model: nn.Module, held: tuple[Tensor, Tensor] = held) -> float:
+            def score(model: nn.Module, seed: int = seed) -> float:
+                held, labels = clouds(120, 20 + seed)
                 with torch.no_grad():
-                    return float((model(held[0]).argmax(-1) == held[1]).double().mean())
+                    return float((model(held).argmax(-1) == labels).double().mean())
 
             task = Task(x, y, F.cross_entropy, score, sizes.epochs, transform)
             rate = tuned(build, task, seed, sizes.tune) if rate is None else rate
@@ -122,6 +122,7 @@ def rows(found: dict[str, list[AuditReport]], sizes: Sizes) -> list[Row]:
                 "parameters": parameters(plain()),
                 "trained on": sizes.train,
                 "epochs": sizes.epochs,
+                "tested on": sizes.test,
             }
         )
     for ring in range(RINGS + 1):

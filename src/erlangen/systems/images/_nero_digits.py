@@ -223,6 +223,7 @@ def rows(found: dict[str, list[Orbits]], sizes: Sizes) -> list[Row]:
                 "parameters": parameters(PlainCNN()),
                 "trained on": sizes.train,
                 "epochs": sizes.epochs,
+                "tested on": sizes.turned,
             }
         )
     step = max(1, sizes.angles // 24)

@@ -184,11 +184,11 @@ def reports(sizes: Sizes, seeds: Sequence[int]) -> dict[str, list[AuditReport]]:
     rate: float | None = None
     for seed in seeds:
         x, y = pairs(sizes.train, 100 + seed)
-        held = pairs(60, 200 + seed)
 
-        def score(model: nn.Module, held: tuple[Tensor, Tensor] = held) -> float:
+        def score(model: nn.Module, seed: int = seed) -> float:
+            frames, field = pairs(60, 200 + seed)
             with torch.no_grad():
-                return -float(end_point_error(model(held[0]), held[1]).mean())
+                return -float(end_point_error(model(frames), field).mean())
 
         task = Task(x, y, _loss, score, sizes.epochs)
         rate = tuned(FlowCNN, task, seed, sizes.tune) if rate is None else rate
@@ -223,6 +223,7 @@ def rows(found: dict[str, list[AuditReport]], sizes: Sizes) -> list[Row]:
             "parameters": parameters(FlowCNN()) if learned else 0,
             "trained on": sizes.train if learned else 0,
             "epochs": sizes.epochs if learned else 0,
+            "tested on": curves[0].shape[1],
             "seeds": len(several),
         }
         if name == "CNN":  # of an equivariant model the consensus is its own answer, and knows nothing of its error
