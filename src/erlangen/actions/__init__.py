@@ -1,4 +1,4 @@
-"""How groups act on data: points, images, graphs, matrices, sequences, and trees of these.
+"""How groups act on data: points, images, boxes, graphs, matrices, sequences, and trees of these.
 
 >>> import torch, erlangen as er
 >>> move = er.actions.Points().on(er.SE(3))
@@ -8,6 +8,7 @@ torch.Size([1, 5, 3])
 """
 
 from erlangen.actions.base import Action, Custom, GroupAction, Part, Tree, tree_leaves, tree_map, tree_structure
+from erlangen.actions.boxes import Boxes
 from erlangen.actions.compose import DirectSum, Factors, Sequence, TreeAction, trajectory
 from erlangen.actions.discrete import Graph, Permuted, Rolled
 from erlangen.actions.geometric import SPD, Invariant, Points, Pseudovectors, Vectors
@@ -17,6 +18,7 @@ from erlangen.actions.names import ActionLike, parse_action
 __all__ = [
     "Action",
     "ActionLike",
+    "Boxes",
     "Custom",
     "DirectSum",
     "Factors",

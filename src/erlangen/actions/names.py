@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from erlangen.actions.base import Action, Custom
+from erlangen.actions.boxes import Boxes
 from erlangen.actions.compose import DirectSum, Factors, Sequence, TreeAction, trajectory
 from erlangen.actions.discrete import Graph, Permuted, Rolled
 from erlangen.actions.geometric import SPD, Invariant, Points, Pseudovectors, Vectors
@@ -22,6 +23,7 @@ NAMES: dict[str, Callable[..., Action]] = {
     "invariant": Invariant,
     "image": Image,
     "field": Field,
+    "boxes": Boxes,
     "rolled": Rolled,
     "permuted": Permuted,
     "graph": Graph,

@@ -66,8 +66,8 @@ def audit(
         symmetry: what is declared; ``None`` takes ``model.symmetry``.
         x: a batch ``[B, ...]`` or a dict or tuple of batches, as the input action moves them.
         y: labels or targets ``[B, ...]``; they move with the output action.
-        metric: "accuracy", "mse", "mae", "cosine", "cross_entropy", a `Metric`, or ``fn(prediction, target) -> [N]`` where
-            higher is better. Default: accuracy for integer labels, mse for floating ones.
+        metric: "accuracy", "mse", "mae", "cosine", "cross_entropy", "iou", a `Metric`, or ``fn(prediction, target) -> [N]``
+            where higher is better. Default: accuracy for integer labels, mse for floating ones.
         elements: ``None`` (all of a small finite group, 72 on a circle, else 256), a number, or a tensor of elements.
         chunk: elements per model call; by default found by timing and kept per model and shape. Results agree between
             chunks to rounding; fix it to make them bit-equal.

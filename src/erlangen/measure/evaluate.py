@@ -245,13 +245,32 @@ def _consensus_scores(
 def consensus_of(symmetry: Symmetry, answers: list[tuple[Tensor, Tree]], *, vote: bool) -> Tree:
     """What the answers on an orbit agree on, brought back to the sample: ``[b, ...]``.
 
+    Entries that a view cannot know (what came from outside of the picture, a box that was cut) take no part in the mean;
+    what no view knows is 0.
+
     Args:
         symmetry: the declared symmetry.
         answers: pairs of elements ``[C, 1, *shape]`` and answers ``[C, b, ...]``.
         vote: majority of the class labels instead of the mean of the answers.
     """
-    back = [symmetry.output.inverse_act(g, answer) for g, answer in answers]
+    output = symmetry.output
+    inverses = [output.group.inverse(g) for g, _ in answers]
+    back = [output.act(g, answer) for g, (_, answer) in zip(inverses, answers, strict=True)]
     joined = tree_map(lambda *leaves: torch.cat(leaves), *back)
     if vote:
         return tree_map(lambda leaf: labels_of(leaf).mode(0).values, joined)
-    return tree_map(lambda leaf: leaf.mean(0) if leaf.is_floating_point() else leaf.mode(0).values, joined)
+    masks = [output.mask(g, answer) for g, (_, answer) in zip(inverses, answers, strict=True)]
+    if masks[0] is None:  # whether anything can be unknown is up to the action, so one stands for all
+        return tree_map(lambda leaf: _mean(leaf, None), joined)
+    known = tree_map(lambda *leaves: None if leaves[1] is None else torch.cat(leaves[1:]), joined, *masks)
+    return tree_map(_mean, joined, known)
+
+
+def _mean(answers: Tensor, known: Tensor | None) -> Tensor:
+    """Mean of the known entries over the first axis; the most frequent value of integers."""
+    if not answers.is_floating_point():
+        return answers.mode(0).values
+    if known is None:
+        return answers.mean(0)
+    known = known.expand(answers.shape)
+    return (answers * known).sum(0) / known.sum(0).clamp_min(1)

@@ -142,6 +142,18 @@ def _cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(prediction.double(), target, reduction="none")
 
 
+def _iou(prediction: Tensor, target: Tensor) -> Tensor:
+    """Intersection over union of boxes ``[N, 4]``, middle and size; 0 where neither has an area."""
+    a, b = _check_same(prediction, target, "iou")
+    if a.shape[1] != 4:
+        raise ModelError(f"metric 'iou' needs boxes [N, 4], the middle and the size, not {tuple(prediction.shape)}")
+    low = torch.maximum(a[:, :2] - a[:, 2:] / 2, b[:, :2] - b[:, 2:] / 2)
+    high = torch.minimum(a[:, :2] + a[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2)
+    common = (high - low).clamp_min(0).prod(1)
+    union = a[:, 2:].clamp_min(0).prod(1) + b[:, 2:].clamp_min(0).prod(1) - common
+    return common / torch.where(union > 0, union, 1.0)
+
+
 def _column(x: Tensor) -> Tensor:
     """``[N]`` and ``[N, 1]`` are the same regression target."""
     return x[:, None] if x.ndim == 1 else x
@@ -154,6 +166,7 @@ METRICS = {
         Metric("mse", _mse, higher_is_better=False),
         Metric("mae", _mae, higher_is_better=False),
         Metric("cosine", _cosine),
+        Metric("iou", _iou),
         Metric("cross_entropy", _cross_entropy, higher_is_better=False, on_labels=True),
     )
 }

@@ -1,8 +1,12 @@
-"""Data that obeys known laws: particles under pair forces, posed bodies, furnished rooms, surfaces; with exact labels."""
+"""Data that obeys known laws, with exact labels.
+
+Particles under pair forces, particles carried by a flow, posed bodies, furnished rooms, surfaces.
+"""
 
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
 from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw
 from erlangen.simulate.nbody import NBody, charged, evolve, gravity, springs
+from erlangen.simulate.particles import ParticleImages, Vortices, particle_images
 from erlangen.simulate.rooms import FURNITURE, Rooms, room_clouds
 from erlangen.simulate.shapes import Surfaces, surfaces
 
@@ -15,11 +19,14 @@ __all__ = [
     "InverseSquare",
     "NBody",
     "PairLaw",
+    "ParticleImages",
     "Rooms",
     "Surfaces",
+    "Vortices",
     "charged",
     "evolve",
     "gravity",
+    "particle_images",
     "room_clouds",
     "springs",
     "surfaces",
