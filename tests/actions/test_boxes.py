@@ -104,6 +104,24 @@ def test_cut_boxes_stay_out_of_the_consensus() -> None:
     assert torch.equal(agreed["scores"], torch.ones(2, 3, dtype=DOUBLE))
 
 
+def test_trees_of_outputs_where_only_a_part_can_be_unknown() -> None:
+    """The same numbers whether the entries without a mask stand beside the boxes or in a tree of their own."""
+
+    def detector(x: Tensor) -> tuple[Tensor, Tensor]:
+        mean = x.flatten(1).mean(1, keepdim=True)
+        return mean.expand(-1, 3), torch.cat([10 * mean, mean, mean, mean], 1)
+
+    x = torch.rand(4, 1, 20, 30, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    flat = er.Symmetry(er.Translation(2), input="image", output=("invariant", Boxes(WINDOW)))
+    nested = er.Symmetry(er.Translation(2), input="image", output={"seen": ("invariant",), "box": Boxes(WINDOW)})
+    elements = torch.stack([shift(float(a), 2.0) for a in range(-9, 10, 3)])
+    one = er.audit(detector, flat, x, elements=elements, progress=False)
+    two = er.audit(
+        lambda x: {"seen": (detector(x)[0],), "box": detector(x)[1]}, nested, x, elements=elements, progress=False
+    )
+    torch.testing.assert_close(one.errors, two.errors)
+
+
 def test_an_audit_judges_a_detector_where_it_can_know() -> None:
     """The perfect detector of what is visible has no error on whole boxes, and IoU 1 against the visible part."""
     boxes, group = Boxes(WINDOW), er.Translation(2)

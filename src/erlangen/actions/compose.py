@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from erlangen.actions.base import Action, Part, Tree, check_tensor, tree_structure
+from erlangen.actions.base import Action, Part, Tree, check_tensor, tree_map, tree_structure
 from erlangen.actions.geometric import Points, Vectors
 from erlangen.errors import ActionError, ShapeError, SymmetryError
 from erlangen.groups import DirectProduct, Flow, Group
@@ -135,9 +135,17 @@ class TreeAction(Action):
         return exact
 
     def mask(self, group: Group, g: Tensor, x: Tree) -> Tree | None:
-        """A tree with the mask of each entry, ``None`` where all is known."""
-        masks = [action.mask(group, g, value) for _, action, value in self._pairs(x)]
-        return None if all(mask is None for mask in masks) else self._rebuild(x, masks)
+        """A tree with the mask of each tensor, ``None`` for those of which all is known, and for the whole if that is all."""
+        pairs = self._pairs(x)
+        masks = [action.mask(group, g, value) for _, action, value in pairs]
+        if all(mask is None for mask in masks):
+            return None
+        # An entry may be a tree itself, so that its None must stand for each of its tensors.
+        full = [
+            tree_map(lambda _: None, value) if mask is None else mask
+            for mask, (_, _, value) in zip(masks, pairs, strict=True)
+        ]
+        return self._rebuild(x, full)
 
     def parts(self, group: Group, x: Tree) -> list[Part]:
         """Parts of all entries."""
