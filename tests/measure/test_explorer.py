@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
 import erlangen as er
+from erlangen.actions import Boxes, Custom, Factors, Field, Permuted
 from erlangen.errors import DataError, ErlangenError, GroupElementError, SymmetryError
 from erlangen.measure import Exploration, explore
 from erlangen.measure.explorer import pictures
@@ -193,6 +194,22 @@ def test_only_this_machine_is_served_unless_asked() -> None:
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------
+TIME = er.Symmetry(
+    er.groups.DirectProduct(er.Dihedral(4), er.Symmetric(2)),
+    input=Factors((er.actions.Image(), Permuted(axis=-3))),
+    output=Factors((Field(), Custom(lambda g, v: torch.where(g[..., :1, None, None] == 0, 1.0, -1.0) * v, "reversal"))),
+)
+"""Pairs of frames under D4 and the reversal of time, which negates velocities."""
+
+
+def small_flow(x: Tensor) -> Tensor:
+    return x[:, 1:] * torch.ones(2, 1, 1) - x[:, :1]
+
+
+def boxed(x: Tensor) -> Tensor:
+    return torch.cat([x.flatten(1)[:, :2], 1 + x.flatten(1)[:, 2:4].abs()], 1)
+
+
 def swap(x: dict[str, Tensor]) -> Tensor:
     return x["pos"].flatten(1)[:, :3]
 
@@ -207,6 +224,10 @@ CASES = {
     "tree": ("E(3)", {"pos": "points", "vel": "vectors"}, "invariant", {"pos": draw(4, 5, 3), "vel": draw(4, 5, 3)}, swap),
     "matrices": ("SO(3)", "spd", "spd", torch.eye(3) + 0.1 * torch.ones(4, 3, 3), nn.Identity()),
     "video": ("Cyclic(4)", "sequence(image, -4)", "invariant", draw(4, 5, 1, 6, 6), flatten_net(180)),
+    "scales": ("Scaling(2)", "image", "invariant", draw(4, 1, 8, 8), flatten_net(64)),
+    "plane": ("Translation(2)", "image", Boxes((8, 8)), draw(4, 1, 8, 8), boxed),
+    "free boxes": ("Dihedral(4)", "boxes", "boxes", draw(4, 3, 4), nn.Identity()),
+    "reversal": (TIME.group, TIME.input.action, TIME.output.action, draw(4, 2, 16, 16), small_flow),
     "nodes": ("Symmetric(5)", "permuted", "permuted", draw(4, 5, 3), nn.Tanh()),
 }  # fmt: skip
 
@@ -221,6 +242,31 @@ def test_every_kind_of_data_has_pictures(case) -> None:
     assert len(state.input_pictures()) == {"tree": 2, "video": 5}.get(case, 1)
     for picture in [*shown, *state.scatter(), state.view()]:
         assert ET.fromstring(picture).tag.endswith("svg")
+
+
+def test_boxes_are_drawn_where_they_are() -> None:
+    """A box of 4 by 2 pixels, its middle 3 to the right and 1 up, in a picture of 8 by 16: 230 / 16 units for a pixel."""
+    picture = pictures.box_picture(torch.tensor([[3.0, 1, 4, 2]]), torch.zeros(1, 4), (8, 16), "box")
+    box = ET.fromstring(picture).findall("rect")[-1].attrib
+    unit = pictures.SIDE / 16
+    assert float(box["x"]) == pytest.approx(unit * (8 + 3 - 2), abs=0.1)
+    assert float(box["y"]) == pytest.approx(pictures.TOP + pictures.SIDE / 2 - unit * (1 + 1), abs=0.1)
+    assert float(box["width"]) == pytest.approx(unit * 4, abs=0.1)
+
+
+def test_orbits_of_scales_and_shifts_are_drawn_where_the_elements_are() -> None:
+    """Along a line in powers of 2, and in the plane; the identity has a ring, and the element we are at is marked."""
+    for group, axis in (("Scaling(2)", "powers of 2"), ("Translation(2)", "to the right and up")):
+        sym = er.Symmetry(group, input="image", output="invariant")
+        report = er.audit(flatten_net(64), sym, draw(3, 1, 8, 8), elements=9)
+        state = Exploration([report])
+        state.visit(4)
+        (plot,) = state.own_orbit()
+        root = ET.fromstring(plot)
+        dots = [c.find("title").text for c in root.iter("circle")]
+        assert len(dots) >= 10
+        assert dots.count("identity") == 1
+        assert axis in " ".join(root.itertext())
 
 
 def test_a_graph_is_drawn_with_its_edges() -> None:

@@ -1,4 +1,4 @@
-"""Which plot shows an orbit: a polar line on circles, spheres for rotations of space, a map of shifts, bars."""
+"""Which plot shows an orbit: lines, circles, spheres for rotations of space, maps of shifts, bars."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from erlangen.groups import Cyclic, Group, Shifts
+from erlangen.groups import Cyclic, Group, Scaling, Shifts, Translation
 from erlangen.measure import svg
 from erlangen.measure.report import AuditReport
 
@@ -37,11 +37,15 @@ def common_scale(reports: list[AuditReport]) -> svg.Scale:
 
 
 def kind_of_orbit(group: Group) -> str:
-    """ "circle", "sphere", "shifts", "bars" or "ranked": how the orbit of this group is drawn."""
+    """ "circle", "line", "plane", "sphere", "shifts", "bars" or "ranked": how the orbit of this group is drawn."""
     if isinstance(group, Shifts):
         return "shifts" if len(group.sizes) == 2 else "bars" if group.order <= BARS_UP_TO else "ranked"
     if group.name == "SO(2)" or (isinstance(group, Cyclic) and group.order > 4):
         return "circle"
+    if isinstance(group, Scaling) or (isinstance(group, Translation) and group.dim == 1):
+        return "line"
+    if isinstance(group, Translation) and group.dim == 2:
+        return "plane"
     if group.order == math.inf and group.space_dim == 3 and _orthogonal(group):
         return "sphere"
     return "bars" if group.order <= BARS_UP_TO else "ranked"
@@ -76,6 +80,10 @@ def orbit_plots(reports: list[AuditReport], here: Tensor | None = None) -> list[
     kind = kind_of_orbit(reports[0].symmetry.group)
     if kind == "circle":
         return [[_polar(reports, scale, label, here)]]
+    if kind == "line":
+        return [[_line(reports, scale, label, here)]]
+    if kind == "plane":
+        return [[_plane(report, scale, label, here) for report in reports]]
     if kind == "sphere":
         return [[_by_angle(reports, scale, label, here)], [_sphere(report, scale, label, here) for report in reports]]
     if kind == "shifts" and all(report.orbit.method == "all" for report in reports):
@@ -99,6 +107,44 @@ def _polar(reports: list[AuditReport], scale: svg.Scale, label: str, here: Tenso
 def _plane_angles(linear: Tensor) -> Tensor:
     """Angles in 0 .. 2 pi of matrices ``[..., 2, 2]``."""
     return torch.atan2(linear[..., 1, 0], linear[..., 0, 0]) % (2 * math.pi)
+
+
+def _line(reports: list[AuditReport], scale: svg.Scale, label: str, here: Tensor | None) -> str:
+    """Values along a group of one dimension: scales in powers of 2, or shifts."""
+    group = reports[0].symmetry.group
+    unit, name = (
+        (math.log(2), "scale (powers of 2, 0 is the identity)") if isinstance(group, Scaling) else (1.0, "shift")
+    )
+    places = _coordinates(reports[0])[:, 0] / unit
+    series = []
+    for report in reports:
+        upright = 0.0 if report.upright is None else report.upright
+        points = [(0.0, upright), *zip(places.tolist(), value_table(report).mean(1).tolist(), strict=True)]
+        series.append((report.model, sorted(points)))
+    reach = max(float(places.abs().max()), 1e-6)
+    axis = svg.Scale(-reach, reach)
+    at = None if here is None else float(_coordinates(reports[0], here)[0]) / unit
+    return svg.line_plot(series, axis, scale, name, label, axis.ticks(), identity=True, here=at)
+
+
+def _plane(report: AuditReport, scale: svg.Scale, label: str, here: Tensor | None) -> str:
+    """Values at the places of shifts of the plane."""
+    places = _coordinates(report)
+    means = value_table(report).mean(1).tolist()
+    points = [
+        (x, y, value, f"({x:.3g}, {y:.3g}): {scale.text(value)}")
+        for (x, y), value in zip(places.tolist(), means, strict=True)
+    ]
+    reach = float(places.abs().max())
+    marked = None if here is None else (float(_coordinates(report, here)[0]), float(_coordinates(report, here)[1]))
+    caption = f"shift to the right and up, at most {reach:.3g}"
+    return svg.scatter_plot(points, scale, label, report.model, caption=caption, identity=True, marked=marked)
+
+
+def _coordinates(report: AuditReport, here: Tensor | None = None) -> Tensor:
+    """Coordinates ``[K, dim]`` of the logarithms of the elements visited, or ``[dim]`` of `here`; float64 on the CPU."""
+    elements = (report.orbit.elements if here is None else here).cpu().double()
+    return report.symmetry.group.log(elements)
 
 
 def _by_angle(reports: list[AuditReport], scale: svg.Scale, label: str, here: Tensor | None) -> str:

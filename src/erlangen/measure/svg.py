@@ -185,7 +185,8 @@ def line_plot(
             f"{html.escape(name)}: {y.text(value)} at {position:.3g}</title></circle>"
             for (px, py), (position, value) in zip(places, points, strict=True)
         ]
-    body += [_identity_mark(*at(0, points[0][1])) for _, points in series] if identity else []
+    if identity:
+        body += [_identity_mark(*at(0, value)) for _, points in series for place, value in points if place == 0]
     body += [_here_line(at(here, y.low), at(here, y.high))] if here is not None else []
     body += [text(left + width / 2, top + height + 38, x_label)]
     body += [text(14, top + height / 2, y_label, extra=f'transform="rotate(-90 14 {top + height / 2:g})"')]
@@ -352,7 +353,7 @@ def heat_map(
         text(14, middle, y_label, extra=f'transform="rotate(-90 14 {middle:g})"'),
         _colour_bar(scale, left, bottom + 30, max(columns * cell, 150), label),
     ]
-    return svg(left + max(columns * cell, 150) + 12, bottom + 66, "".join(body), f"{title}: {label} over shifts")
+    return svg(left + max(columns * cell, 150) + 12, bottom + 74, "".join(body), f"{title}: {label} over shifts")
 
 
 def bar_plot(
@@ -428,13 +429,18 @@ def scatter_plot(
     *,
     keys: Sequence[int] | None = None,
     here: int | None = None,
+    caption: str = "first two principal components",
+    identity: bool = False,
+    marked: tuple[float, float] | None = None,
 ) -> str:
-    """Samples in the plane: (x, y, value for the colour, note).
+    """Dots in the plane: (x, y, value for the colour, note).
 
-    `keys` go into the attribute ``data-key`` of the dots, for pages that react to clicks; the dot of key `here` is marked.
+    `keys` go into the attribute ``data-key`` of the dots, for pages that react to clicks; the dot of key `here` is marked,
+    and so are the place `marked` and, with `identity`, the origin.
     """
     size, top = 240.0, 28.0
-    xs, ys = [p[0] for p in points], [p[1] for p in points]
+    places = [(p[0], p[1]) for p in points] + [(0.0, 0.0)] * identity + ([marked] if marked else [])
+    xs, ys = [p[0] for p in places], [p[1] for p in places]
     half = max(max(xs) - min(xs), max(ys) - min(ys), 1e-6) / 2  # one unit on both axes: noise stays small
     x, y = (Scale((min(v) + max(v)) / 2 - half, (min(v) + max(v)) / 2 + half) for v in (xs, ys))
     marks: list[str] = []
@@ -442,8 +448,12 @@ def scatter_plot(
         text(size / 2, 14, title, extra='class="heading"'),
         f'<rect x="4" y="{top}" width="{size - 8}" height="{size - 8}" fill="none" stroke="currentColor" stroke-opacity=".3"/>',
     ]
+
+    def at(px: float, py: float) -> tuple[float, float]:
+        return 14 + (size - 28) * x.fraction(px), top + 10 + (size - 28) * (1 - y.fraction(py))
+
     for i, (px, py, value, note) in enumerate(points):
-        cx, cy = 14 + (size - 28) * x.fraction(px), top + 10 + (size - 28) * (1 - y.fraction(py))
+        cx, cy = at(px, py)
         key = "" if keys is None else f' data-key="{keys[i]}"'
         body.append(
             f'<circle{key} cx="{cx:.1f}" cy="{cy:.1f}" r="4.5" fill="{colour(scale.fraction(value))}" stroke="currentColor" '
@@ -451,10 +461,15 @@ def scatter_plot(
         )
         if keys is not None and keys[i] == here:
             marks.append(_here_square(cx - 7, cy - 7, 14))
+    if identity:
+        marks.append(_identity_mark(*at(0, 0)))
+    if marked is not None:
+        cx, cy = at(*marked)
+        marks.append(_here_square(cx - 7, cy - 7, 14))
     body += marks
     bottom = top + size
     body += [
-        text(size / 2, bottom + 10, "first two principal components"),
+        text(size / 2, bottom + 10, caption),
         _colour_bar(scale, 10, bottom + 22, size - 20, label),
     ]
-    return svg(size, bottom + 66, "".join(body), f"{title}: samples by their orbit curves")
+    return svg(size, bottom + 66, "".join(body), f"{title}: {label}, {caption}")

@@ -14,6 +14,7 @@ from torch import Tensor
 from erlangen.actions import (
     SPD,
     Action,
+    Boxes,
     DirectSum,
     Factors,
     Field,
@@ -91,6 +92,8 @@ def _tensor(action: Action, x: Tensor, upright: Tensor, title: str) -> list[str]
     if isinstance(action, Factors):
         plain = next((a for a in action.actions if not isinstance(a, Rolled)), action.actions[0])
         return _tensor(plain, x, upright, title)
+    if isinstance(action, Boxes):
+        return [box_picture(x.double().reshape(-1, 4), upright.double().reshape(-1, 4), action.window, title)]
     if isinstance(action, Field) and x.ndim == 3:
         return [field_picture(x.double(), reach.size, title)]
     if isinstance(action, (Image, Rolled)) and x.ndim in (2, 3) and min(x.shape[-2:]) > 1:
@@ -238,6 +241,27 @@ def field_picture(x: Tensor, size: float, title: str) -> str:
             cx, cy = (j + 0.5) * cell, TOP + (i + 0.5) * cell
             body.append(_arrow((cx - dx / 2, cy + dy / 2), (cx + dx / 2, cy - dy / 2), svg.LINE_COLOURS[0]))
     return _framed("".join(body), title)
+
+
+def box_picture(x: Tensor, upright: Tensor, window: tuple[int, int] | None, title: str) -> str:
+    """Boxes ``[N, 4]``, middle and size, y up, in the frame of the image; without one in twice the reach of the boxes."""
+    if window is None:
+        reach = 2 * float((upright[:, :2].abs() + upright[:, 2:].abs() / 2).max()) or 1.0
+        wide, tall = 2 * reach, 2 * reach
+    else:
+        tall, wide = window
+    factor = SIDE / max(wide, tall)
+    left, top = (SIDE - factor * wide) / 2, TOP + (SIDE - factor * tall) / 2
+    frame = f'<rect x="{left:.1f}" y="{top:.1f}" width="{factor * wide:.1f}" height="{factor * tall:.1f}" fill="none" '
+    body = [frame + 'stroke="currentColor" stroke-opacity=".4"/>']
+    for i, (cx, cy, w, h) in enumerate(x.tolist()):
+        x0, y0 = left + factor * (wide / 2 + cx - w / 2), top + factor * (tall / 2 - cy - h / 2)
+        body.append(
+            f'<rect x="{x0:.1f}" y="{y0:.1f}" width="{factor * max(w, 0):.1f}" height="{factor * max(h, 0):.1f}" fill="none" '
+            f'stroke="{svg.LINE_COLOURS[i % len(svg.LINE_COLOURS)]}" stroke-width="2.5"><title>middle ({cx:.3g}, {cy:.3g}), '
+            f"size {w:.3g} x {h:.3g}</title></rect>"
+        )
+    return _framed("".join(body), title, frame=False)
 
 
 def _series(x: Tensor, reach: Reach, title: str) -> str:

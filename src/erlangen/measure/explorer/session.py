@@ -238,12 +238,10 @@ class Exploration:
 
     def view(self) -> str:
         """All that the page shows, as one SVG that stands alone."""
-        lines = [
-            f"{', '.join(r.model for r in self.reports)}: {self.symmetry}",
-            f"sample {self.sample}; {self.describe()}",
-        ]
+        where = f"sample {self.sample}; {self.describe()}"
         if (label := self.label()) is not None:
-            lines[1] += f"; label {label}"
+            where += f"; label {label}"
+        lines = [", ".join(report.model for report in self.reports), str(self.symmetry), where]
         answers = self.answers()
         lines += [f"{answer.model}: {self.verdict(answer)}" for answer in answers]
         first = [*self.input_pictures(), *(p for answer in answers for p in answer.pictures)]
