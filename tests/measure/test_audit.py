@@ -260,7 +260,10 @@ def test_json_round_trip_and_html(tmp_path):
         ("Symmetric(4)", "permuted", (4, 2), "per element"),
         ("Symmetric(5)", "permuted", (5, 2), "sorted by value"),
         ("SE(3)", "points", (4, 3), "by where z points"),
-        ("Translation(2)", "points", (4, 2), "sorted by value"),
+        ("Translation(2)", "points", (4, 2), "to the right and up"),
+        ("Translation(1)", "points", (4, 1), "shift"),
+        ("Scaling(3)", "points", (4, 3), "powers of 2"),
+        ("SE(2)", "points", (4, 2), "sorted by value"),
     ],
 )
 def test_every_orbit_has_its_plot(group, action, shape, mark, generator):
