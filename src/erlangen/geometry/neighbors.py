@@ -70,8 +70,7 @@ def radius_graph(pos: Tensor, radius: float, batch: Tensor | None = None, *, loo
     edges = np.concatenate([pairs.T, pairs.T[::-1]], 1)
     if loop:
         edges = np.concatenate([edges, np.tile(np.arange(len(points)), (2, 1))], 1)
-    order = np.argsort(edges[1] * max(len(points), 1) + edges[0])
-    return torch.from_numpy(edges[:, order]).to(pos.device)
+    return torch.from_numpy(_sorted(edges, len(points))).to(pos.device)
 
 
 def knn_graph(pos: Tensor, k: int, batch: Tensor | None = None, *, loop: bool = False, fewer: bool = False) -> Tensor:
@@ -260,6 +259,15 @@ def _nearest(near: Integers, graphs: Integers, first: int, loop: bool) -> Intege
     # Graphs with fewer points than asked for have found those of others.
     same = graphs[edges[0]] == graphs[edges[1]]
     return edges if same.all() else edges[:, same]
+
+
+def _sorted(edges: Integers, count: int) -> Integers:
+    """Edges by target, then by source: the rows of a sparse matrix, which scipy sorts by counting."""
+    from scipy.sparse import coo_array
+
+    rows = coo_array((np.ones(edges.shape[1], bool), (edges[1], edges[0])), shape=(count, count)).tocsr()
+    rows.sort_indices()
+    return np.stack([rows.indices.astype(np.int64), np.repeat(np.arange(count), np.diff(rows.indptr))])
 
 
 def _cells(cell: Tensor, dim: int, graphs: Integers) -> Floats:
