@@ -1,10 +1,14 @@
-"""A training step of EGNN against the package egnn-pytorch, at equal width and depth, on complete graphs of particles."""
+"""A training step of EGNN against the package egnn-pytorch, at equal width and depth, on complete graphs of particles.
+
+The peer is installed by ``pip install --no-deps egnn-pytorch einops``; it also asks for numba, which this part does not use.
+"""
 
 from __future__ import annotations
 
+import sys
+
 import torch
 from common import compare
-from egnn_pytorch import EGNN_Network
 from torch import Tensor, nn
 
 from erlangen.nn import EGNN
@@ -17,6 +21,11 @@ def step(model: nn.Module, parameters: list[nn.Parameter], target: Tensor, answe
 
 
 def main() -> None:
+    try:
+        from egnn_pytorch import EGNN_Network
+    except ModuleNotFoundError as error:
+        print(f"bench_motion left out: {error}; pip install --no-deps egnn-pytorch einops", file=sys.stderr)
+        return
     torch.manual_seed(0)
     for batch, nodes, width, depth in ((100, 5, 64, 4), (16, 32, 64, 4), (100, 5, 32, 3)):
         h, pos = torch.randn(batch, nodes, width), torch.randn(batch, nodes, 3)
