@@ -21,6 +21,7 @@ from erlangen.nn.graph_networks import EGNN, GIN, MessageLayer, MessagePassing
 from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d
 from erlangen.nn.irreps_network import IrrepsNetwork
 from erlangen.nn.linear import EquivariantLinear
+from erlangen.nn.permutation_tensors import PermutationLinear, PPGNBlock
 from erlangen.nn.planar import FeatureField
 from erlangen.nn.products import ManyBodyProduct, TensorProduct, edge_gaunt, tensor_product
 from erlangen.nn.segments import dense_batch, segment_max, segment_mean, segment_sum, sparse_batch
@@ -54,6 +55,8 @@ __all__ = [
     "MessagePassing",
     "NormActivation",
     "NormNonlinearity2d",
+    "PPGNBlock",
+    "PermutationLinear",
     "PointNet",
     "PolyphaseAnchor",
     "SineLayer",

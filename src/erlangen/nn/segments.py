@@ -92,3 +92,11 @@ def _check(x: Tensor, index: Tensor) -> None:
         raise ShapeError(
             f"index has shape {tuple(index.shape)}; x {tuple(x.shape)} needs one number per row, {tuple(x.shape[:1])}"
         )
+
+
+def check_mask(mask: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise `ShapeError` unless the mask is bool, of this shape."""
+    if mask.dtype != torch.bool or mask.shape != torch.Size(shape):
+        raise ShapeError(
+            f"mask is {mask.dtype} {tuple(mask.shape)}; pass bool {tuple(shape)}, true for nodes that exist"
+        )
