@@ -8,7 +8,6 @@ into nodes; 2, 5, 15 into pairs. Each is a sum over an index, a diagonal, a tran
 
 from __future__ import annotations
 
-import functools
 import math
 
 import torch
@@ -117,26 +116,24 @@ class PermutationLinear(nn.Module):
         if key in self.bias:
             for where, bias in zip(("all", "diagonal"), self.bias[key], strict=False):
                 mixed["graph", where] = mixed["graph", where] + bias if ("graph", where) in mixed else bias
-        like = next(iter(self.weights.values()))
-        out = like.new_zeros(*lead, *([nodes] * order), channels)
-        if ("pairs", "pairs") in mixed:
-            plain, turned = mixed["pairs", "pairs"].split(channels, -1)
-            out = plain + turned.transpose(-2, -3)
-        if ("graph", "all") in mixed:
-            whole = mixed["graph", "all"]
-            out = out + whole.reshape(*whole.shape[:-1], *[1] * order, channels)
-        for where, axis in (("nodes", None), ("rows", -2), ("columns", -3)):
-            if ("nodes", where) in mixed:
-                part = mixed["nodes", where]
-                out = out + (part if axis is None else part.unsqueeze(axis))
-        diagonal = [
-            part if level == "nodes" else part.unsqueeze(-2)
-            for (level, where), part in mixed.items()
-            if where == "diagonal"
-        ]
-        if diagonal:
-            eye = torch.eye(nodes, dtype=out.dtype, device=out.device)[..., None]
-            out = out + eye * functools.reduce(torch.add, diagonal).unsqueeze(-3)
+        whole = mixed.get(("graph", "all"))
+        if order == 0:
+            return _or_zeros(whole, self, (*lead, channels))
+        # What is the same all over a row goes with the rows, so that tensors of all pairs are touched three times, not five.
+        rows = _added(
+            mixed.get(("nodes", "nodes" if order == 1 else "rows")), None if whole is None else whole.unsqueeze(-2)
+        )
+        if order == 1:
+            out = _or_zeros(rows, self, (*lead, nodes, channels))
+            return out if mask is None else _masked(out, mask, order)
+        out = _or_zeros(mixed.get(("pairs", "pairs")), self, (*lead, nodes, nodes, channels))
+        for part, axis in ((rows, -2), (mixed.get(("nodes", "columns")), -3)):
+            out = out if part is None else out + part.unsqueeze(axis)
+        diagonal = mixed.get(("graph", "diagonal"))
+        diagonal = _added(mixed.get(("nodes", "diagonal")), None if diagonal is None else diagonal.unsqueeze(-2))
+        if diagonal is not None:
+            kept = out.diagonal(dim1=-3, dim2=-2)
+            out = out.diagonal_scatter(kept + diagonal.mT, dim1=-3, dim2=-2)
         return out if mask is None else _masked(out, mask, order)
 
     def _mixed(self, key: str, read: dict[str, Features]) -> dict[tuple[str, str], Tensor]:
@@ -146,8 +143,11 @@ class PermutationLinear(nn.Module):
         for source, parts in read.items():
             weight = self.weights[f"{source}_to_{key}"]
             for (what, where), matrix in zip(MAPS[ORDERS[source], ORDERS[key]], weight, strict=True):
-                if what == "adj":  # with its transpose in one product
-                    mixed["pairs", "pairs"] = parts["adj"] @ torch.cat([weight[0], weight[1]], -1)
+                if where == "pairs":
+                    turned = parts["adj"] @ weight[1]
+                    mixed["pairs", "pairs"] = parts["adj"] @ matrix + turned.transpose(-2, -3)
+                elif where == "transposed":
+                    continue
                 else:
                     level = "graph" if what in GRAPH else "nodes"
                     groups.setdefault((level, where), []).append((parts[what], matrix))
@@ -184,6 +184,15 @@ class PermutationLinear(nn.Module):
     def extra_repr(self) -> str:
         """Channels."""
         return f"{self.in_channels} -> {self.out_channels}"
+
+
+def _added(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return b if a is None else a if b is None else a + b
+
+
+def _or_zeros(x: Tensor | None, layer: PermutationLinear, shape: tuple[int, ...]) -> Tensor:
+    """x in this shape, or zeros like the parameters where there is nothing."""
+    return next(layer.parameters()).new_zeros(shape) if x is None else x.expand(shape)
 
 
 def _readings(key: str, value: Tensor, mask: Tensor | None) -> Features:
