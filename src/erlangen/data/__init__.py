@@ -10,11 +10,16 @@ from erlangen.data.graphs import (
 )
 from erlangen.data.images import ImageData, digits, fashion
 from erlangen.data.loading import Batch, load_data
+from erlangen.data.motion import JOINTS, PARENTS, Crowds, MotionClip, human_motion, pedestrians
 from erlangen.data.sensors import SensorData, basic_motions
 
 __all__ = [
+    "JOINTS",
+    "PARENTS",
     "Batch",
+    "Crowds",
     "ImageData",
+    "MotionClip",
     "SensorData",
     "affine_distortion",
     "basic_motions",
@@ -22,7 +27,9 @@ __all__ = [
     "digits",
     "fashion",
     "homography_distortion",
+    "human_motion",
     "load_data",
+    "pedestrians",
     "rook_graph",
     "shrikhande_graph",
     "strongly_regular_graphs",
