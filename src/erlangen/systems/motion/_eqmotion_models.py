@@ -58,7 +58,7 @@ class Straight(nn.Module):
 class Recurrent(nn.Module):
     """A long short-term memory that reads each agent by itself, in coordinates about the centre of all."""
 
-    def __init__(self, task: Task, width: int = 64) -> None:
+    def __init__(self, task: Task, width: int = 70) -> None:
         super().__init__()
         self.reader = nn.LSTM(2 * task.dim + task.in_features, width, batch_first=True)
         self.write = mlp([width, 4 * width, task.future * task.dim])
@@ -171,11 +171,21 @@ def trained(name: str, task: Task, budget: Budget, rate: float, seed: int, *, tr
         batch_size=budget.batch_size,
         optimizer=lambda _: optimizer,
         transform=augment(symmetry_of(task, SO(task.dim))) if name == AUGMENTED else None,
+        callbacks=[sharpen(epochs)] if name == REASONING else [],
         clip=1.0,
         seed=seed,
         progress=False,
     )
     return model
+
+
+def sharpen(epochs: int) -> Callable[[int, nn.Module, dict[str, float]], None]:
+    """A callback of `fit`: noise of the categories grows from 0 to 1 between three and six tenths of the training."""
+
+    def callback(epoch: int, model: nn.Module, metrics: dict[str, float]) -> None:
+        model.noise = min(1.0, max(0.0, ((epoch + 1) / epochs - 0.3) / 0.3))
+
+    return callback
 
 
 def best_rate(name: str, task: Task, budget: Budget, seed: int) -> float:

@@ -210,6 +210,9 @@ class EqMotion(nn.Module):
         memory: frames, the last ones, that the layers see; all by default. `interactions` always sees all. With one or two,
             what the past tells about the agents reaches the future through the categories alone, which so become the
             interaction graph (the encoder and decoder of Kipf et al. 2018 share the past in this way; the paper does not).
+        noise: in training, factor of Gumbel noise on the logits of the categories, from torch's global stream as for dropout
+            (Jang, Gu and Poole 2017). It makes values in between useless, so that categories become sharp. Where nothing
+            is learned yet it hides what is to be learned: raise the attribute `noise` during training.
         generator: source of the initial parameters.
 
     Attributes:
@@ -240,6 +243,7 @@ class EqMotion(nn.Module):
         temperature: float = 1.0,
         extrapolate: bool = False,
         memory: int | None = None,
+        noise: float = 0.0,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
@@ -253,7 +257,8 @@ class EqMotion(nn.Module):
             raise ErlangenError(f"in_features = {in_features} and temperature = {temperature}: give >= 0 and > 0")
         self.past, self.future, self.dim, self.samples = past, future, dim, samples
         self.in_features, self.categories = in_features, categories
-        self.masked, self.temperature, self.extrapolate = masked, temperature, extrapolate
+        self.masked, self.extrapolate = masked, extrapolate
+        self.temperature, self.noise = temperature, noise
         sizes = (features, channels, dim, in_features)
         self.reader = Reader(past if memory is None else memory, *sizes, generator)
         self.whole = None if memory is None else Reader(past, *sizes, generator)
@@ -312,7 +317,10 @@ class EqMotion(nn.Module):
         return self._guess(*reader(local, vel, x.get("x"), mask), mask)
 
     def _guess(self, h: Tensor, G: Tensor, V: Tensor, mask: Tensor | None) -> Tensor:
-        return torch.softmax(self.reasoning(h, G, V, pairs_of(h, mask)) / self.temperature, -1)
+        logits = self.reasoning(h, G, V, pairs_of(h, mask))
+        if self.noise and self.training:
+            logits = logits - self.noise * torch.empty_like(logits).exponential_().log()
+        return torch.softmax(logits / self.temperature, -1)
 
     def _known(self, categories: Tensor, h: Tensor) -> Tensor:
         """One-hot probabilities."""
@@ -327,7 +335,8 @@ class EqMotion(nn.Module):
             exists = mask[..., None, None]
             pos, vel = torch.where(exists, pos, 0.0), torch.where(exists, vel, 0.0)
         double = pos.double()
-        frames = double.mean(-2, keepdim=True)
+        # The centre of what the layers see, so that it tells nothing of frames before.
+        frames = double[..., -self.reader.frames :, :].mean(-2, keepdim=True)
         centre = frames.sum(-3, keepdim=True) / count(pos, mask).double()
         local = (double - centre).to(pos)
         return (local if mask is None else torch.where(mask[..., None, None], local, 0.0)), centre, vel, mask
