@@ -31,7 +31,16 @@ def test_internal_motion_neither_moves_nor_turns() -> None:
 
 def test_ethanol_has_the_bonds_of_the_molecule() -> None:
     atoms = ethanol()
-    bonds = {(0, 1): 1.51, (1, 2): 1.42, (2, 3): 0.97, (0, 4): 1.09, (0, 5): 1.09, (0, 6): 1.09, (1, 7): 1.09, (1, 8): 1.09}
+    bonds = {
+        (0, 1): 1.51,
+        (1, 2): 1.42,
+        (2, 3): 0.97,
+        (0, 4): 1.09,
+        (0, 5): 1.09,
+        (0, 6): 1.09,
+        (1, 7): 1.09,
+        (1, 8): 1.09,
+    }
     for (a, b), length in bonds.items():
         assert float((atoms.pos[a] - atoms.pos[b]).norm()) == pytest.approx(length, abs=0.03)
     assert float(atoms.masses.sum()) == pytest.approx(46.069, abs=1e-3)  # molar mass in g / mol
@@ -82,7 +91,9 @@ def test_temperature_is_held() -> None:
     again = xtb_trajectory(ethanol(), steps=40, friction=0.2, warmup=100, generator=generator())
     assert motion.pos.dtype == torch.float32
     assert motion.pos.shape == (201, 9, 3)
-    torch.testing.assert_close(again.pos, motion.pos[:11], atol=1e-4, rtol=0)  # the tolerance of the self-consistent field
+    torch.testing.assert_close(
+        again.pos, motion.pos[:11], atol=1e-4, rtol=0
+    )  # the tolerance of the self-consistent field
     kinetic = (motion.molecule.masses[:, None] * motion.vel.double().square()).sum((1, 2)) / (2 * FORCE)
     kelvin = 2 * kinetic / (21 * 8.617333262e-5)  # 27 - 6 degrees of freedom
     assert 220 < float(kelvin.mean()) < 380

@@ -54,7 +54,9 @@ def test_smoke_run() -> None:
         assert holds.pop(trained) in (True, False)  # a few steps of training settle nothing
     assert [name for name, verdict in holds.items() if not verdict] == []
     errors = {(row["part"], row["model"]): row for row in entry["rows"]}
-    assert errors["charges", models.OURS]["ADE, rotated"] == pytest.approx(errors["charges", models.OURS]["ADE"], rel=1e-4)
+    assert errors["charges", models.OURS]["ADE, rotated"] == pytest.approx(
+        errors["charges", models.OURS]["ADE"], rel=1e-4
+    )
 
 
 def test_rivals_have_equally_many_parameters() -> None:
@@ -71,9 +73,13 @@ def test_rivals_have_equally_many_parameters() -> None:
 
 
 # --- equivariance ----------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("dim", [2, 3])
 @pytest.mark.parametrize(
-    "options", [{}, {"in_features": 2, "masked": True, "extrapolate": True, "samples": 3}, {"memory": 1, "categories": 3}]
+    ("dim", "options"),
+    [
+        (3, {}),
+        (2, {"in_features": 2, "masked": True, "extrapolate": True, "samples": 3}),
+        (3, {"memory": 1, "categories": 3}),
+    ],
 )
 def test_contract(dim: int, options: dict[str, object]) -> None:
     x = scene(dim=dim)
@@ -129,6 +135,7 @@ def test_agents_that_are_masked_do_not_count() -> None:
     assert bool(torch.isfinite(nobody).all())
 
 
+@torch.no_grad()
 def test_with_memory_the_past_passes_through_the_categories_alone() -> None:
     x, model = scene(), network(memory=2, extrapolate=True)
     other = {key: torch.cat([scene(seed=1)[key][..., :-2, :], value[..., -2:, :]], -2) for key, value in x.items()}
@@ -241,9 +248,9 @@ def test_bad_input() -> None:
         model(scene(dim=2))
     with pytest.raises(ShapeError, match="vel has shape"):
         model({**x, "vel": x["vel"][:, :4]})
+    bad = {**x, "pos": x["pos"].clone()}
+    bad["pos"][1, 2, 0, 0] = math.nan
     with pytest.raises(NotFiniteError, match=r"pos is not finite at index \(1, 2"):
-        bad = {**x, "pos": x["pos"].clone()}
-        bad["pos"][1, 2, 0, 0] = math.nan
         model(bad)
     with pytest.raises(ShapeError, match="reads a dict of"):
         model({"pos": x["pos"]})

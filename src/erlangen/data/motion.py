@@ -81,9 +81,7 @@ class Crowds(NamedTuple):
     frame: Tensor
 
 
-def pedestrians(
-    file: str | Path, frames: int = 20, *, frame_step: int = 10, stride: int = 1, least: int = 1
-) -> Crowds:
+def pedestrians(file: str | Path, frames: int = 20, *, frame_step: int = 10, stride: int = 1, least: int = 1) -> Crowds:
     """Scenes from a text file of the ETH/UCY kind: a row for each pedestrian and frame, with frame, identity, x, y.
 
     A scene is a window of `frames` consecutive frames with the pedestrians that are there in all of them, as is usual
@@ -137,7 +135,9 @@ def _read(path: Path, step: int) -> tuple[int, np.ndarray, np.ndarray, np.ndarra
     if table.shape[0] == 0 or table.shape[1] != 4:
         raise DataError(f"{str(path)!r} holds {table.shape} numbers; it needs rows of frame, identity, x, y")
     if not np.isfinite(table).all():
-        raise DataError(f"{str(path)!r} is not finite in row {int(np.nonzero(~np.isfinite(table).all(1))[0][0])}; remove it")
+        raise DataError(
+            f"{str(path)!r} is not finite in row {int(np.nonzero(~np.isfinite(table).all(1))[0][0])}; remove it"
+        )
     numbers, people = table[:, 0], table[:, 1].round().astype(np.int64)
     index = (numbers - numbers.min()) / step
     if not np.allclose(index, index.round()):

@@ -1,4 +1,4 @@
-"""Data that obeys known laws: particles under pair forces, molecules, posed bodies, furnished rooms, surfaces; with exact labels."""
+"""Data that obeys known laws: particles under pair forces, molecules, posed bodies, rooms, surfaces; with exact labels."""
 
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
 from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw

@@ -1,11 +1,11 @@
-"""The models that are compared on trajectories, how they are trained, and what is measured; see `erlangen.systems.motion.eqmotion`."""
+"""The models that are compared on trajectories, their training and what is measured: see `erlangen.systems.motion.eqmotion`."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -183,7 +183,7 @@ def sharpen(epochs: int) -> Callable[[int, nn.Module, dict[str, float]], None]:
     """A callback of `fit`: noise of the categories grows from 0 to 1 between three and six tenths of the training."""
 
     def callback(epoch: int, model: nn.Module, metrics: dict[str, float]) -> None:
-        model.noise = min(1.0, max(0.0, ((epoch + 1) / epochs - 0.3) / 0.3))
+        cast("EqMotion", model).noise = min(1.0, max(0.0, ((epoch + 1) / epochs - 0.3) / 0.3))
 
     return callback
 

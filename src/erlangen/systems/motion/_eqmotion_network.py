@@ -107,9 +107,9 @@ class Reasoning(nn.Module):
         self.pair = PairLayer(features, features, features, generator)
         self.logits = mlp([features, features, categories], generator=generator)
 
-    def forward(self, h: Tensor, G: Tensor, V: Tensor, pairs: Tensor) -> Tensor:
+    def forward(self, h: Tensor, pos: Tensor, vel: Tensor, pairs: Tensor) -> Tensor:
         """Logits ``[..., N, N, categories]``."""
-        apart = self.distances(lengths(differences(torch.cat([G, V], -2))))
+        apart = self.distances(lengths(differences(torch.cat([pos, vel], -2))))
         received = (self.sent(self.message(h, apart)) * pairs).sum(-2)
         h = h + self.node(torch.cat([h, received], -1))
         return self.logits(self.pair(h, apart))
@@ -126,7 +126,7 @@ class MotionLayer(nn.Module):
         generator: source of the initial parameters.
 
     Attributes:
-        symmetry: O(dim) on ``(h, G, V, c)`` to ``(h, G)``; shifts of G by one vector for all pass through too.
+        symmetry: O(dim) on ``(h, pos, vel, c)`` to ``(h, pos)``; shifts of pos by one vector for all pass through too.
     """
 
     def __init__(
@@ -151,17 +151,17 @@ class MotionLayer(nn.Module):
     def forward(
         self,
         h: Tensor | tuple[Tensor, ...],
-        G: Tensor | None = None,
-        V: Tensor | None = None,
+        pos: Tensor | None = None,
+        vel: Tensor | None = None,
         c: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Invariants and vectors after the layer.
 
         Args:
-            h: invariants ``[..., N, features]``, or the tuple ``(h, G, V, c)``.
-            G: vectors ``[..., N, channels, n]``.
-            V: vectors from velocities, in the shape of G.
+            h: invariants ``[..., N, features]``, or the tuple ``(h, pos, vel, c)``.
+            pos: vectors ``[..., N, channels, n]``.
+            vel: vectors from velocities, in the shape of pos.
             c: probabilities of the kinds of interaction ``[..., N, N, categories]``.
             mask: agents that exist, bool ``[..., N]``.
 
@@ -170,21 +170,22 @@ class MotionLayer(nn.Module):
         """
         if isinstance(h, tuple):
             return self(*h, mask=mask)
-        if G is None or V is None or c is None:
-            raise ShapeError("G, V or c is missing; pass h [..., N, F], G and V [..., N, C, n] and c [..., N, N, K]")
+        if pos is None or vel is None or c is None:
+            raise ShapeError(
+                "pos, vel or c is missing; pass h [..., N, F], pos and vel [..., N, C, n] and c [..., N, N, K]"
+            )
         pairs = pairs_of(h, mask)
-        apart = differences(G)
+        apart = differences(pos)
         hidden = self.first(h, lengths(apart))
         edge = self.edge(hidden[..., : self.features]) * pairs
         weighted = hidden[..., self.features :].unflatten(-1, (self.categories, self.features)) * c[..., None]
         factor = self.factor(self.by_category(torch.cat([weighted.flatten(-2), c], -1))) * pairs
 
-        G = G + self.attention(h)[..., None] * (G - middle(G, mask))
-        G = G + (factor * apart).sum(-2).movedim(0, -1)
-        G = G + self.velocity(V)
-        centre = middle(G, mask)
-        G = self.cut(G - centre) + centre
-        return h + self.node(torch.cat([h, edge.sum(-2)], -1)), G
+        x: Tensor = pos + self.attention(h)[..., None] * (pos - middle(pos, mask))
+        x = x + (factor * apart).sum(-2).movedim(0, -1) + self.velocity(vel)
+        centre = middle(x, mask)
+        x = self.cut(x - centre) + centre
+        return h + self.node(torch.cat([h, edge.sum(-2)], -1)), x
 
 
 class EqMotion(nn.Module):
@@ -291,14 +292,14 @@ class EqMotion(nn.Module):
         if categories is not None:
             c = self._known(categories, read[0])
         elif self.whole is None:
-            c = self._guess(*read, mask)
+            c = self._guess(read, mask)
         else:
-            c = self._guess(*self.whole(local, vel, x.get("x"), mask), mask)
-        h, G, V = read
+            c = self._guess(self.whole(local, vel, x.get("x"), mask), mask)
+        h, pos, vel = read
         for layer in self.layers:
-            h, G = layer(h, G, V, c, mask)
-        mean = middle(G, mask)
-        waves = (self.write(G - mean) + mean).unflatten(-2, (self.samples, self.future)).movedim(-3, -4)
+            h, pos = layer(h, pos, vel, c, mask)
+        mean = middle(pos, mask)
+        waves = (self.write(pos - mean) + mean).unflatten(-2, (self.samples, self.future)).movedim(-3, -4)
         moved = cosine_basis(self.future, waves.dtype, waves.device).mT @ waves
         if self.extrapolate:
             moved = moved + straight(local, self.future)[..., None, :, :, :]
@@ -314,10 +315,11 @@ class EqMotion(nn.Module):
         """
         local, _, vel, mask = self._prepared(x)
         reader = self.reader if self.whole is None else self.whole
-        return self._guess(*reader(local, vel, x.get("x"), mask), mask)
+        return self._guess(reader(local, vel, x.get("x"), mask), mask)
 
-    def _guess(self, h: Tensor, G: Tensor, V: Tensor, mask: Tensor | None) -> Tensor:
-        logits = self.reasoning(h, G, V, pairs_of(h, mask))
+    def _guess(self, read: tuple[Tensor, Tensor, Tensor], mask: Tensor | None) -> Tensor:
+        h, pos, vel = read
+        logits = self.reasoning(h, pos, vel, pairs_of(h, mask))
         if self.noise and self.training:
             logits = logits - self.noise * torch.empty_like(logits).exponential_().log()
         return torch.softmax(logits / self.temperature, -1)
@@ -353,7 +355,9 @@ class EqMotion(nn.Module):
         agents = pos.shape[:-2]
         for key, shape in (("vel", pos.shape), ("x", (*agents, self.in_features)), ("mask", agents)):
             if key in x and x[key].shape != shape:
-                raise ShapeError(f"{key} has shape {tuple(x[key].shape)}; with pos {tuple(pos.shape)} pass {tuple(shape)}")
+                raise ShapeError(
+                    f"{key} has shape {tuple(x[key].shape)}; with pos {tuple(pos.shape)} pass {tuple(shape)}"
+                )
         if self.masked and x["mask"].dtype != torch.bool:
             raise DtypeError(f"mask has dtype {x['mask'].dtype}; pass bool, True for agents that exist")
         if not traced():
@@ -416,7 +420,7 @@ def straight(pos: Tensor, future: int) -> Tensor:
     return pos[..., -1:, :] + steps * (pos[..., -1:, :] - pos[..., -2:-1, :])
 
 
-def count(x: Tensor, mask: Tensor | None) -> Tensor | float:
+def count(x: Tensor, mask: Tensor | None) -> Tensor:
     """Number of agents of ``[..., N, C, n]`` that exist, ``[..., 1, 1, 1]``; 1 where there are none."""
     if mask is None:
         return x.new_tensor(x.shape[-3])

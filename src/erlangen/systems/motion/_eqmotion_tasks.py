@@ -119,5 +119,6 @@ def people(frames: int, seed: int, stride: int = 1) -> Task:
 def molecule(pos: Tensor, kinds: Tensor, frames: int, stride: int) -> Task:
     """Pieces of one trajectory ``[T, N, 3]``: the first 60 % to train, 15 % to validate and the last 25 % to test, disjoint."""
     first, second = int(0.6 * len(pos)), int(0.75 * len(pos))
-    parts = (windows(piece, kinds, frames, stride) for piece in (pos[:first], pos[first:second], pos[second:]))
-    return unit_speed(Task(*parts))
+    pieces = (pos[:first], pos[first:second], pos[second:])
+    train, validation, test = (windows(piece, kinds, frames, stride) for piece in pieces)
+    return unit_speed(Task(train, validation, test))
