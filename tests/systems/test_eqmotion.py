@@ -262,7 +262,7 @@ def test_bad_input() -> None:
         model({key: value.long() for key, value in x.items()})
     with pytest.raises(ShapeError, match="T at least 2"):
         finite_velocity(torch.zeros(1, 3))
-    with pytest.raises(ShapeError, match="G, V or c"):
+    with pytest.raises(ShapeError, match="pos, vel or c"):
         MotionLayer(2, 2, 2)(torch.zeros(1, 2, 2))
 
 
