@@ -175,6 +175,7 @@ def test_cosine_basis(n: int) -> None:
     torch.testing.assert_close((cosine_basis(n).mT @ (cosine_basis(n) @ x.float())).double(), x, rtol=0, atol=1e-6)
 
 
+@torch.no_grad()
 def test_the_cut_keeps_what_points_along_the_direction() -> None:
     cut = VectorReLU(6).double()
     x = torch.randn(50, 6, 3, dtype=torch.float64)

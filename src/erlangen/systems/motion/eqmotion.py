@@ -307,12 +307,12 @@ def experiment(scale: Scale, seed: int) -> Result:
         rows += molecule_rows(every, 6000, Budget(30, 7, rates), seeds)
         rows += trained_rows("people", every, [people(10, s, 2) for s in seeds], Budget(20, 5, rates), seeds)
     else:
-        small, quick = (models.CONSTANT, models.GNN, models.OURS), Budget(6, 1, (3e-3,), 25)
-        rows += trained_rows("charges", small, [particles("charges", (120, 10, 50), 8, seed)], quick, seeds)
-        rows += trained_rows("springs", small, [particles("springs", (120, 10, 50), 8, seed)], quick, seeds)
+        small, quick = (models.CONSTANT, models.GNN, models.OURS), Budget(5, 1, (3e-3,), 25)
+        rows += trained_rows("charges", small, [particles("charges", (100, 10, 30), 8, seed)], quick, seeds)
+        rows += trained_rows("springs", small, [particles("springs", (100, 10, 30), 8, seed)], quick, seeds)
         rows += trained_rows("springs", [models.REASONING], [particles("springs", (50, 10, 50), 8, seed)], quick, seeds)
         rows += [{"part": "molecule", "model": "not run: only at the scale full"}]
-        rows += trained_rows("people", small, [people(5, seed, 8)], quick, seeds)
+        rows += trained_rows("people", small, [people(5, seed, 16)], quick, seeds)
     claims = [
         *property_claims([row for row in rows if row["part"] == "properties"]),
         *gain_claims(rows, full),
