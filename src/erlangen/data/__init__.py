@@ -11,12 +11,17 @@ from erlangen.data.graphs import (
 )
 from erlangen.data.images import ImageData, digits, fashion
 from erlangen.data.loading import Batch, load_data
+from erlangen.data.motion import JOINTS, PARENTS, Crowds, MotionClip, human_motion, pedestrians
 from erlangen.data.sensors import SensorData, basic_motions
 
 __all__ = [
+    "JOINTS",
+    "PARENTS",
     "Batch",
     "Clips",
+    "Crowds",
     "ImageData",
+    "MotionClip",
     "SensorData",
     "affine_distortion",
     "basic_motions",
@@ -25,7 +30,9 @@ __all__ = [
     "drifting_digits",
     "fashion",
     "homography_distortion",
+    "human_motion",
     "load_data",
+    "pedestrians",
     "rook_graph",
     "shrikhande_graph",
     "spinning_digits",

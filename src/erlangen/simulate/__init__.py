@@ -1,10 +1,11 @@
 """Data that obeys known laws, with exact labels.
 
-Particles under pair forces, particles carried by a flow, posed bodies, furnished rooms, surfaces.
+Particles under pair forces, molecules, particles carried by a flow, posed bodies, furnished rooms, surfaces.
 """
 
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
 from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw
+from erlangen.simulate.molecular import MolecularMotion, Molecule, ethanol, xtb_trajectory
 from erlangen.simulate.nbody import NBody, charged, evolve, gravity, springs
 from erlangen.simulate.particles import ParticleImages, Vortices, particle_images
 from erlangen.simulate.rooms import FURNITURE, Rooms, room_clouds
@@ -17,6 +18,8 @@ __all__ = [
     "Hooke",
     "Humanoid",
     "InverseSquare",
+    "MolecularMotion",
+    "Molecule",
     "NBody",
     "PairLaw",
     "ParticleImages",
@@ -24,10 +27,12 @@ __all__ = [
     "Surfaces",
     "Vortices",
     "charged",
+    "ethanol",
     "evolve",
     "gravity",
     "particle_images",
     "room_clouds",
     "springs",
     "surfaces",
+    "xtb_trajectory",
 ]

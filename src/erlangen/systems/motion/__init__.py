@@ -1,0 +1,1 @@
+"""Systems for motion: many agents, their trajectories, and what comes next."""

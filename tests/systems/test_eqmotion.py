@@ -1,0 +1,310 @@
+"""EqMotion: the smoke run, its properties, degenerate scenes, and bad input."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from scipy.fft import dct
+from torch import Tensor
+
+from erlangen.data import pedestrians
+from erlangen.errors import DtypeError, ErlangenError, NotFiniteError, ShapeError, UnknownNameError
+from erlangen.groups import E
+from erlangen.ledger import discover_systems, run
+from erlangen.measure import assert_equivariant, average_displacement, best_of, final_displacement
+from erlangen.nn import VectorReLU
+from erlangen.simulate import springs
+from erlangen.systems.motion import _eqmotion_models as models
+from erlangen.systems.motion._eqmotion_network import Reasoning, pairs_of, straight
+from erlangen.systems.motion._eqmotion_tasks import molecule, particles, people
+from erlangen.systems.motion.eqmotion import (
+    EqMotion,
+    MotionLayer,
+    cosine_basis,
+    finite_velocity,
+    reasoning_accuracy,
+)
+from erlangen.testing import check_layer
+from erlangen.training import fit
+
+TOLERANCES = [(torch.float64, 1e-12), (torch.float32, 1e-5)]
+
+
+def scene(batch: int = 4, agents: int = 5, frames: int = 6, dim: int = 3, seed: int = 0) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    pos = torch.randn(batch, agents, frames, dim, generator=generator, dtype=torch.float64).cumsum(-2)
+    return {"pos": pos, "vel": torch.randn(pos.shape, generator=generator, dtype=torch.float64)}
+
+
+def network(past: int = 6, future: int = 4, **options: object) -> EqMotion:
+    torch.manual_seed(0)
+    sizes = {"features": 8, "channels": 6, "layers": 1} | options
+    return EqMotion(past, future, **sizes).double().eval()  # type: ignore[arg-type]
+
+
+# --- the experiment --------------------------------------------------------------------------------------------------
+def test_smoke_run() -> None:
+    assert discover_systems()["eqmotion"] == "erlangen.systems.motion.eqmotion"
+    entry = run("eqmotion", "smoke", 0)
+    holds = {claim["id"]: claim["holds"] for claim in entry["claims"]}
+    for missing in ("molecule-gain", "pedestrians-gain", "human36m"):
+        assert holds.pop(missing) is None
+    for trained in ("people-beats-plain", "springs-found"):
+        assert holds.pop(trained) in (True, False)  # a few steps of training settle nothing
+    assert [name for name, verdict in holds.items() if not verdict] == []
+    errors = {(row["part"], row["model"]): row for row in entry["rows"]}
+    assert errors["charges", models.OURS]["ADE, rotated"] == pytest.approx(
+        errors["charges", models.OURS]["ADE"], rel=1e-4
+    )
+
+
+def test_rivals_have_equally_many_parameters() -> None:
+    task = particles("charges", (4, 2, 2), 20, 0)
+    names = (models.LSTM, models.GNN, models.AUGMENTED, models.EQUIVARIANT, models.OURS, models.REASONING)
+    sizes = [sum(p.numel() for p in models.make(name, task).parameters()) for name in names]
+    assert max(sizes) / min(sizes) < 1.1
+    for name in (models.CONSTANT, *names):
+        assert models.make(name, task)(task.test[0]).shape == task.test[1].shape
+    for name in (models.CONSTANT, models.EQUIVARIANT):
+        model = models.make(name, task).double()
+        x = {key: value.double() for key, value in task.test[0].items()}
+        assert_equivariant(model, x, models.symmetry_of(task, models.SE(3)))
+
+
+# --- equivariance ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("dim", "options"),
+    [
+        (3, {}),
+        (2, {"in_features": 2, "masked": True, "extrapolate": True, "samples": 3}),
+        (3, {"memory": 1, "categories": 3}),
+    ],
+)
+def test_contract(dim: int, options: dict[str, object]) -> None:
+    x = scene(dim=dim)
+    x |= {"x": torch.randn(4, 5, 2).double()} if "in_features" in options else {}
+    x |= {"mask": torch.arange(5) < torch.tensor([[5], [3], [1], [4]])} if "masked" in options else {}
+    check_layer(network(dim=dim, **options), x)
+    single = {key: value.float() if value.is_floating_point() else value for key, value in x.items()}
+    assert_equivariant(network(dim=dim, **options).float(), single)
+
+
+def test_layer_contract() -> None:
+    h, G, V = torch.randn(3, 4, 5), torch.randn(3, 4, 6, 3), torch.randn(3, 4, 6, 3)
+    c = torch.softmax(torch.randn(3, 4, 4, 2), -1)
+    check_layer(MotionLayer(5, 6, 2), (h, G, V, c))
+    layer = MotionLayer(3, 2, 2, dim=2).double()
+    x = (torch.randn(1, 3, 3), torch.randn(1, 3, 2, 2), torch.randn(1, 3, 2, 2), torch.rand(1, 3, 3, 2))
+    assert torch.autograd.gradcheck(layer, tuple(leaf.double().requires_grad_() for leaf in x))
+
+
+@torch.no_grad()
+def test_far_away() -> None:
+    x = {key: value.float() for key, value in scene().items()}
+    model = network().float()
+    near, far = model(x), model({**x, "pos": x["pos"] + 1000}) - 1000
+    assert float((far - near).abs().max() / near.std()) < 1e-3
+
+
+@pytest.mark.parametrize(("dtype", "tol"), TOLERANCES)
+def test_guesses_are_invariant_and_agents_are_interchangeable(dtype: torch.dtype, tol: float) -> None:
+    x = {key: value.to(dtype) for key, value in scene().items()}
+    for options in ({}, {"memory": 2}):
+        model = network(**options).to(dtype)
+        guess, future = model.interactions(x), model(x)
+        torch.testing.assert_close(guess.sum(-1), torch.ones_like(guess[..., 0]))
+        for g in E(3).sample(100, generator=torch.Generator().manual_seed(0), dtype=dtype):
+            moved = model.symmetry.input.act(g.expand(4, 4, 4), x)
+            torch.testing.assert_close(model.interactions(moved), guess, rtol=0, atol=tol)
+        order = torch.tensor([3, 0, 4, 1, 2])
+        mixed = {key: value[:, order] for key, value in x.items()}
+        torch.testing.assert_close(model.interactions(mixed), guess[:, order][:, :, order], rtol=0, atol=tol)
+        torch.testing.assert_close(model(mixed), future[:, order], rtol=tol, atol=10 * tol)
+
+
+def test_agents_that_are_masked_do_not_count() -> None:
+    x = scene()
+    model = network(masked=True)
+    mask = torch.tensor([True, True, True, False, False]).expand(4, 5)
+    few = model({key: value[:, :3] for key, value in x.items()} | {"mask": mask[:, :3]})
+    torch.testing.assert_close(model(x | {"mask": mask})[:, :3], few)
+    guess = model.interactions({key: value[:, :3] for key, value in x.items()} | {"mask": mask[:, :3]})
+    torch.testing.assert_close(model.interactions(x | {"mask": mask})[:, :3, :3], guess)
+    nobody = model(x | {"mask": torch.zeros(4, 5, dtype=torch.bool)})
+    assert bool(torch.isfinite(nobody).all())
+
+
+@torch.no_grad()
+def test_with_memory_the_past_passes_through_the_categories_alone() -> None:
+    x, model = scene(), network(memory=2, extrapolate=True)
+    other = {key: torch.cat([scene(seed=1)[key][..., :-2, :], value[..., -2:, :]], -2) for key, value in x.items()}
+    known = torch.zeros(4, 5, 5, dtype=torch.int64)
+    torch.testing.assert_close(model(other, categories=known), model(x, categories=known))
+    assert float((model(other) - model(x)).abs().max()) > 1e-6
+    assert float((model(x, categories=known) - model(x, categories=1 - known)).abs().max()) > 1e-6
+
+
+# --- degenerate scenes -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("case", ["one agent", "coincident", "static", "straight"])
+def test_degenerate_scenes_have_finite_gradients(case: str) -> None:
+    x = scene(agents=1 if case == "one agent" else 3)
+    if case == "coincident":
+        x = {key: value[:, :1].expand(-1, 3, -1, -1).clone() for key, value in x.items()}
+    if case == "static":
+        x = {"pos": x["pos"][..., :1, :].expand(-1, -1, 6, -1).clone(), "vel": torch.zeros_like(x["vel"])}
+    if case == "straight":
+        x["vel"] = x["vel"][..., :1, :].expand(-1, -1, 6, -1).clone()
+    model = network()
+    leaves = [leaf.requires_grad_() for leaf in x.values()]
+    out = model(x)
+    grads = torch.autograd.grad(out.square().sum(), [*leaves, *model.parameters()], allow_unused=True)
+    assert bool(torch.isfinite(out).all())
+    assert all(bool(torch.isfinite(grad).all()) for grad in grads if grad is not None)
+    if case == "coincident":
+        torch.testing.assert_close(out, out[:, :1].expand_as(out))
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("n", [1, 2, 7, 20])
+def test_cosine_basis(n: int) -> None:
+    basis = cosine_basis(n, torch.float64)
+    torch.testing.assert_close(basis @ basis.mT, torch.eye(n, dtype=torch.float64), rtol=0, atol=1e-14)
+    x = torch.randn(n, 3, dtype=torch.float64)
+    torch.testing.assert_close(basis @ x, torch.from_numpy(dct(x.numpy(), axis=0, norm="ortho")))
+    torch.testing.assert_close((cosine_basis(n).mT @ (cosine_basis(n) @ x.float())).double(), x, rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
+def test_the_cut_keeps_what_points_along_the_direction() -> None:
+    cut = VectorReLU(6).double()
+    x = torch.randn(50, 6, 3, dtype=torch.float64)
+    q, k, out = cut.value(x), cut.direction(x), cut(x)
+    along = (q * k).sum(-1) >= 0
+    torch.testing.assert_close(out[along], q[along])
+    # Of the part against k, eps / (|k|^2 + eps) stays.
+    left = (out * k).sum(-1)[~along]
+    assert float(left.max()) <= 0
+    assert float(left.min()) >= -1e-4 * float((q * k).sum(-1)[~along].abs().max() / k.square().sum(-1)[~along].min())
+
+
+def test_velocities_and_straight_motion() -> None:
+    pos = torch.tensor([[0.0, 0.0], [1.0, 2.0], [4.0, 4.0]])
+    assert finite_velocity(pos).tolist() == [[1, 2], [1, 2], [3, 2]]
+    assert straight(pos, 3).tolist() == [[7, 6], [10, 8], [13, 10]]
+    model = network(past=3, future=5, extrapolate=True)
+    with torch.no_grad():
+        model.write.weight.zero_()
+        # Without weights of the head what is left is straight motion, but for the mean over channels and agents.
+        x = scene(frames=3)
+        rest = model(x) - straight(x["pos"], 5)
+    torch.testing.assert_close(rest, rest[:, :1].expand_as(rest))
+
+
+def test_pairs_and_their_networks_do_not_see_the_diagonal() -> None:
+    assert pairs_of(torch.zeros(2, 3, 4), None)[..., 0].tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
+    reasoning = Reasoning(4, 3, 2, None)
+    h, G, V = torch.randn(1, 2, 4), torch.randn(1, 2, 3, 3), torch.randn(1, 2, 3, 3)
+    assert reasoning(h, G, V, pairs_of(h, None)).shape == (1, 2, 2, 2)
+
+
+def test_accuracy_of_guesses_ignores_names_and_diagonal() -> None:
+    labels = springs(3, 4, steps=100, generator=torch.Generator().manual_seed(0)).coupling.long()
+    wrong_names = torch.nn.functional.one_hot(1 - labels, 2).float()
+    assert reasoning_accuracy(wrong_names, labels) == 1.0
+    ones = torch.nn.functional.one_hot(torch.ones_like(labels), 2).float()
+    share = float(labels.sum()) / (3 * 12)
+    assert reasoning_accuracy(ones, labels) == pytest.approx(max(share, 1 - share))
+    spoiled = wrong_names.clone()
+    spoiled[:, 3], spoiled[:, :, 3] = 0.5, 0.5
+    mask = torch.tensor([True, True, True, False]).expand(3, 4)
+    assert reasoning_accuracy(spoiled, labels, mask) == 1.0
+
+
+def test_tasks_do_not_leak() -> None:
+    track = torch.arange(200.0)[:, None, None].expand(200, 2, 3)
+    task = molecule(track, torch.eye(2), 5, 3)
+    seen, kept = (torch.cat([part[0]["pos"].flatten(), part[1].flatten()]) for part in (task.train, task.test))
+    assert float(seen.max()) < float(kept.min())
+    assert float(task.train[0]["vel"].square().sum(-1).mean()) == pytest.approx(1, rel=1e-5)
+    walkers = people(10, 0)
+    assert walkers.past == walkers.future == 10
+    assert walkers.in_features == 15
+    known = {tuple(row) for row in walkers.train[0]["pos"][:, 0, 0].tolist()}
+    assert known.isdisjoint(tuple(row) for row in walkers.test[0]["pos"][:, 0, 0].tolist())
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+def test_bad_input() -> None:
+    x, model = scene(), network()
+    with pytest.raises(ErlangenError, match="past = 1"):
+        EqMotion(1, 5)
+    with pytest.raises(ErlangenError, match="memory = 7"):
+        EqMotion(6, 5, memory=7)
+    with pytest.raises(ErlangenError, match="temperature = 0"):
+        EqMotion(6, 5, temperature=0.0)
+    with pytest.raises(ErlangenError, match="layers = 0"):
+        EqMotion(6, 5, layers=0)
+    with pytest.raises(ShapeError, match="6, 3"):
+        model(scene(dim=2))
+    with pytest.raises(ShapeError, match="vel has shape"):
+        model({**x, "vel": x["vel"][:, :4]})
+    bad = {**x, "pos": x["pos"].clone()}
+    bad["pos"][1, 2, 0, 0] = math.nan
+    with pytest.raises(NotFiniteError, match=r"pos is not finite at index \(1, 2"):
+        model(bad)
+    with pytest.raises(ShapeError, match="reads a dict of"):
+        model({"pos": x["pos"]})
+    with pytest.raises(ShapeError, match="mask has shape"):
+        network(masked=True)({**x, "mask": torch.ones(4, 3, dtype=torch.bool)})
+    with pytest.raises(DtypeError, match="mask"):
+        network(masked=True)({**x, "mask": torch.ones(4, 5)})
+    with pytest.raises(DtypeError, match="pos"):
+        model({key: value.long() for key, value in x.items()})
+    with pytest.raises(ShapeError, match="T at least 2"):
+        finite_velocity(torch.zeros(1, 3))
+    with pytest.raises(ShapeError, match="pos, vel or c"):
+        MotionLayer(2, 2, 2)(torch.zeros(1, 2, 2))
+
+
+def test_bad_categories() -> None:
+    x, model = scene(), network()
+    for labels, error, match in (
+        (torch.full((4, 5, 5), 2), UnknownNameError, "known are 0 to 1"),
+        (torch.zeros(4, 5, 4, dtype=torch.int64), ShapeError, "pass"),
+        (torch.zeros(4, 5, 5), DtypeError, "int64"),
+    ):
+        with pytest.raises(error, match=match):
+            model(x, categories=labels)
+        with pytest.raises(error, match=match):
+            reasoning_accuracy(model.interactions(x), labels)
+    with pytest.raises(ErlangenError, match="at most 6"):
+        reasoning_accuracy(torch.zeros(1, 2, 2, 7), torch.zeros(1, 2, 2, dtype=torch.int64))
+    with pytest.raises(ErlangenError, match="no pair"):
+        reasoning_accuracy(torch.zeros(2, 1, 1, 2), torch.zeros(2, 1, 1, dtype=torch.int64))
+
+
+# --- pedestrians -----------------------------------------------------------------------------------------------------
+def test_pedestrians_best_of_twenty(shared_data: Path) -> None:
+    """Trained on one scene with masks and twenty heads, better than straight motion on another."""
+    folder = shared_data / "eth_ucy"
+    crowds = [pedestrians(folder / f"{name}.txt", stride=4, least=2) for name in ("crowds_zara01", "crowds_zara02")]
+
+    def motion(index: int) -> tuple[dict[str, Tensor], Tensor]:
+        pos = crowds[index].pos
+        past = pos[:, :, :8]
+        return {"pos": past, "vel": finite_velocity(past), "mask": crowds[index].mask}, pos[:, :, 8:]
+
+    def loss(prediction: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+        return best_of(prediction.transpose(0, 1), *target)[0].mean()
+
+    model = EqMotion(8, 12, dim=2, features=16, channels=16, layers=2, masked=True, samples=20, extrapolate=True)
+    x, y = motion(0)
+    fit(model, x, (y, x["mask"]), loss=loss, epochs=10, batch_size=16, lr=5e-3, clip=1.0, progress=False)
+    x, y = motion(1)
+    with torch.no_grad():
+        average, final = best_of(model(x).transpose(0, 1), y, x["mask"])
+    plain = straight(x["pos"], 12)
+    assert float(average.mean()) < 0.75 * float(average_displacement(plain, y, x["mask"]).mean())
+    assert float(final.mean()) < 0.75 * float(final_displacement(plain, y, x["mask"]).mean())
+    assert_equivariant(model, {key: value[:5] for key, value in x.items()}, elements=20)
