@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,18 +36,27 @@ def trained(make: Maker, data: Data, loss: Loss, size: Size, epochs: int, lr: fl
     """A model that has seen the data `epochs` times."""
     torch.manual_seed(seed)
     model = make()
+    steps = epochs * math.ceil(len(data[0]) / size.batch)
     fit(
         model,
         *data,
         loss=loss,
         epochs=epochs,
         batch_size=size.batch,
-        optimizer=lambda p: torch.optim.Adam(p, lr=lr),
+        optimizer=lambda p: annealed(p, lr, steps),
         clip=1.0,
         seed=seed,
         progress=False,
     )
     return model
+
+
+def annealed(parameters: Iterable[nn.Parameter], lr: float, steps: int) -> torch.optim.Optimizer:
+    """Adam whose rate rises to `lr` over a tenth of the steps and falls to zero: answers that are fed back need a calm end."""
+    optimizer = torch.optim.Adam(parameters, lr=lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps + 1, pct_start=0.1)
+    optimizer.register_step_post_hook(lambda *_: schedule.step())
+    return optimizer
 
 
 def best_rate(make: Maker, data: Data, loss: Loss, size: Size, seed: int) -> float:

@@ -22,7 +22,7 @@ Re-measured here:
 Baselines: the G-RNN is the same network with the velocity 0 alone; "wide" has so many channels that its recurrence costs as
 much as that of V1; G-RNN+ has the nine slices of V1, but learned kernels move them; ConvLSTM has twice the
 channels. "zero" predicts black, "copy last" repeats the last frame given. All have the same clips, batches and epochs, the
-same read-out, and gradients cut to norm 1. Each takes the better of two learning rates, by its error on a fifth of the first
+same read-out, gradients cut to norm 1, and learning rates that fall to zero. Each takes the better of two learning rates, by its error on a fifth of the first
 seed's training clips after a third of the epochs on the others. Recurrent kernels start near half the identity.
 
 Different from the paper: digits are shrunk to half their size, and networks are far smaller (8 channels, a few hundred
@@ -100,9 +100,9 @@ SIZES: dict[Scale, dict[str, Size]] = {
         "classes": Size(48, 2, 1, (5e-3,), 16),
     },
     "full": {
-        "drift": Size(560, 160, 3, (3e-3, 8e-3)),
-        "spin": Size(320, 160, 3, (3e-3, 8e-3)),
-        "classes": Size(1400, 60, 2, (3e-3, 8e-3), 16),
+        "drift": Size(560, 80, 4, (5e-3, 1e-2)),
+        "spin": Size(320, 80, 3, (5e-3, 1e-2)),
+        "classes": Size(1400, 60, 2, (5e-3, 1e-2), 16),
     },
 }
 
