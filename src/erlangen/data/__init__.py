@@ -1,4 +1,4 @@
-"""Real data that comes with the library, distortions and clips of images, small graphs, and the reader for your own files."""
+"""Real data that comes with the library, distortions, clips and superpixels of images, small graphs, and the reader for your own files."""
 
 from erlangen.data.clips import Clips, drifting_digits, spinning_digits
 from erlangen.data.distortions import affine_distortion, homography_distortion
@@ -12,12 +12,14 @@ from erlangen.data.graphs import (
 from erlangen.data.images import ImageData, digits, fashion
 from erlangen.data.loading import Batch, load_data
 from erlangen.data.sensors import SensorData, basic_motions
+from erlangen.data.superpixels import Superpixels, superpixels
 
 __all__ = [
     "Batch",
     "Clips",
     "ImageData",
     "SensorData",
+    "Superpixels",
     "affine_distortion",
     "basic_motions",
     "connected_graphs",
@@ -30,5 +32,6 @@ __all__ = [
     "shrikhande_graph",
     "spinning_digits",
     "strongly_regular_graphs",
+    "superpixels",
     "triangular_graph",
 ]
