@@ -1,4 +1,4 @@
-"""Real data that comes with the library, distortions, clips and superpixels of images, small graphs, and the reader for your own files."""
+"""Real data that comes with the library, distorted, as clips and as superpixels, small graphs, and a reader for your files."""
 
 from erlangen.data.clips import Clips, drifting_digits, spinning_digits
 from erlangen.data.distortions import affine_distortion, homography_distortion
