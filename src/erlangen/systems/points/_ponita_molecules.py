@@ -38,13 +38,15 @@ def methane(count: int, generator: Generator) -> Tensor:
 class Denoiser(nn.Module):
     """Predicts the noise in ``x_t``, a vector for each atom, from the places and kinds of atoms and the step.
 
-    The answer is that of the network, a vector plus a multiple of the place, scaled as the noise level asks: kernels see
-    coordinates of about the same size at all steps.
+    The network gives the velocity v of Salimans and Ho (2022), of which the noise is ``sqrt(abar) v + sqrt(1 - abar) x_t``: so
+    nothing is divided by the little signal that is left at the last steps.
     """
+
+    kept: Tensor
 
     def __init__(self, diffusion: Diffusion, directions: int = 6, generator: Generator | None = None) -> None:
         super().__init__()
-        self.steps = diffusion.steps
+        self.register_buffer("kept", diffusion.alpha_bars.clone())
         self.net = Ponita(
             4,
             1,
@@ -60,14 +62,16 @@ class Denoiser(nn.Module):
 
     def inputs(self, x: Tensor, t: Tensor) -> dict[str, Tensor]:
         """What the network reads: kinds, and two numbers that tell the step."""
-        phase = (0.5 * math.pi * (t + 1) / self.steps).to(x)
+        phase = (0.5 * math.pi * (t + 1) / len(self.kept)).to(x)
         wave = torch.stack([phase.cos(), phase.sin()], -1)
         scalars = torch.cat([KINDS.to(x).expand(len(x), -1, -1), wave[:, None].expand(-1, x.shape[1], -1)], -1)
         return {"pos": x, "x": scalars, "vec": x[:, :, None]}
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """The noise ``[B, 5, 3]`` in ``x_t [B, 5, 3]`` at the steps ``[B]``, with mean zero."""
-        return CENTERED.project(self.net(self.inputs(x, t))["vec"][:, :, 0])
+        kept = self.kept[t].to(x)[:, None, None]
+        velocity = self.net(self.inputs(x, t))["vec"][:, :, 0]
+        return CENTERED.project(kept.sqrt() * velocity + (1 - kept).sqrt() * x)
 
 
 def distances(x: Tensor) -> Tensor:

@@ -26,6 +26,9 @@ NEIGHBORS = 6
 NODES = 32
 """The brightest of about 150 superpixels: the rest of a digit's image is dark."""
 
+SPACING = 2 / 12
+"""Distance of the seeds of superpixels: the unit of length of the networks, whose kernels are made for lengths near 1."""
+
 RATES = (5e-3, 1.5e-2)
 """Learning rates that are tried for both networks."""
 
@@ -77,7 +80,7 @@ def nodes_of(images: Tensor, labels: Tensor) -> Nodes:
     batch = torch.arange(len(images)).repeat_interleave(NODES)
     source = knn_graph(found.pos.flatten(0, 1), NEIGHBORS, batch)[0].view(len(images), NODES, NEIGHBORS)
     neighbors = source - NODES * torch.arange(len(images))[:, None, None]
-    return {"pos": found.pos, "x": found.x, "neighbors": neighbors}, labels
+    return {"pos": found.pos / SPACING, "x": found.x, "neighbors": neighbors}, labels
 
 
 @functools.lru_cache(maxsize=4)
