@@ -131,7 +131,7 @@ def molecule_runs(samples: int, epochs: int, drawn: int, steps: int, seed: int) 
         loss=torch.nn.functional.mse_loss,
         objective=objective,
         epochs=epochs,
-        batch_size=100,
+        batch_size=50,
         optimizer=lambda _: optimizer,
         callbacks=[lambda epoch, model, metrics: schedule.step()],
         clip=1.0,
