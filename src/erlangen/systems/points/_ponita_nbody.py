@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -303,5 +303,5 @@ def random_networks(count: int, data: Bodies, seed: int) -> list[tuple[str, Orie
     for k in range(count):
         model = oriented(layer_scale=1.0, generator=Generator().manual_seed(seed + k))
         model.net.calibrate_(model.inputs(data[0]))
-        found.append(("random", cast("Oriented", model.eval())))
+        found.append(("random", model.eval()))
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Generator, Tensor, nn
@@ -142,7 +142,7 @@ class Ponita(nn.Module):
         if level not in get_args(Level):
             raise UnknownNameError(f"level = {level!r}: choose {' or '.join(get_args(Level))}")
         self.dim, self.level, self.sizes = dim, level, sizes
-        options = {"degree": degree, "cutoff": cutoff, "generator": generator}
+        options: dict[str, Any] = {"degree": degree, "cutoff": cutoff, "generator": generator}
         lifted = scalars_in + vectors_in
         if isinstance(directions, str):
             if directions != "edges" or grid is not None:

@@ -226,7 +226,7 @@ def experiment(scale: Scale, seed: int) -> Result:
     rows += [
         averaged(pixels.pixel_runs(name, drawings, seeds), part="superpixels", model=name) for name in pixels.SIZES
     ]
-    sizes = (500, 60, 300, 50) if full else (200, 15, 60, 12)
+    sizes = (500, 60, 300, 50) if full else (200, 30, 60, 12)
     drawn = [molecules.molecule_runs(*sizes, s) for s in seeds]
     rows += [averaged([run[name] for run in drawn], part="diffusion", model=name) for name in drawn[0]]
     claims = [
