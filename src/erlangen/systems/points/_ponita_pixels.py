@@ -23,7 +23,7 @@ from erlangen.training import fit
 Row = dict[str, Any]
 Nodes = tuple[dict[str, Tensor], Tensor]
 
-NEIGHBORS = 5
+NEIGHBORS = 8
 NODES = 24
 """The brightest of about 150 superpixels: the rest of a digit's image is dark."""
 
