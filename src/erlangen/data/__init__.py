@@ -1,4 +1,4 @@
-"""Real data that comes with the library, distortions and clips of images, small graphs, and the reader for your own files."""
+"""Real data that comes with the library, distorted, as clips and as superpixels, small graphs, and a reader for your files."""
 
 from erlangen.data.clips import Clips, drifting_digits, spinning_digits
 from erlangen.data.distortions import affine_distortion, homography_distortion
@@ -13,6 +13,7 @@ from erlangen.data.images import ImageData, digits, fashion
 from erlangen.data.loading import Batch, load_data
 from erlangen.data.motion import JOINTS, PARENTS, Crowds, MotionClip, human_motion, pedestrians
 from erlangen.data.sensors import SensorData, basic_motions
+from erlangen.data.superpixels import Superpixels, superpixels
 
 __all__ = [
     "JOINTS",
@@ -23,6 +24,7 @@ __all__ = [
     "ImageData",
     "MotionClip",
     "SensorData",
+    "Superpixels",
     "affine_distortion",
     "basic_motions",
     "connected_graphs",
@@ -37,5 +39,6 @@ __all__ = [
     "shrikhande_graph",
     "spinning_digits",
     "strongly_regular_graphs",
+    "superpixels",
     "triangular_graph",
 ]

@@ -97,29 +97,34 @@ class FiberConv(nn.Module):
     Args:
         channels: in and out.
         basis: functions of `KernelBasis`, for both kernels.
+        fiber: whether there is the second step. Without it nodes that have no grid of directions are convolved, O = 1.
         generator: source of the initial parameters.
 
     Raises:
         ErlangenError: a size is not positive.
     """
 
-    def __init__(self, channels: int, basis: int, *, generator: Generator | None = None) -> None:
+    def __init__(self, channels: int, basis: int, *, fiber: bool = True, generator: Generator | None = None) -> None:
         super().__init__()
         check_sizes(channels=channels, basis=basis)
         bound = 1 / math.sqrt(basis)
-        self.spatial, self.fiber = (
-            nn.Parameter(torch.empty(channels, basis).uniform_(-bound, bound, generator=generator)) for _ in range(2)
-        )
+
+        def kernel() -> nn.Parameter:
+            return nn.Parameter(torch.empty(channels, basis).uniform_(-bound, bound, generator=generator))
+
+        self.spatial = kernel()
+        self.fiber = kernel() if fiber else None
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor, edge_index: Tensor, spatial: Tensor, fiber: Tensor) -> Tensor:
+    def forward(self, x: Tensor, edge_index: Tensor, spatial: Tensor, fiber: Tensor | None = None) -> Tensor:
         """Features ``[N, O, C]``.
 
         Args:
             x: features ``[N, O, C]``.
             edge_index: int64 ``[2, E]``, source and target.
             spatial: the basis on edges and directions ``[E, O, basis]``.
-            fiber: the basis on pairs of directions ``[O, O, basis]``, the direction of the output first.
+            fiber: the basis on pairs of directions ``[O, O, basis]``, the direction of the output first; none where the layer
+                has no second step.
 
         Raises:
             ShapeError: shapes do not fit.
@@ -127,7 +132,7 @@ class FiberConv(nn.Module):
         return self._turned(self._gathered(x, edge_index, spatial, fiber), fiber) + self.bias
 
     @torch.no_grad()
-    def calibrate_(self, x: Tensor, edge_index: Tensor, spatial: Tensor, fiber: Tensor) -> None:
+    def calibrate_(self, x: Tensor, edge_index: Tensor, spatial: Tensor, fiber: Tensor | None = None) -> None:
         """Scale both kernels so that, on this batch, both steps keep the standard deviation of x.
 
         The authors' code does so in the first forward pass of training. Here it is asked for, and the parameters are all
@@ -142,22 +147,31 @@ class FiberConv(nn.Module):
         if not (before > 0 and middle > 0 and after > 0):
             raise ErlangenError(f"x has the standard deviation {float(before):.2g}; calibrate with features that vary")
         self.spatial.mul_(before / middle)
-        self.fiber.mul_(middle / after)
+        if self.fiber is not None:
+            self.fiber.mul_(middle / after)
 
-    def _gathered(self, x: Tensor, edge_index: Tensor, spatial: Tensor, fiber: Tensor) -> Tensor:
-        channels, basis = self.spatial.shape
-        wanted = (edge_index.shape[1], x.shape[1], basis) if x.dim() == 3 else None
-        if x.dim() != 3 or x.shape[2] != channels or spatial.shape != wanted or fiber.shape[:2] != 2 * x.shape[1:2]:
-            raise ShapeError(
-                f"x {tuple(x.shape)}, spatial {tuple(spatial.shape)}, fiber {tuple(fiber.shape)}; pass [N, O, {channels}], "
-                f"[E, O, {basis}] and [O, O, {basis}]"
-            )
+    def _gathered(self, x: Tensor, edge_index: Tensor, spatial: Tensor, fiber: Tensor | None) -> Tensor:
+        self._check(x, edge_index, spatial, fiber)
         kernel = nn.functional.linear(spatial, self.spatial)
         return segment_sum(x.index_select(0, edge_index[0]) * kernel, edge_index[1], len(x))
 
-    def _turned(self, y: Tensor, fiber: Tensor) -> Tensor:
+    def _turned(self, y: Tensor, fiber: Tensor | None) -> Tensor:
+        if fiber is None or self.fiber is None:
+            return y
         kernel = nn.functional.linear(fiber, self.fiber)
         return torch.einsum("noc,poc->npc", y, kernel) / y.shape[1]
+
+    def _check(self, x: Tensor, edge_index: Tensor, spatial: Tensor, fiber: Tensor | None) -> None:
+        channels, basis = self.spatial.shape
+        fits = x.dim() == 3 and x.shape[2] == channels and spatial.shape == (edge_index.shape[1], x.shape[1], basis)
+        turns = None if self.fiber is None or x.dim() != 3 else (x.shape[1], x.shape[1], basis)
+        if not fits or (None if fiber is None else fiber.shape) != turns:
+            given = "missing" if fiber is None else tuple(fiber.shape)
+            needs = f"[O, O, {basis}]" if self.fiber is not None else "no fiber"
+            raise ShapeError(
+                f"x {tuple(x.shape)}, spatial {tuple(spatial.shape)}, fiber {given}; pass [N, O, {channels}], "
+                f"[E, O, {basis}] and {needs}"
+            )
 
 
 def lift_to_directions(directions: Tensor, scalars: Tensor | None = None, vectors: Tensor | None = None) -> Tensor:

@@ -1,0 +1,171 @@
+"""Equivariant diffusion of small molecules: the network on positions and orientations as the denoiser."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from erlangen.generate import CenteredGaussian, Diffusion, cosine_betas
+from erlangen.groups import SO, Octahedral
+from erlangen.systems.points._ponita_network import Ponita
+from erlangen.training import fit
+
+Row = dict[str, Any]
+
+KINDS = torch.tensor([[1.0, 0.0]] + 4 * [[0.0, 1.0]])
+"""One carbon and four hydrogens."""
+CARBON_HYDROGEN = 1.09
+"""Length of a bond of methane in Angstrom."""
+SHAKING = 0.05
+"""Standard deviation of every coordinate by heat, in Angstrom."""
+
+CENTERED = CenteredGaussian(-2)
+
+
+def methane(count: int, generator: Generator) -> Tensor:
+    """Positions ``[count, 5, 3]`` in Angstrom of methane, carbon first: shaken, turned at random, with mean zero."""
+    corners = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / math.sqrt(3)
+    rest = torch.cat([torch.zeros(1, 3), CARBON_HYDROGEN * corners])
+    noise = torch.randn(count, 5, 3, generator=generator)
+    turns = SO(3).sample(count, generator=generator, dtype=torch.float32)
+    return CENTERED.project((rest + SHAKING * noise) @ turns.mT)
+
+
+class Denoiser(nn.Module):
+    """Predicts the noise in ``x_t``, a vector for each atom, from the places and kinds of atoms and the step.
+
+    The network gives the velocity v of Salimans and Ho (2022), of which the noise is ``sqrt(abar) v + sqrt(1 - abar) x_t``: so
+    nothing is divided by the little signal that is left at the last steps.
+    """
+
+    kept: Tensor
+
+    def __init__(self, diffusion: Diffusion, directions: int = 6, generator: Generator | None = None) -> None:
+        super().__init__()
+        self.register_buffer("kept", diffusion.alpha_bars.clone())
+        self.net = Ponita(
+            4,
+            1,
+            vectors_out=1,
+            directions=directions,
+            width=24,
+            layers=2,
+            basis=16,
+            widening=2,
+            layer_scale=0.1,
+            generator=generator,
+        )
+
+    def inputs(self, x: Tensor, t: Tensor) -> dict[str, Tensor]:
+        """What the network reads: kinds, and two numbers that tell the step."""
+        phase = (0.5 * math.pi * (t + 1) / len(self.kept)).to(x)
+        wave = torch.stack([phase.cos(), phase.sin()], -1)
+        scalars = torch.cat([KINDS.to(x).expand(len(x), -1, -1), wave[:, None].expand(-1, x.shape[1], -1)], -1)
+        return {"pos": x, "x": scalars, "vec": x[:, :, None]}
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """The noise ``[B, 5, 3]`` in ``x_t [B, 5, 3]`` at the steps ``[B]``, with mean zero."""
+        kept = self.kept[t].to(x)[:, None, None]
+        velocity = self.net(self.inputs(x, t))["vec"][:, :, 0]
+        return CENTERED.project(kept.sqrt() * velocity + (1 - kept).sqrt() * x)
+
+
+def distances(x: Tensor) -> Tensor:
+    """Sorted C-H lengths, then sorted H-H lengths, ``[B, 10]``."""
+    first, second = torch.triu_indices(5, 5, offset=1)
+    lengths = (x[:, first] - x[:, second]).norm(dim=-1)
+    return torch.cat([lengths[:, :4], lengths[:, 4:]], -1)
+
+
+def distance_gap(a: Tensor, b: Tensor) -> float:
+    """Mean over the two kinds of bonds of the Wasserstein-1 distance of two sets of lengths, in Angstrom."""
+    p, q = distances(a), distances(b)
+    gaps: list[Tensor] = []
+    for kind in (slice(0, 4), slice(4, 10)):
+        left, right = (torch.quantile(d[:, kind].flatten(), torch.linspace(0.005, 0.995, 100)) for d in (p, q))
+        gaps.append((left - right).abs().mean())
+    return float(torch.stack(gaps).mean())
+
+
+def valid(x: Tensor) -> float:
+    """Share of molecules whose C-H lengths are all within 0.25 and H-H lengths within 0.4 Angstrom of those at rest."""
+    lengths = distances(x)
+    rest = CARBON_HYDROGEN * torch.tensor([1.0] * 4 + 6 * [math.sqrt(8 / 3)])
+    limit = torch.tensor([0.25] * 4 + 6 * [0.4])
+    return float(((lengths - rest).abs() < limit).all(-1).float().mean())
+
+
+def gaussian_like(data: Tensor, count: int, generator: Generator) -> Tensor:
+    """Samples of the normal distribution with the mean and covariance of the data, all coordinates together."""
+    flat = data.flatten(1).double()
+    values, axes = torch.linalg.eigh(flat.T.cov())
+    z = torch.randn(count, flat.shape[1], generator=generator, dtype=torch.float64)
+    return (flat.mean(0) + (z * values.clamp(min=0).sqrt()) @ axes.mT).to(data).unflatten(1, data.shape[1:])
+
+
+def molecule_runs(samples: int, epochs: int, drawn: int, steps: int, seed: int) -> dict[str, Row]:
+    """One training and its samples, compared with unseen molecules: rows for the network and for the baselines."""
+    generator = Generator().manual_seed(seed)
+    train, unseen, more = (methane(count, generator) for count in (samples, drawn, drawn))
+    diffusion = Diffusion(cosine_betas(steps), CENTERED)
+    model = Denoiser(diffusion, generator=Generator().manual_seed(seed))
+    t = diffusion.draw_steps(samples, generator)
+    model.net.calibrate_(model.inputs(diffusion.diffuse(train, t, diffusion.noise_like(train, generator)), t))
+
+    def objective(net: nn.Module, x: Tensor, _: Tensor) -> Tensor:
+        step = diffusion.draw_steps(len(x))
+        noise = diffusion.noise_like(x)
+        return (net(diffusion.diffuse(x, step, noise), step) - noise).square().mean()
+
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    begin = time.process_time()
+    fit(
+        model,
+        train,
+        train,
+        loss=torch.nn.functional.mse_loss,
+        objective=objective,
+        epochs=epochs,
+        batch_size=50,
+        optimizer=lambda _: optimizer,
+        callbacks=[lambda epoch, model, metrics: schedule.step()],
+        clip=1.0,
+        seed=seed,
+        progress=False,
+    )
+    seconds = time.process_time() - begin
+    made = diffusion.sample(model, (drawn, 5, 3), generator=generator)
+    sets = {"PONITA diffusion": made, "Gaussian": gaussian_like(train, drawn, generator), "unseen molecules": more}
+    rows: dict[str, Row] = {
+        name: {"distance gap, A": distance_gap(x, unseen), "valid": valid(x)} for name, x in sets.items()
+    }
+    rows["PONITA diffusion"] |= {
+        "sampler error": sampler_error(diffusion, model, seed),
+        "training seconds": seconds,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "epochs": epochs,
+        "samples": samples,
+    }
+    return rows
+
+
+@torch.no_grad()
+def sampler_error(diffusion: Diffusion, model: Denoiser, seed: int) -> float:
+    """Largest difference between samples of turned noise and turned samples, for rotations that permute the directions.
+
+    In float64, over the size of the samples.
+    """
+    noise = torch.randn(diffusion.steps, 4, 5, 3, generator=Generator().manual_seed(seed), dtype=torch.float64)
+    group, double = Octahedral(), model.double()
+    found = diffusion.sample(double, (4, 5, 3), noise=noise)
+    worst = 0.0
+    for turn in group.linear(group.elements()[1:6], dtype=torch.float64):
+        again = diffusion.sample(double, (4, 5, 3), noise=noise @ turn.mT)
+        worst = max(worst, float((again - found @ turn.mT).norm() / found.norm()))
+    model.float()
+    return worst
