@@ -1,0 +1,1 @@
+"""Systems that learn how things move: particles, molecules, people."""
