@@ -106,7 +106,10 @@ class TemporalLayer(nn.Module):
         self.scale = features**-0.5 if scaled else 1.0
         self.attend = mlp([features, features, 3 * features], generator=generator)
         self.ahead = mlp([features, features], generator=generator)
+        # How far values pull, plus how far times do: linear in what an attention of the paper adds up, so that no network
+        # runs on pairs of frames.
         self.along = _small(mlp([features, features, 1], generator=generator)) if geometric else None
+        self.along_time = _small(mlp([features, 1], generator=generator)) if geometric else None
 
     def forward(self, h: Tensor, pos: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Features ``[B, T, N, F]`` after the layer, and how far particles move in it, ``[B, T, N, 3]``."""
@@ -119,10 +122,10 @@ class TemporalLayer(nn.Module):
         share = torch.softmax(self.scale * logits, -1)
         found = share @ value + torch.einsum("bnts,tsf->bntf", share, between)
         h = h + found.transpose(1, 2)
-        if pos is None or self.along is None:
+        if pos is None or self.along is None or self.along_time is None:
             return h, None
         places = pos.transpose(1, 2)
-        pull = share * self.along(value).mT
+        pull = share * (self.along(value).mT + self.along_time(between)[..., 0])
         moved = pull.sum(-1, keepdim=True) * places - pull @ places
         return h, moved.transpose(1, 2)
 
