@@ -157,8 +157,8 @@ def property_claims(errors: dict[str, float]) -> list[Claim]:
     }
     sampler = max(errors[f"sampler, {mode}"] for mode in ("free", "centre", "learned"))
     statements: list[tuple[str, str, float, float]] = [
-        ("noise-equivariant", "Noise turns with all frames and ignores shifts; worst of three modes, float32.", worst["float32"], 1e-5),
-        ("noise-equivariant-float64", "The same in float64.", worst["float64"], 1e-11),
+        ("noise-equivariant", "Noise turns with all frames and ignores shifts, float32.", worst["float32"], 1e-5),
+        ("noise-equivariant-float64", "The same in float64; both are the worst of three modes.", worst["float64"], 1e-11),
         ("sampler-equivariant", "The sampler moves with known frames and turned noise, float32.", sampler, 1e-4),
         ("reference-equivariant", "The learned reference moves with the known frames, float64.", errors["reference"], 1e-11),
         ("weights-sum-to-one", "Weights of the learned reference sum to one in every frame.", errors["weights"], 1e-6),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -195,7 +195,9 @@ def best_rate(name: str, x: Motion, size: Size, seed: int) -> float:
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------
-def futures(model: GeoTDM, x: Motion, steps: int, seed: int, turns: Tensor | None = None) -> Tensor:
+def futures(
+    model: GeoTDM, x: Motion, steps: int, seed: int, *, eta: float = 1.0, turns: Tensor | None = None
+) -> Tensor:
     """Drawn futures ``[5, B, 10, N, 3]``; with `turns` ``[B, 1, 3, 3]`` the noise is turned, as the data must be."""
     count = len(x["past"])
     tiled = {name: value.repeat(SAMPLES, *[1] * (value.dim() - 1)) for name, value in x.items()}
@@ -206,7 +208,7 @@ def futures(model: GeoTDM, x: Motion, steps: int, seed: int, turns: Tensor | Non
         noise = torch.randn(shape, generator=Generator().manual_seed(seed + first), dtype=some["pos"].dtype)
         if turns is not None:
             noise = noise @ turns.repeat(SAMPLES, 1, 1, 1)[first : first + AT_ONCE].mT
-        found.append(model.sample(some, steps=steps, noise=noise))
+        found.append(model.sample(some, steps=steps, eta=eta, noise=noise))
     return torch.cat(found).unflatten(0, (SAMPLES, count))
 
 
@@ -223,23 +225,30 @@ def displacement_row(drawn: Tensor, target: Tensor) -> Row:
     }
 
 
+def timed_futures(model: GeoTDM, x: Motion, steps: int, seed: int, eta: float = 1.0) -> Row:
+    """Errors of drawn futures, and how fast they are drawn."""
+    begin = time.process_time()
+    drawn = futures(model, x, steps, seed, eta=eta)
+    seconds = time.process_time() - begin
+    speed = {"trajectories per second": drawn.shape[0] * drawn.shape[1] / seconds, "sampler steps": steps}
+    return displacement_row(drawn, x["pos"]) | speed
+
+
 def forecast(name: str, train: Motion, test: Motion, size: Size, rate: float, seed: int) -> tuple[Row, nn.Module]:
     """Train a model and measure its forecasts; the model comes along."""
     begin = time.process_time()
     model = trained(name, train, size, rate, size.epochs, seed)
     trained_in = time.process_time() - begin
-    begin = time.process_time()
     if isinstance(model, GeoTDM):
-        row = displacement_row(futures(model, test, size.quick, seed), test["pos"])
+        row = timed_futures(model, test, size.quick, seed)
     else:
         with torch.no_grad():
-            row = displacement_row(model(test)[None], test["pos"])
-    seconds = time.process_time() - begin
-    drawn = len(test["pos"]) * (SAMPLES if isinstance(model, GeoTDM) else 1)
+            begin = time.process_time()
+            answer = model(test)
+        row = displacement_row(answer[None], test["pos"])
+        row |= {"trajectories per second": len(answer) / (time.process_time() - begin), "sampler steps": 1}
     return row | {
         "training seconds": trained_in,
-        "trajectories per second": drawn / seconds,
-        "sampler steps": size.quick if isinstance(model, GeoTDM) else 1,
         "parameters": sum(p.numel() for p in model.parameters()),
         "learning rate": f"{rate:g}",
         "epochs": size.epochs,
@@ -258,8 +267,3 @@ def splits(law: str, size: Size, seed: int) -> tuple[Motion, Motion]:
     """Systems to train and to test."""
     data = motions(law, size.train + size.test, seed)
     return part(data, 0, size.train), part(data, size.train, size.train + size.test)
-
-
-def seeds_of(seed: int, count: int) -> Sequence[int]:
-    """The seeds of an experiment."""
-    return [seed + k for k in range(count)]
