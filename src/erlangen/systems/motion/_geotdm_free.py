@@ -13,11 +13,12 @@ from erlangen.claims import averaged
 from erlangen.systems.motion._geotdm_diffusion import GeoTDM
 from erlangen.systems.motion._geotdm_training import AT_ONCE, Motion, Row, Size, best_rate, part, splits, trained, whole
 
-LAW = "charged"
+LAW = "springs"
 BINS = 24
 QUANTITIES = ("pair distances", "steps")
 """Distances between particles of a frame, and how far particles move from frame to frame."""
 GAUSSIAN = "Gaussian"
+INDEPENDENT = "Gaussian, one variance"
 DIFFUSION = "GeoTDM, unconditional"
 
 
@@ -62,21 +63,27 @@ def gaussian_samples(pos: Tensor, count: int, generator: Generator) -> Tensor:
     return (drawn - drawn.mean((1, 2), keepdim=True)).to(pos.dtype)
 
 
+def independent_samples(pos: Tensor, count: int, generator: Generator) -> Tensor:
+    """Centred trajectories of independent normal coordinates, with the variance of data."""
+    drawn = torch.randn(count, *pos.shape[1:], generator=generator, dtype=pos.dtype)
+    return (drawn - drawn.mean((1, 2), keepdim=True)) * pos.std()
+
+
 def drawn_like(model: GeoTDM, x: Motion, steps: int | None, seed: int) -> Tensor:
-    """A trajectory for the charges of each system."""
+    """As many trajectories as there are in x, with the features of its systems."""
     generator = Generator().manual_seed(seed)
-    features = {name: value for name, value in x.items() if name != "pos"}
-    count = len(x["pos"])
-    parts = [
-        model.sample(part(features, first, first + AT_ONCE), steps=steps, generator=generator)
-        for first in range(0, count, AT_ONCE)
-    ]
+    count, _, particles, _ = x["pos"].shape
+    parts: list[Tensor] = []
+    for first in range(0, count, AT_ONCE):
+        some = part(x, first, first + AT_ONCE)
+        shape = (len(some.pop("pos")), particles)
+        parts.append(model.sample(some, shape=shape, steps=steps, generator=generator))
     return torch.cat(parts)
 
 
 def free_rows(size: Size, seeds: Sequence[int]) -> list[Row]:
     """Marginal scores, means over seeds; histograms and the divergence of the end of the chain for the first seed."""
-    runs: dict[str, list[Row]] = {DIFFUSION: [], GAUSSIAN: [], "other data": []}
+    runs: dict[str, list[Row]] = {DIFFUSION: [], GAUSSIAN: [], INDEPENDENT: [], "other data": []}
     extra: list[Row] = []
     rate = 0.0
     for seed in seeds:
@@ -89,6 +96,7 @@ def free_rows(size: Size, seeds: Sequence[int]) -> list[Row]:
         seconds = time.process_time() - begin
         sets |= {
             GAUSSIAN: gaussian_samples(train["pos"], len(test["pos"]), Generator().manual_seed(seed)),
+            INDEPENDENT: independent_samples(train["pos"], len(test["pos"]), Generator().manual_seed(seed)),
             "other data": train["pos"][: len(test["pos"])],
         }
         few = part(test, 0, 50)
@@ -116,7 +124,7 @@ def histogram_rows(sets: dict[str, Tensor], real: Tensor) -> list[Row]:
     """Shares of all bins of all quantities."""
     return [
         {"part": "histograms", "model": name, "value": float(edges[k] + edges[k + 1]) / 2}
-        | {key: float(share[k]) for key, share in shares.items() if key != "other data"}
+        | {key: float(share[k]) for key, share in shares.items() if key not in (INDEPENDENT, "other data")}
         for name, (edges, shares) in histograms(sets, real).items()
         for k in range(BINS)
     ]

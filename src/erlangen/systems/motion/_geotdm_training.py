@@ -46,7 +46,7 @@ class Size:
     quick: int
     features: int = 32
     layers: int = 3
-    batch: int = 32
+    batch: int = 16
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def diffusion(name: str, x: Motion, size: Size, frames: int = AHEAD) -> GeoTDM:
     prior: nn.Module | None = None
     if conditional:
         learned = name == "GeoTDM, learned prior"
-        prior = LearnedPrior(frames, nodes, pairs, features=size.features // 2) if learned else CentreOfMass(frames)
+        prior = LearnedPrior(frames, nodes, pairs, features=size.features) if learned else CentreOfMass(frames)
     return GeoTDM(net, cosine_betas(size.diffusion_steps), frames, prior)
 
 

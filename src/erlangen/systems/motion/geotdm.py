@@ -15,9 +15,9 @@ Re-measured here:
    coordinates and steps being features, around the centre of mass, with and without turned training data; an EGNN that
    answers once and is trained on the displacement error itself; and particles that keep their velocity. The better
    reference, once trained, is tested again with turned data and turned noise, and with other samplers.
-3. Free generation of 15 frames of charges: how far histograms of pair distances and of steps from frame to frame are from
-   those of test data (total variation, mean of both), against a Gaussian with the mean and the covariance of the training
-   trajectories, and against other data, the floor. The sum of the likelihood bound is given per dimension.
+3. Free generation of 15 frames of springs: how far histograms of pair distances and of steps from frame to frame are from
+   those of test data (total variation, mean of both), against a Gaussian with the mean and the whole covariance of the
+   training trajectories, one with their variance alone, and other data, the floor. The likelihood bound is given, too.
 
 What differs from the paper: 50 steps of a cosine schedule instead of 1000 linear ones, so the networks predict the velocity
 of the chain instead of the noise (see `GeoTDM`); widths of 32, three layers, minutes instead of thousands of epochs; messages
