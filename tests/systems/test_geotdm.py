@@ -16,7 +16,7 @@ from erlangen.systems.motion import _geotdm_free as free
 from erlangen.systems.motion import _geotdm_properties as properties
 from erlangen.systems.motion import geotdm as system
 from erlangen.systems.motion._geotdm_network import waves
-from erlangen.systems.motion._geotdm_training import displacement_row, motions, turned, whole
+from erlangen.systems.motion._geotdm_training import displacement_row, motions, whole
 from erlangen.systems.motion.geotdm import (
     EGTN,
     CentreOfMass,
@@ -221,7 +221,7 @@ def test_both_targets_lead_to_the_data(target: str, eta: float) -> None:
     start = start - start.mean((1, 2), keepdim=True)
     betas = linear_betas(40)
     model = GeoTDM(Knows(start, betas, target), betas, 5, target=target)
-    assert float(model.errors({"pos": start}, seeded(1)).max()) < 1e-20
+    assert float(model.errors({"pos": start}, seeded(1)).detach().max()) < 1e-20
     close(model.sample(shape=(3, 4), eta=eta, steps=7, generator=seeded(2)), start, 1e-8)
     terms = model.bound_terms({"pos": start}, seeded(3))
     assert terms.shape == (3, 41)
@@ -245,18 +245,18 @@ def test_velocity_and_noise_errors_differ_by_the_signal() -> None:
 
 
 def test_training_reduces_the_error() -> None:
-    """Two systems learned by heart."""
+    """One trajectory, learned by heart."""
     torch.manual_seed(0)
     x = {"pos": torch.randn(1, 6, 3, 3, generator=seeded()).cumsum(1).expand(32, -1, -1, -1)}
     x["pos"] = x["pos"] - x["pos"].mean((1, 2), keepdim=True)
     learner = DenoisingLoss(GeoTDM(EGTN(features=16, layers=2), cosine_betas(10), 6))
-    before = float(learner(x).mean())
+    before = float(learner(x).detach().mean())
     optimizer = torch.optim.Adam(learner.parameters(), lr=1e-2)
     for _ in range(60):
         optimizer.zero_grad()
         learner(x).mean().backward()
         optimizer.step()
-    assert float(learner(x).mean()) < 0.6 * before
+    assert float(learner(x).detach().mean()) < 0.6 * before
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
@@ -325,10 +325,6 @@ def test_motions() -> None:
     close(x["edge_attr"][..., 0].double(), (x["node"] @ x["node"].mT).double() * (1 - torch.eye(5)))
     assert set(motions("springs", 8, 0)) == {"past", "pos"}  # who is joined is hidden
     assert float(whole(x)["pos"].mean((1, 2)).abs().max()) < 1e-6
-    moved, _ = turned(x, x["pos"], generator=seeded())
-    joined, before = (torch.cat([z["past"], z["pos"]], 1).flatten(1, 2) for z in (moved, x))
-    close(torch.cdist(joined, joined), torch.cdist(before, before), 1e-3)
-    assert float((joined - before).abs().max()) > 0.1
 
 
 def test_displacements_of_known_errors() -> None:

@@ -79,7 +79,7 @@ class SpatialLayer(nn.Module):
         hidden = F.silu(total)
         if mask is not None:
             hidden = hidden * mask[:, None, None, :, None]
-        count = particles if mask is None else mask.sum(-1).clamp(min=1)[:, None, None, None]
+        count = particles if mask is None else mask.sum(-1).clamp(min=1).to(h.dtype)[:, None, None, None]
         h = h + self.node(torch.cat([h, self.second(hidden.sum(-2) / count**0.5)], -1))
         if pos is None or apart is None or squared is None or self.along is None:
             return h, None

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from erlangen.generate import cosine_betas
-from erlangen.groups import E, O
+from erlangen.groups import E
 from erlangen.measure import average_displacement, best_of, final_displacement
 from erlangen.nn import EGNN
 from erlangen.simulate import charged, springs
@@ -76,12 +76,6 @@ def part(x: Motion, first: int, last: int) -> Motion:
     return {name: value[first:last] for name, value in x.items()}
 
 
-def turned(x: Motion, y: Tensor, *, generator: Generator) -> tuple[Motion, Tensor]:
-    """Every system turned or mirrored at random; a transform for `fit`."""
-    turns = O(3).sample(len(y), generator=generator, dtype=x["pos"].dtype)[:, None]
-    return {**x, **{name: x[name] @ turns.mT for name in ("past", "pos") if name in x}}, y
-
-
 # --- models -----------------------------------------------------------------------------------------------------------
 class Regression(nn.Module):
     """`EGNN` as it is used for forecasts: one answer for each frame ahead, starting from where velocities lead.
@@ -135,8 +129,8 @@ def diffusion(name: str, x: Motion, size: Size, frames: int = AHEAD) -> GeoTDM:
     return GeoTDM(net, cosine_betas(size.diffusion_steps), frames, prior)
 
 
-DIFFUSIONS = ("GeoTDM, learned prior", "GeoTDM, centre of mass", "plain diffusion", "plain diffusion, augmented")
-"""Forecasters that draw samples. The plain ones have the same blocks without geometry, around the centre of mass."""
+DIFFUSIONS = ("GeoTDM, learned prior", "GeoTDM, centre of mass", "plain diffusion")
+"""Forecasters that draw samples. The plain one has the same blocks without geometry, around the centre of mass."""
 REGRESSION = "EGNN regression"
 
 
@@ -168,7 +162,6 @@ def trained(name: str, x: Motion, size: Size, rate: float, epochs: int, seed: in
         epochs=epochs,
         batch_size=size.batch,
         optimizer=lambda _: optimizer,
-        transform=turned if name.endswith("augmented") else None,
         callbacks=[lambda epoch, model, metrics: schedule.step()],
         clip=1.0,
         seed=seed,
