@@ -245,18 +245,19 @@ def test_velocity_and_noise_errors_differ_by_the_signal() -> None:
 
 
 def test_training_reduces_the_error() -> None:
-    """One trajectory, learned by heart."""
+    """One trajectory, whose orientation cannot be learned, so that some of the error stays."""
     torch.manual_seed(0)
-    x = {"pos": torch.randn(1, 6, 3, 3, generator=seeded()).cumsum(1).expand(32, -1, -1, -1)}
-    x["pos"] = x["pos"] - x["pos"].mean((1, 2), keepdim=True)
-    learner = DenoisingLoss(GeoTDM(EGTN(features=16, layers=2), cosine_betas(10), 6))
-    before = float(learner(x).detach().mean())
+    pos = torch.randn(1, 6, 3, 3, generator=seeded()).cumsum(1)
+    x = {"pos": (pos - pos.mean((1, 2), keepdim=True)).expand(32, -1, -1, -1)}
+    model = GeoTDM(EGTN(features=16, layers=2), cosine_betas(10), 6)
+    learner = DenoisingLoss(model)
+    before = float(model.errors(x, seeded(1)).detach().mean())
     optimizer = torch.optim.Adam(learner.parameters(), lr=1e-2)
-    for _ in range(60):
+    for _ in range(40):
         optimizer.zero_grad()
         learner(x).mean().backward()
         optimizer.step()
-    assert float(learner(x).detach().mean()) < 0.6 * before
+    assert float(model.errors(x, seeded(1)).detach().mean()) < 0.8 * before
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ SYSTEM = System(
 
 SIZES: dict[Scale, Size] = {
     "smoke": Size(train=64, test=16, epochs=3, rates=(1e-2,), diffusion_steps=10, quick=5, features=16, layers=2),
-    "full": Size(train=1000, test=200, epochs=8, rates=(1e-2, 3e-3), diffusion_steps=50, quick=12),
+    "full": Size(train=1000, test=200, epochs=7, rates=(1e-2, 3e-3), diffusion_steps=50, quick=12),
 }
 LEARNED, CENTRE, PLAIN = DIFFUSIONS
 QUICK_FACTOR = 1.1
