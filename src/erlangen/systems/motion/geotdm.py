@@ -27,7 +27,8 @@ units of time of the paper's 30. Samplers of the comparison take a quarter of th
 
 All models have the same data, epochs and optimiser and equally many layers and features (parameters are in the rows). Each
 gets the better of two learning rates, by its loss on a fifth of the first seed's data after a third of the epochs on the
-rest. The classification and prediction scores of the paper, molecules and pedestrians are not measured here.
+rest. The EGNN has an advantage in the table: it minimises what is measured, while the mean error of draws holds their spread,
+too, and it sees each future from a good start, the velocity kept. The classification and prediction scores of the paper, molecules and pedestrians are not measured here.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ SYSTEM = System(
 )
 
 SIZES: dict[Scale, Size] = {
-    "smoke": Size(train=64, test=16, epochs=3, rates=(1e-2,), diffusion_steps=10, quick=5, features=16, layers=2),
+    "smoke": Size(train=64, test=16, epochs=3, rates=(1e-2,), diffusion_steps=10, quick=3, features=16, layers=2),
     "full": Size(train=1000, test=200, epochs=7, rates=(1e-2, 3e-3), diffusion_steps=50, quick=12),
 }
 LEARNED, CENTRE, PLAIN = DIFFUSIONS
