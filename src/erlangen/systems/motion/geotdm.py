@@ -28,7 +28,9 @@ units of time of the paper's 30. Samplers of the comparison take a quarter of th
 All models have the same data, epochs and optimiser and equally many layers and features (parameters are in the rows). Each
 gets the better of two learning rates, by its loss on a fifth of the first seed's data after a third of the epochs on the
 rest. The EGNN has an advantage in the table: it minimises what is measured, while the mean error of draws holds their spread,
-too, and it sees each future from a good start, the velocity kept. The classification and prediction scores of the paper, molecules and pedestrians are not measured here.
+too, and it sees each future from a good start, the velocity kept.
+
+The classification and prediction scores of the paper, molecules and pedestrians are not measured here.
 """
 
 from __future__ import annotations
