@@ -198,7 +198,7 @@ class Diffusion:
             seen = self.project(denoiser(x, t), mask)
             start = self.start_of(x, t, seen)
             if k + 1 == count:
-                x = start
+                x = self.project(start, mask)
                 break
             kept, before = float(self.alpha_bars[step]), float(self.alpha_bars[times[k + 1]])
             # DDIM, equation 16: with all steps and eta = 1 it is the posterior's variance.
@@ -206,6 +206,8 @@ class Diffusion:
             x = math.sqrt(before) * start + math.sqrt(1 - before - variance) * seen
             if variance > 0:
                 x = x + math.sqrt(variance) * drawn(k + 1)
+            # The start divides by the signal that is left, which magnifies rounding out of the subspace.
+            x = self.project(x, mask)
         return x
 
     def times(self, count: int) -> list[int]:

@@ -78,10 +78,10 @@ class GraphPolynomials(nn.Module):
         if mask is not None:
             check_mask(mask, (*lead, n))
         A = X.reshape(-1, n, n)
-        exists = X.new_ones(len(X), n) if mask is None else mask.reshape(-1, n).to(X.dtype)
-        X = X if mask is None else X * exists[:, :, None] * exists[:, None, :]
+        exists = A.new_ones(len(A), n) if mask is None else mask.reshape(-1, n).to(A.dtype)
+        A = A if mask is None else A * exists[:, :, None] * exists[:, None, :]
         values = [
-            self._value(graph, plan, X, exists) for graph, plan in zip(self.multigraphs, self._plans, strict=True)
+            self._value(graph, plan, A, exists) for graph, plan in zip(self.multigraphs, self._plans, strict=True)
         ]
         return torch.stack(values, -1).reshape(*lead, *[n] * self.order, len(values))
 

@@ -1,1 +1,1 @@
-"""Systems for motion: many agents, their trajectories, and what comes next."""
+"""Systems that predict and generate motion: particles, molecules, people."""
