@@ -167,3 +167,39 @@ def test_bad_input(change, error, message):
     options = {"x": x, "y": y, "loss": nn.functional.mse_loss, "epochs": 1, "progress": False} | change
     with pytest.raises(error, match=message):
         er.fit(nn.Linear(3, 1), options.pop("x"), options.pop("y"), **options)
+
+
+def test_a_schedule_sets_the_rate_of_every_step():
+    """Plain gradient steps on a linear loss: each moves the weight by its own learning rate."""
+    model = torch.nn.Linear(1, 1, bias=False)
+    start = model.weight.detach().clone()
+    seen = []
+
+    def loss(answer, target):
+        seen.append(model.weight.detach().clone())
+        return answer.mean()
+
+    options = {"loss": loss, "epochs": 2, "batch_size": 2, "progress": False, "schedule": lambda done: 1 - done}
+    er.fit(model, torch.ones(8, 1), torch.ones(8, 1), optimizer=lambda p: torch.optim.SGD(p, lr=0.5), **options)
+    rates = [0.5 * (1 - step / 8) for step in range(8)]
+    expected = start - torch.tensor(rates).cumsum(0)[:, None, None]
+    torch.testing.assert_close(model.weight.detach(), expected[-1])
+    torch.testing.assert_close(torch.stack(seen)[1:8], expected[:7])
+
+
+def test_a_schedule_goes_on_where_a_run_was_killed(tmp_path):
+    def run(epochs, checkpoint=None):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(3, 1)
+        x = torch.randn(12, 3, generator=torch.Generator().manual_seed(1))
+        # The share of the steps depends on all epochs, which the killed run was to have, too.
+        schedule = er.training.one_cycle if epochs == 4 else lambda done: er.training.one_cycle(done * epochs / 4)
+        er.fit(
+            model, x, x[:, :1], loss=torch.nn.functional.mse_loss, epochs=epochs, batch_size=4, lr=0.1,
+            schedule=schedule, checkpoint=checkpoint, progress=False,
+        )  # fmt: skip
+        return model.weight.detach()
+
+    whole = run(4)
+    run(2, tmp_path / "run.pt")
+    assert torch.equal(run(4, tmp_path / "run.pt"), whole)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import pickle
 import sys
@@ -63,6 +64,19 @@ def training_on(accelerator: str = "cpu", devices: int = 1, nodes: int = 1) -> G
         _PLACE.reset(token)
 
 
+def one_cycle(done: float, warmup: float = 0.1) -> float:
+    """Factor of a learning rate that rises to 1 over the share `warmup` of the steps, then falls to 0 like a cosine.
+
+    Pass it as ``schedule`` to `fit` (Smith and Topin, "Super-Convergence", 2019, without their changes of momentum).
+
+    >>> [round(one_cycle(done), 2) for done in (0.0, 0.1, 0.55, 0.99)]
+    [0.04, 1.0, 0.5, 0.0]
+    """
+    if done < warmup:
+        return 0.04 + 0.96 * done / warmup
+    return 0.5 + 0.5 * math.cos(math.pi * (done - warmup) / (1 - warmup))
+
+
 def is_first_process() -> bool:
     """Whether this is the only process of the training, or the first of several."""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
@@ -89,6 +103,7 @@ def fit(
     lr: float = 1e-3,
     weight_decay: float = 0.0,
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
+    schedule: Callable[[float], float] | None = None,
     transform: Callable[..., Any] | None = None,
     objective: Objective | None = None,
     validation: tuple[Tree, Tree] | None = None,
@@ -119,6 +134,8 @@ def fit(
         batch_size: samples per step and device.
         lr, weight_decay: of AdamW, the default optimizer.
         optimizer: ``optimizer(parameters)`` for another one.
+        schedule: factor of the learning rates before each step, as a function of the share of all steps that is done, such as
+            `one_cycle`; 1 without it.
         transform: ``transform(x, y, generator=...) -> (x, y)`` on every batch, such as ``er.augment(symmetry)``.
         objective: ``objective(model, x, y)``, a scalar that is minimised in place of ``loss(model(x), y)``, for what needs the
             inputs: ``lambda model, x, y: loss(model(x), y) + penalty(x)``. Validation uses `loss`.
@@ -163,7 +180,9 @@ def fit(
         while run.epoch < epochs and not run.result.stopped_early:
             torch.manual_seed(_mix(seed, run.epoch, fabric.global_rank))
             batches = _batches(samples, batch_size, seed, run.epoch, fabric)
-            row = run.train_epoch(x, y, batches, value, transform, clip, _mix(seed, run.epoch, fabric.global_rank))
+            rates = None if schedule is None else run.rates(schedule, epochs, samples, batch_size)
+            seeds = _mix(seed, run.epoch, fabric.global_rank)
+            row = run.train_epoch(x, y, batches, value, transform, clip, seeds, rates)
             if validation is not None:
                 row |= run.validate(validation, {"validation_loss": loss, **(metrics or {})}, batch_size)
             for callback in callbacks:
@@ -248,11 +267,14 @@ class _Run:
         transform: Callable[..., Any] | None,
         clip: float | None,
         seed: int,
+        rates: Callable[[int], None] | None,
     ) -> dict[str, float]:
         self.wrapped.train()
         generator = torch.Generator().manual_seed(seed)
         total, count = 0.0, 0
         for step, index in enumerate(batches):
+            if rates is not None:
+                rates(step)
             xb, yb = _take(x, index), _take(y, index)
             if transform is not None:
                 xb, yb = transform(xb, yb, generator=generator)
@@ -272,6 +294,19 @@ class _Run:
             self.optimizer.step()
             total, count = total + float(value.detach()) * len(index), count + len(index)
         return {"epoch": float(self.epoch), "loss": self._mean(total, count)}
+
+    def rates(
+        self, schedule: Callable[[float], float], epochs: int, samples: int, batch_size: int
+    ) -> Callable[[int], None]:
+        """What sets the learning rates before a step of this epoch; it depends on nothing but the step, so runs can resume."""
+        steps = math.ceil(math.ceil(samples / self.fabric.world_size) / batch_size)
+
+        def set_rates(step: int) -> None:
+            factor = schedule((self.epoch + step / steps) / epochs)
+            for group in self.optimizer.param_groups:
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
+        return set_rates
 
     @torch.no_grad()
     def validate(self, data: tuple[Tree, Tree], functions: dict[str, Loss], batch_size: int) -> dict[str, float]:

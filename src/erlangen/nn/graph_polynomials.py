@@ -77,16 +77,16 @@ class GraphPolynomials(nn.Module):
         lead, n = X.shape[:-2], X.shape[-1]
         if mask is not None:
             check_mask(mask, (*lead, n))
-        A = X.reshape(-1, n, n)
-        exists = A.new_ones(len(A), n) if mask is None else mask.reshape(-1, n).to(A.dtype)
-        A = A if mask is None else A * exists[:, :, None] * exists[:, None, :]
+        whole = X.reshape(-1, n, n)
+        exists = X.new_ones(len(whole), n) if mask is None else mask.reshape(-1, n).to(X.dtype)
+        matrix = whole if mask is None else whole * exists[:, :, None] * exists[:, None, :]
         values = [
-            self._value(graph, plan, A, exists) for graph, plan in zip(self.multigraphs, self._plans, strict=True)
+            self._value(graph, plan, matrix, exists) for graph, plan in zip(self.multigraphs, self._plans, strict=True)
         ]
         return torch.stack(values, -1).reshape(*lead, *[n] * self.order, len(values))
 
-    def _value(self, graph: Multigraph, plan: _Plan, A: Tensor, exists: Tensor) -> Tensor:
-        parts: list[Tensor] = [*[A] * graph.degree, *[exists] * len(set(graph.outputs))]
+    def _value(self, graph: Multigraph, plan: _Plan, matrix: Tensor, exists: Tensor) -> Tensor:
+        parts: list[Tensor] = [*[matrix] * graph.degree, *[exists] * len(set(graph.outputs))]
         for taken, equation in plan.steps:
             operands = [parts[k] for k in taken]
             parts = [part for k, part in enumerate(parts) if k not in taken]

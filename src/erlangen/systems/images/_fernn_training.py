@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from erlangen.training import fit
+from erlangen.training import fit, one_cycle
 
 Row = dict[str, Any]
 GIVEN = 5
@@ -36,27 +35,19 @@ def trained(make: Maker, data: Data, loss: Loss, size: Size, epochs: int, lr: fl
     """A model that has seen the data `epochs` times."""
     torch.manual_seed(seed)
     model = make()
-    steps = epochs * math.ceil(len(data[0]) / size.batch)
     fit(
         model,
         *data,
         loss=loss,
         epochs=epochs,
         batch_size=size.batch,
-        optimizer=lambda p: annealed(p, lr, steps),
+        optimizer=lambda p: torch.optim.Adam(p, lr=lr),
+        schedule=one_cycle,
         clip=1.0,
         seed=seed,
         progress=False,
     )
     return model
-
-
-def annealed(parameters: Iterable[nn.Parameter], lr: float, steps: int) -> torch.optim.Optimizer:
-    """Adam whose rate rises to `lr` over a tenth of the steps and falls to zero: answers that are fed back need a calm end."""
-    optimizer = torch.optim.Adam(parameters, lr=lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps + 1, pct_start=0.1)
-    optimizer.register_step_post_hook(lambda *_: schedule.step())
-    return optimizer
 
 
 def best_rate(make: Maker, data: Data, loss: Loss, size: Size, seed: int) -> float:

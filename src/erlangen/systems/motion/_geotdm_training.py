@@ -19,7 +19,7 @@ from erlangen.simulate import charged, springs
 from erlangen.symmetry import Symmetry
 from erlangen.systems.motion._geotdm_diffusion import CentreOfMass, DenoisingLoss, GeoTDM, LearnedPrior
 from erlangen.systems.motion._geotdm_network import EGTN, PlainTrajectoryNet
-from erlangen.training import fit
+from erlangen.training import fit, one_cycle
 
 Row = dict[str, Any]
 Motion = dict[str, Tensor]
@@ -152,8 +152,6 @@ def trained(name: str, x: Motion, size: Size, rate: float, epochs: int, seed: in
     torch.manual_seed(seed)
     model = made(name, x, size)
     learner = DenoisingLoss(model) if isinstance(model, GeoTDM) else model
-    optimizer = torch.optim.Adam(learner.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     fit(
         learner,
         x,
@@ -161,8 +159,8 @@ def trained(name: str, x: Motion, size: Size, rate: float, epochs: int, seed: in
         loss=_mean if isinstance(model, GeoTDM) else (lambda answer, y: (answer - y).norm(dim=-1).mean()),
         epochs=epochs,
         batch_size=size.batch,
-        optimizer=lambda _: optimizer,
-        callbacks=[lambda epoch, model, metrics: schedule.step()],
+        optimizer=lambda p: torch.optim.Adam(p, lr=rate),
+        schedule=one_cycle,
         clip=1.0,
         seed=seed,
         progress=False,

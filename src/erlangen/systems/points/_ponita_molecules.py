@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from erlangen.generate import CenteredGaussian, Diffusion, cosine_betas
 from erlangen.groups import SO, Octahedral
 from erlangen.systems.points._ponita_network import Ponita
-from erlangen.training import fit
+from erlangen.training import fit, one_cycle
 
 Row = dict[str, Any]
 
@@ -121,8 +121,6 @@ def molecule_runs(samples: int, epochs: int, drawn: int, steps: int, seed: int) 
         noise = diffusion.noise_like(x)
         return (net(diffusion.diffuse(x, step, noise), step) - noise).square().mean()
 
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     begin = time.process_time()
     fit(
         model,
@@ -132,8 +130,8 @@ def molecule_runs(samples: int, epochs: int, drawn: int, steps: int, seed: int) 
         objective=objective,
         epochs=epochs,
         batch_size=50,
-        optimizer=lambda _: optimizer,
-        callbacks=[lambda epoch, model, metrics: schedule.step()],
+        optimizer=lambda p: torch.optim.Adam(p, lr=1e-2),
+        schedule=one_cycle,
         clip=1.0,
         seed=seed,
         progress=False,

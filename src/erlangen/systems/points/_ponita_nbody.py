@@ -21,7 +21,7 @@ from erlangen.simulate import charged
 from erlangen.soft import augment
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points._ponita_network import Ponita
-from erlangen.training import fit
+from erlangen.training import fit, one_cycle
 
 Row = dict[str, Any]
 Bodies = tuple[dict[str, Tensor], Tensor]
@@ -174,17 +174,15 @@ def trained(name: str, data: Bodies, epochs: int, batch_size: int, rate: float, 
     model = MODELS[name]()
     if isinstance(model, Oriented):
         model.net.calibrate_(model.inputs(part(data, 0, batch_size)[0]))
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate, weight_decay=1e-12)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     fit(
         model,
         *data,
         loss=mse_loss,
         epochs=epochs,
         batch_size=batch_size,
-        optimizer=lambda _: optimizer,
+        optimizer=lambda p: torch.optim.Adam(p, lr=rate, weight_decay=1e-12),
+        schedule=one_cycle,
         transform=turned if name in (OURS, "GNN, augmented") else None,
-        callbacks=[lambda epoch, model, metrics: schedule.step()],
         clip=1.0,
         seed=seed,
         progress=False,

@@ -18,7 +18,7 @@ from erlangen.data import digits, superpixels
 from erlangen.geometry import knn_graph
 from erlangen.groups import SO
 from erlangen.systems.points._ponita_network import Ponita
-from erlangen.training import fit
+from erlangen.training import fit, one_cycle
 
 Row = dict[str, Any]
 Nodes = tuple[dict[str, Tensor], Tensor]
@@ -114,16 +114,14 @@ def trained(name: str, data: Nodes, epochs: int, batch_size: int, rate: float, s
     """One network, trained with a learning rate that falls to zero along a cosine."""
     model = Scores(network(name, Generator().manual_seed(seed)))
     model.net.calibrate_({key: value[:batch_size] for key, value in data[0].items()})
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     fit(
         model,
         *data,
         loss=cross_entropy,
         epochs=epochs,
         batch_size=batch_size,
-        optimizer=lambda _: optimizer,
-        callbacks=[lambda epoch, model, metrics: schedule.step()],
+        optimizer=lambda p: torch.optim.Adam(p, lr=rate),
+        schedule=one_cycle,
         clip=1.0,
         seed=seed,
         progress=False,
