@@ -1,6 +1,7 @@
-"""Where things lie, before any model: neighbours, what a pair leaves alone, and partitions of point clouds."""
+"""Where things lie, before any model: neighbours, invariants of pairs, partitions of point clouds, and small multigraphs."""
 
 from erlangen.geometry.invariants import PairInvariants, spatial_invariants
+from erlangen.geometry.multigraphs import Multigraph, injective_terms, is_computable, multigraphs, simple_multigraphs
 from erlangen.geometry.neighbors import PeriodicEdges, edge_vectors, knn_graph, periodic_radius_graph, radius_graph
 from erlangen.geometry.partitions import (
     Clustering,
@@ -19,6 +20,7 @@ from erlangen.geometry.partitions import (
 __all__ = [
     "Clustering",
     "Mixture",
+    "Multigraph",
     "PairInvariants",
     "PeriodicEdges",
     "cluster_parts",
@@ -26,13 +28,17 @@ __all__ = [
     "farthest_points",
     "fit_mixture",
     "harden",
+    "injective_terms",
+    "is_computable",
     "is_refinement",
     "knn_graph",
     "merge_parts",
     "mixed_points",
     "mixture_step",
+    "multigraphs",
     "periodic_radius_graph",
     "radius_graph",
+    "simple_multigraphs",
     "spatial_invariants",
     "voronoi",
 ]
