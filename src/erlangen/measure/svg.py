@@ -163,7 +163,8 @@ def line_plot(
 
     A dashed line marks the place `here`.
     """
-    left, top, width, height = 58.0, 12.0, 430.0, 230.0
+    # Room for the label beside the longest tick.
+    left, top, width, height = max(58.0, 28 + 6.6 * max(len(y.text(tick)) for tick in y.ticks())), 12.0, 430.0, 230.0
 
     def at(px: float, py: float) -> tuple[float, float]:
         return left + width * x.fraction(px), top + height * (1 - y.fraction(py))
