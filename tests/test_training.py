@@ -203,3 +203,12 @@ def test_a_schedule_goes_on_where_a_run_was_killed(tmp_path):
     whole = run(4)
     run(2, tmp_path / "run.pt")
     assert torch.equal(run(4, tmp_path / "run.pt"), whole)
+
+
+@torch.no_grad()
+def test_it_trains_where_gradients_are_off():
+    model = torch.nn.Linear(2, 1)
+    before = model.weight.clone()
+    er.fit(model, torch.ones(4, 2), torch.ones(4, 1), loss=torch.nn.functional.mse_loss, epochs=1, progress=False)
+    assert not torch.equal(model.weight, before)
+    assert not torch.is_grad_enabled()

@@ -182,7 +182,8 @@ def fit(
             batches = _batches(samples, batch_size, seed, run.epoch, fabric)
             rates = None if schedule is None else run.rates(schedule, epochs, samples, batch_size)
             seeds = _mix(seed, run.epoch, fabric.global_rank)
-            row = run.train_epoch(x, y, batches, value, transform, clip, seeds, rates)
+            with torch.enable_grad():
+                row = run.train_epoch(x, y, batches, value, transform, clip, seeds, rates)
             if validation is not None:
                 row |= run.validate(validation, {"validation_loss": loss, **(metrics or {})}, batch_size)
             for callback in callbacks:

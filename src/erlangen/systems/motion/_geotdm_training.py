@@ -148,7 +148,7 @@ def _mean(answer: Tensor, _: Tensor) -> Tensor:
 
 
 def trained(name: str, x: Motion, size: Size, rate: float, epochs: int, seed: int) -> nn.Module:
-    """One model; the learning rate falls to zero along a cosine."""
+    """One model; the learning rate falls to zero."""
     torch.manual_seed(seed)
     model = made(name, x, size)
     learner = DenoisingLoss(model) if isinstance(model, GeoTDM) else model
@@ -175,12 +175,13 @@ def best_rate(name: str, x: Motion, size: Size, seed: int) -> float:
     cut = 4 * len(x["pos"]) // 5
     held = part(x, cut, len(x["pos"]))
 
-    @torch.no_grad()
     def loss(rate: float) -> float:
         model = trained(name, part(x, 0, cut), size, rate, max(1, size.epochs // 3), seed)
-        if isinstance(model, GeoTDM):  # the same steps and noise for all
-            return float(torch.stack([model.errors(held, Generator().manual_seed(k)).mean() for k in range(4)]).mean())
-        return float((model(held) - held["pos"]).norm(dim=-1).mean())
+        with torch.no_grad():
+            if isinstance(model, GeoTDM):  # the same steps and noise for all
+                errors = [model.errors(held, Generator().manual_seed(k)).mean() for k in range(4)]
+                return float(torch.stack(errors).mean())
+            return float((model(held) - held["pos"]).norm(dim=-1).mean())
 
     return min(size.rates, key=loss)
 
