@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -28,9 +27,9 @@ from erlangen.groups import SE, SO, E, O
 from erlangen.measure import equivariance_error
 from erlangen.nn import EGNN, MessagePassing
 from erlangen.nn.graph_networks import edges_of
-from erlangen.simulate import charged
 from erlangen.soft import augment
 from erlangen.symmetry import Symmetry
+from erlangen.systems.points._charges import Bodies, Budget, Mover, Pushed, mean_square, part, splits
 from erlangen.training import fit
 
 BODIES = {"pos": "points", "vel": "vectors", "edge_attr": "invariant"}
@@ -184,33 +183,6 @@ def _back(axes: Tensor, coordinates: Tensor) -> Tensor:
 
 
 # --- rivals -----------------------------------------------------------------------------------------------------------
-class Mover(nn.Module):
-    """A plain network of centred coordinates; it predicts how far each particle moves."""
-
-    def __init__(self, net: MessagePassing) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: dict[str, Tensor]) -> Tensor:
-        """Positions ``[B, N, 3]``."""
-        local = x["pos"] - x["pos"].mean(1, keepdim=True)
-        return x["pos"] + self.net(torch.cat([local, x["vel"]], -1), x["edge_attr"])
-
-
-class Pushed(nn.Module):
-    """`EGNN` on the speeds of particles."""
-
-    symmetry = MOTIONS
-
-    def __init__(self, net: EGNN) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: dict[str, Tensor]) -> Tensor:
-        """Positions ``[B, N, 3]``."""
-        return self.net(x["vel"].norm(dim=-1, keepdim=True), x["pos"], x["vel"], x["edge_attr"])[1]
-
-
 @dataclass(frozen=True)
 class RandomTurns:
     """Not a frame but random elements of O(3) about the centroid, new ones in every training step."""
@@ -253,34 +225,6 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
-Bodies = tuple[dict[str, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What every model gets: samples to train, to choose the learning rate, and to test; epochs, and those of a trial."""
-
-    train: int
-    validation: int
-    test: int
-    epochs: int
-    trial_epochs: int
-    batch_size: int = 100
-
-
-@functools.lru_cache(maxsize=4)
-def bodies(samples: int, seed: int) -> Bodies:
-    """Five charges at frame 30, counted without the start, and where they are at frame 40."""
-    data = charged(samples, steps=4100, generator=Generator().manual_seed(seed))
-    x = {"pos": data.pos[:, 31], "vel": data.vel[:, 31], "edge_attr": data.charges @ data.charges.mT}
-    return {**x, "edge_attr": x["edge_attr"][..., None]}, data.pos[:, 41]
-
-
-def part(data: Bodies, first: int, last: int) -> Bodies:
-    """Systems from first to last."""
-    return {key: value[first:last] for key, value in data[0].items()}, data[1][first:last]
-
-
 def trained(name: str, data: Bodies, epochs: int, batch_size: int, rate: float, seed: int) -> nn.Module:
     """One model, trained with a learning rate that falls to zero along a cosine."""
     torch.manual_seed(seed)
@@ -303,13 +247,6 @@ def trained(name: str, data: Bodies, epochs: int, batch_size: int, rate: float, 
     return model
 
 
-@torch.no_grad()
-def mean_square(model: nn.Module, data: Bodies) -> float:
-    """Mean squared error of the predicted coordinates."""
-    model.eval()
-    return float(mse_loss(model(data[0]), data[1]))
-
-
 def best_rate(name: str, train: Bodies, validation: Bodies, budget: Budget, seed: int) -> float:
     """The learning rate of the smallest error on validation data after a short training."""
     errors = {
@@ -317,13 +254,6 @@ def best_rate(name: str, train: Bodies, validation: Bodies, budget: Budget, seed
         for rate in RATES
     }
     return min(errors, key=errors.__getitem__)
-
-
-def splits(budget: Budget, seed: int) -> tuple[Bodies, Bodies, Bodies]:
-    """Systems to train, to validate and to test."""
-    first, second = budget.train, budget.train + budget.validation
-    data = bodies(second + budget.test, seed)
-    return part(data, 0, first), part(data, first, second), part(data, second, second + budget.test)
 
 
 def nbody_runs(name: str, budget: Budget, seeds: Sequence[int]) -> list[dict[str, Any]]:

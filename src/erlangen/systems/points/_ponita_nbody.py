@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,14 +15,13 @@ from erlangen.enforce import symmetrize
 from erlangen.groups import E, O
 from erlangen.measure import equivariance_error
 from erlangen.nn import EGNN, IrrepsNetwork, MessagePassing
-from erlangen.simulate import charged
 from erlangen.soft import augment
 from erlangen.symmetry import Symmetry
+from erlangen.systems.points._charges import Bodies, Budget, Mover, Pushed, mean_square, part, splits
 from erlangen.systems.points._ponita_network import Ponita
 from erlangen.training import fit, one_cycle
 
 Row = dict[str, Any]
-Bodies = tuple[dict[str, Tensor], Tensor]
 
 BODIES = {"pos": "points", "vel": "vectors", "charge": "invariant", "edge_attr": "invariant"}
 """How motions act on particles with velocities and charges, and on the products of two charges."""
@@ -53,31 +50,6 @@ class Oriented(nn.Module):
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         """Positions ``[B, N, 3]``."""
         return x["pos"] + self.net(self.inputs(x))["vec"][..., 0, :]
-
-
-class Mover(nn.Module):
-    """A plain network of centred coordinates; it predicts how far each particle moves."""
-
-    def __init__(self, net: MessagePassing) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: dict[str, Tensor]) -> Tensor:
-        """Positions ``[B, N, 3]``."""
-        local = x["pos"] - x["pos"].mean(1, keepdim=True)
-        return x["pos"] + self.net(torch.cat([local, x["vel"]], -1), x["edge_attr"])
-
-
-class Pushed(nn.Module):
-    """`EGNN` on the speeds of particles."""
-
-    def __init__(self, net: EGNN) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: dict[str, Tensor]) -> Tensor:
-        """Positions ``[B, N, 3]``."""
-        return self.net(x["vel"].norm(dim=-1, keepdim=True), x["pos"], x["vel"], x["edge_attr"])[1]
 
 
 class Steered(nn.Module):
@@ -136,40 +108,8 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 
 
 # --- data and training ------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Budget:
-    """What every model gets: systems to train, to choose the learning rate and to test; epochs, and those of a trial."""
-
-    train: int
-    validation: int
-    test: int
-    epochs: int
-    trial_epochs: int
-    batch_size: int = 100
-
-
-@functools.lru_cache(maxsize=4)
-def bodies(samples: int, seed: int) -> Bodies:
-    """Five charges at frame 30, counted without the start, and where they are at frame 40."""
-    data = charged(samples, steps=4100, generator=Generator().manual_seed(seed))
-    x = {"pos": data.pos[:, 31], "vel": data.vel[:, 31], "charge": data.charges}
-    return {**x, "edge_attr": data.coupling[..., None]}, data.pos[:, 41]
-
-
-def splits(budget: Budget, seed: int) -> tuple[Bodies, Bodies, Bodies]:
-    """Systems to train, to validate and to test."""
-    first, second = budget.train, budget.train + budget.validation
-    data = bodies(second + budget.test, seed)
-    return part(data, 0, first), part(data, first, second), part(data, second, second + budget.test)
-
-
-def part(data: Bodies, first: int, last: int) -> Bodies:
-    """Systems from first to last."""
-    return {key: value[first:last] for key, value in data[0].items()}, data[1][first:last]
-
-
 def trained(name: str, data: Bodies, epochs: int, batch_size: int, rate: float, seed: int) -> nn.Module:
-    """One model, trained with a learning rate that falls to zero along a cosine."""
+    """One model, trained with a learning rate that rises, then falls to zero along a cosine."""
     torch.manual_seed(seed)
     model = MODELS[name]()
     if isinstance(model, Oriented):
@@ -192,12 +132,6 @@ def trained(name: str, data: Bodies, epochs: int, batch_size: int, rate: float, 
 
 turned = augment(Symmetry(O(3), input=BODIES, output="points"))
 """Turns and mirrors every system anew in each step, for models that are not exact."""
-
-
-@torch.no_grad()
-def mean_square(model: nn.Module, data: Bodies) -> float:
-    """Mean squared error of the predicted coordinates."""
-    return float(mse_loss(model.eval()(data[0]), data[1]))
 
 
 def best_rate(name: str, train: Bodies, validation: Bodies, budget: Budget, seed: int) -> float:
@@ -240,7 +174,7 @@ def nbody_runs(
     runs: list[Row] = []
     rate = 0.0
     for seed in seeds:
-        train, validation, test = splits(budget, seed)
+        train, validation, test = splits(budget, seed, charges=True)
         rate = rate or best_rate(name, train, validation, budget, seed)
         model = trained(name, train, budget.epochs, budget.batch_size, rate, seed)
         if keep is not None:
@@ -261,7 +195,7 @@ def nbody_runs(
 
 def straight_runs(budget: Budget, seeds: Sequence[int]) -> list[Row]:
     """The error of a guess without a network: particles keep their velocity for one unit of time."""
-    tests = [splits(budget, seed)[2] for seed in seeds]
+    tests = [splits(budget, seed, charges=True)[2] for seed in seeds]
     return [{"test mse": float(mse_loss(x["pos"] + x["vel"], y)), "parameters": 0} for x, y in tests]
 
 

@@ -43,6 +43,7 @@ from torch import Generator
 from erlangen.claims import Claim, Result, Scale, System, averaged
 from erlangen.groups import SE, E
 from erlangen.measure import equivariance_error, svg
+from erlangen.systems.points import _charges as charges
 from erlangen.systems.points import _fa_nbody as nbody
 from erlangen.systems.points import _fa_normals as normals
 from erlangen.systems.points._fa_graphs import FlatMLP, NamedGIN, NamedNodes, graph_claims, graph_rows
@@ -84,7 +85,7 @@ def exactness_rows(samples: int, seed: int) -> list[Row]:
 
     The systems are the first 10 of `samples`, which the other parts draw too.
     """
-    data = nbody.part(nbody.bodies(samples, seed), 0, 10)[0]
+    data = charges.part(charges.bodies(samples, seed), 0, 10)[0]
     rows: list[Row] = []
     for group in (E(3), SE(3)):
         torch.manual_seed(seed)

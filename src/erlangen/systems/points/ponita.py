@@ -91,7 +91,7 @@ def grids_and_particles(
         for name in names
     ]
     rows.append(averaged(nbody.straight_runs(budget, seeds), part="n-body", model=nbody.STRAIGHT))
-    train, _, test = nbody.splits(budget, seeds[0])
+    train, _, test = nbody.splits(budget, seeds[0], charges=True)
     random = nbody.random_networks(networks, nbody.part(train, 0, 100), seeds[0])
     shown = nbody.part(test, 0, 5 * few)
     return rows + nbody.grid_rows(random, shown, few, seeds[0]) + nbody.grid_rows(trained, shown, few, seeds[0])
