@@ -178,6 +178,15 @@ CASES = {
     "graph": ("Symmetric(4)", "graph", "invariant", GRAPH, pooled),
     "spd": ("SO(3)", "spd", "spd", torch.eye(3).repeat(5, 1, 1), lambda x: x + x[:, :1, :1]),
     "scaling": ("Scaling(3)", "vectors", "vectors", draw(5, 3), lambda x: x.tanh()),
+    "boxes": ("Dihedral(4)", "boxes", "boxes", draw(5, 3, 4), lambda x: x.tanh()),
+    "sensors": ("SO(3)", "vectors + pseudovectors", "invariant", draw(5, 7, 6), lambda x: x[:, 0, :2]),
+    "tree": (
+        "E(3)",
+        {"pos": "points", "q": "invariant"},
+        "points",
+        {"pos": draw(5, 4, 3), "q": draw(5, 4, 1)},
+        lambda x: x["pos"].tanh() + x["q"],
+    ),
     "video": ("Cyclic(4)", "sequence(image, -4)", "invariant", draw(5, 3, 1, 4, 4), lambda x: x[:, 0, 0, 0, :1]),
 }
 
