@@ -123,7 +123,7 @@ class Pushed(nn.Module):
     ``sum_ij m_ij r_ij r_ij^T / |r_ij|^2`` over neighbours, without which matrices far from the middle could not turn freely.
     """
 
-    def __init__(self, features: int = 30) -> None:
+    def __init__(self, features: int = 27) -> None:
         super().__init__()
         self.net = EGNN(len(KINDS), features, features, layers=2)
         self.nodes = nn.Linear(features, 2)
