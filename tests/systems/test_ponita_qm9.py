@@ -124,7 +124,7 @@ def test_without_the_package_the_claim_says_so(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.extra
 @pytest.mark.skipif(importlib.util.find_spec("qm9pack") is None, reason="needs the extra qm9 (qm9pack)")
 def test_a_short_run_on_real_molecules() -> None:
-    rows = tensors.tensor_rows(tensors.Budget(40, 10, 20, 1, 1, 20), [0])
+    rows = tensors.tensor_rows(tensors.Budget(20, 5, 10, 1, 1, 10), [0])
     assert [row["model"] for row in rows] == [*tensors.MODELS, tensors.CONSTANT]
     table = {row["model"]: row for row in rows}
     assert table[tensors.EXACT]["equivariance error"] < 1e-4

@@ -101,7 +101,15 @@ class Oriented(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.net = TensorPonita(
-            len(KINDS), scalars_out=2, directions=12, width=32, layers=2, basis=20, widening=2, cutoff=CUTOFF
+            len(KINDS),
+            scalars_out=2,
+            directions=12,
+            width=32,
+            layers=2,
+            basis=20,
+            widening=2,
+            cutoff=CUTOFF,
+            layer_scale=0.1,
         )
 
     def calibrate_(self, x: Inputs) -> None:
