@@ -12,6 +12,7 @@ from erlangen.data.graphs import (
 from erlangen.data.images import ImageData, digits, fashion
 from erlangen.data.loading import Batch, load_data
 from erlangen.data.motion import JOINTS, PARENTS, Crowds, MotionClip, human_motion, pedestrians
+from erlangen.data.qm9 import MoleculeData, qm9
 from erlangen.data.sensors import SensorData, basic_motions
 from erlangen.data.superpixels import Superpixels, superpixels
 
@@ -22,6 +23,7 @@ __all__ = [
     "Clips",
     "Crowds",
     "ImageData",
+    "MoleculeData",
     "MotionClip",
     "SensorData",
     "Superpixels",
@@ -35,6 +37,7 @@ __all__ = [
     "human_motion",
     "load_data",
     "pedestrians",
+    "qm9",
     "rook_graph",
     "shrikhande_graph",
     "spinning_digits",
