@@ -27,42 +27,27 @@ class Size:
     clips: int
     tests: int
     epochs: int
-    rates: tuple[float, ...]
+    lr: float
     batch: int = 8
 
 
-def trained(make: Maker, data: Data, loss: Loss, size: Size, epochs: int, lr: float, seed: int) -> nn.Module:
-    """A model that has seen the data `epochs` times."""
+def trained(make: Maker, data: Data, loss: Loss, size: Size, seed: int) -> nn.Module:
+    """A model that has seen the data as often as `size` says."""
     torch.manual_seed(seed)
     model = make()
     fit(
         model,
         *data,
         loss=loss,
-        epochs=epochs,
+        epochs=size.epochs,
         batch_size=size.batch,
-        optimizer=lambda p: torch.optim.Adam(p, lr=lr),
+        optimizer=lambda p: torch.optim.Adam(p, lr=size.lr),
         schedule=one_cycle,
         clip=1.0,
         seed=seed,
         progress=False,
     )
     return model
-
-
-def best_rate(make: Maker, data: Data, loss: Loss, size: Size, seed: int) -> float:
-    """The learning rate with the smallest loss on a fifth of the data, after a third of the epochs on the others."""
-    if len(size.rates) == 1:
-        return size.rates[0]
-    x, y = data
-    cut = 4 * len(x) // 5
-
-    def held_out(lr: float) -> float:
-        model = trained(make, (x[:cut], y[:cut]), loss, size, max(1, size.epochs // 3), lr, seed)
-        with torch.no_grad():
-            return float(torch.stack([loss(model(a), b) for a, b in parts(x[cut:], y[cut:])]).mean())
-
-    return min(size.rates, key=held_out)
 
 
 def parts(*tensors: Tensor) -> zip[tuple[Tensor, ...]]:
@@ -102,14 +87,14 @@ class CopyLast(nn.Module):
 UNTRAINED: dict[str, Callable[[], nn.Module]] = {"zero": Black, "copy last": CopyLast}
 
 
-def facts(model: nn.Module, x: Tensor, size: Size, lr: float) -> Row:
+def facts(model: nn.Module, x: Tensor, size: Size) -> Row:
     """Columns that say what a model cost; millions of floating-point operations are of one clip of x, forwards."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(x[:1])
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "MFLOP": round(counter.get_total_flops() / 1e6),
-        "learning rate": f"{lr:g}",
+        "learning rate": f"{size.lr:g}",
         "epochs": size.epochs,
         "clips": size.clips,
     }
