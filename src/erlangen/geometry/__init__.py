@@ -1,5 +1,6 @@
 """Where things lie, before any model: neighbours, invariants of pairs, partitions of point clouds, and small multigraphs."""
 
+from erlangen.geometry.ego import EgoNetworks, ego_networks
 from erlangen.geometry.invariants import PairInvariants, spatial_invariants
 from erlangen.geometry.multigraphs import Multigraph, injective_terms, is_computable, multigraphs, simple_multigraphs
 from erlangen.geometry.neighbors import PeriodicEdges, edge_vectors, knn_graph, periodic_radius_graph, radius_graph
@@ -19,12 +20,14 @@ from erlangen.geometry.partitions import (
 
 __all__ = [
     "Clustering",
+    "EgoNetworks",
     "Mixture",
     "Multigraph",
     "PairInvariants",
     "PeriodicEdges",
     "cluster_parts",
     "edge_vectors",
+    "ego_networks",
     "farthest_points",
     "fit_mixture",
     "harden",
