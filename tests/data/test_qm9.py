@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from erlangen.data import molecules as reader
 from erlangen.data import qm9
 from erlangen.errors import DataError, ErlangenError, MissingExtraError
 from erlangen.groups import SO
 
-reader = sys.modules["erlangen.data.qm9"]  # the function has the module's name
 F64 = torch.float64
 COLUMNS = ["XYZ_file", "Index", "SMILES", "InChi", "N_atoms", "Stoichiometry", "Elements", "XYZ_Ang"]
 NUMBERS = ["Dipole_debye", "Polarizability_bohr3", "InternalEnergy_0K_au"]

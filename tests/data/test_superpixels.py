@@ -5,7 +5,7 @@ import torch
 from scipy.cluster.vq import kmeans2
 
 from erlangen.data import Superpixels, digits, superpixels
-from erlangen.data.superpixels import _places, _seeds
+from erlangen.data.segmentation import _places, _seeds
 from erlangen.errors import DtypeError, ErlangenError, NotFiniteError, ShapeError
 
 F64 = torch.float64

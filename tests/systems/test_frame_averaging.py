@@ -28,6 +28,7 @@ from erlangen.systems.points import _fa_graphs as graphs
 from erlangen.systems.points import _fa_nbody as nbody
 from erlangen.systems.points import _fa_normals as normals
 from erlangen.systems.points import frame_averaging as system
+from erlangen.systems.points._charges import bodies
 from erlangen.systems.points.frame_averaging import FrameGNN, LocalFrames, NamedGIN
 from erlangen.testing import check_layer
 
@@ -218,7 +219,7 @@ def test_nan_names_the_system() -> None:
 
 # --- particles and rivals --------------------------------------------------------------------------------------------
 def test_rivals_are_what_they_are_called() -> None:
-    x = {key: value.float() for key, value in nbody.bodies(30, 0)[0].items()}
+    x = {key: value.float() for key, value in bodies(30, 0)[0].items()}
     torch.manual_seed(0)
     errors = {
         name: float(equivariance_error(make(), nbody.MOTIONS, x, elements=20)) for name, make in nbody.MODELS.items()
@@ -228,7 +229,7 @@ def test_rivals_are_what_they_are_called() -> None:
 
 
 def test_random_turns_are_new_in_training_and_fixed_in_evaluation() -> None:
-    x = nbody.bodies(30, 0)[0]
+    x = bodies(30, 0)[0]
     torch.manual_seed(0)
     model = nbody.MODELS[system.SAMPLED]()
     with torch.no_grad():

@@ -11,10 +11,10 @@ from erlangen.data.graphs import (
 )
 from erlangen.data.images import ImageData, digits, fashion
 from erlangen.data.loading import Batch, load_data
+from erlangen.data.molecules import MoleculeData, qm9
 from erlangen.data.motion import JOINTS, PARENTS, Crowds, MotionClip, human_motion, pedestrians
-from erlangen.data.qm9 import MoleculeData, qm9
+from erlangen.data.segmentation import Superpixels, superpixels
 from erlangen.data.sensors import SensorData, basic_motions
-from erlangen.data.superpixels import Superpixels, superpixels
 
 __all__ = [
     "JOINTS",

@@ -2,7 +2,13 @@
 
 from erlangen.geometry.ego import EgoNetworks, ego_networks
 from erlangen.geometry.invariants import PairInvariants, spatial_invariants
-from erlangen.geometry.multigraphs import Multigraph, injective_terms, is_computable, multigraphs, simple_multigraphs
+from erlangen.geometry.multigraph_basis import (
+    Multigraph,
+    injective_terms,
+    is_computable,
+    multigraphs,
+    simple_multigraphs,
+)
 from erlangen.geometry.neighbors import PeriodicEdges, edge_vectors, knn_graph, periodic_radius_graph, radius_graph
 from erlangen.geometry.partitions import (
     Clustering,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from erlangen.errors import ErlangenError, ShapeError
-from erlangen.geometry.multigraphs import Multigraph
+from erlangen.geometry.multigraph_basis import Multigraph
 from erlangen.nn.segments import check_mask
 
 __all__ = ["GraphPolynomials"]
@@ -31,7 +31,7 @@ class GraphPolynomials(nn.Module):
     """Polynomials of a matrix that commute with permutations of the nodes, one for each multigraph.
 
     ``P_H(X)`` sums, over all placements of the vertices of H with its outputs at the nodes of the result, the product of the
-    entries of X along the edges (see `erlangen.geometry.multigraphs`). Each is an einsum; opt_einsum plans its order once.
+    entries of X along the edges (see `erlangen.geometry.multigraph_basis`). Each is an einsum; opt_einsum plans its order once.
 
     Args:
         multigraphs: of one order; they need not be connected.
