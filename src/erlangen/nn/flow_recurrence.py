@@ -17,6 +17,7 @@ between the elements of V, are not covered.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -38,7 +39,7 @@ Activation = Literal["relu", "tanh"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh": torch.tanh}
 
 
-class _FlowRecurrence(nn.Module):
+class _FlowRecurrence(nn.Module, ABC):
     """The recurrence of the module's docstring; subclasses say what U, W and psi_1 are."""
 
     symmetry: Symmetry
@@ -50,21 +51,21 @@ class _FlowRecurrence(nn.Module):
         self.in_channels, self.state_channels, self.slices = in_channels, state_channels, slices
         self.activation: Activation = activation
 
+    @abstractmethod
     def drive(self, frames: Tensor) -> Tensor:
         """``U * f``, the same for all slices: ``[B, state_channels, H, W]`` of frames ``[B, in_channels, H, W]``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mix(self, state: Tensor) -> Tensor:
         """``W * h`` of maps ``[B, state_channels, H, W]``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def advance(self, state: Tensor) -> Tensor:
         """``psi_1(nu) h(., nu)``: every slice of ``[B, V, state_channels, H, W]`` one step further."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check_size(self, height: int, width: int) -> None:
         """Raise `ShapeError` for frames of a size that the flow cannot move."""
-        raise NotImplementedError
 
     def update(self, frame: Tensor, advanced: Tensor | None = None) -> Tensor:
         """The state after one more frame.

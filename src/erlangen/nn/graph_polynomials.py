@@ -20,10 +20,9 @@ TYPICAL_NODES = 30
 
 
 class _Plan(NamedTuple):
-    """How one polynomial is computed: steps of einsum over at most two operands, and what becomes of the result."""
+    """How one polynomial is computed: steps of einsum over at most two operands, and their cost."""
 
     steps: tuple[tuple[tuple[int, ...], str], ...]
-    result: str
     flops: float
 
 
@@ -117,4 +116,4 @@ def _planned(graph: Multigraph) -> _Plan:
     how = "optimal" if len(operands) <= 8 else "auto"
     info: Any = opt_einsum.contract_path(equation, *shapes, shapes=True, optimize=how)[1]
     steps = tuple((tuple(sorted(step[0], reverse=True)), str(step[2])) for step in info.contraction_list)
-    return _Plan(steps, result, float(info.opt_cost))
+    return _Plan(steps, float(info.opt_cost))

@@ -22,8 +22,8 @@ Re-measured here:
 Baselines: the G-RNN is the same network with the velocity 0 alone; "wide" has so many channels that its recurrence costs as
 much as that of V1; G-RNN+ has the nine slices of V1, but learned kernels move them; ConvLSTM has twice the
 channels. "zero" predicts black, "copy last" repeats the last frame given. All have the same clips, batches and epochs, the
-same read-out, gradients cut to norm 1, and a learning rate that rises to 0.01 and falls to zero: choosing it for each model
-after short trials favoured rates that were too small for the whole training. Recurrent kernels start near half the identity.
+same read-out, gradients cut to norm 1, and one learning rate, which rises to its largest value and falls to zero. It was not
+chosen for each model. Recurrent kernels start near half the identity.
 
 Different from the paper: digits are shrunk to half their size, and networks are far smaller (8 channels, a few hundred
 steps of training). The state is moved on by one frame before it is read, so that what is read is where the next frame is; the
