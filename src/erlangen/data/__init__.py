@@ -1,7 +1,15 @@
-"""Real data that comes with the library, distorted, as clips and as superpixels, small graphs, and a reader for your files."""
+"""Real data that comes with the library, distorted, as clips and superpixels, graphs, molecules, and readers for your files."""
 
 from erlangen.data.clips import Clips, drifting_digits, spinning_digits
 from erlangen.data.distortions import affine_distortion, homography_distortion
+from erlangen.data.drug_like import (
+    drug_like_smiles,
+    fused_ring_systems,
+    molecular_graphs,
+    penalized_logp,
+    structural_alerts,
+)
+from erlangen.data.graph_sets import DenseGraphs, GraphData, tu_graphs
 from erlangen.data.graphs import (
     connected_graphs,
     rook_graph,
@@ -22,6 +30,8 @@ __all__ = [
     "Batch",
     "Clips",
     "Crowds",
+    "DenseGraphs",
+    "GraphData",
     "ImageData",
     "MoleculeData",
     "MotionClip",
@@ -32,16 +42,22 @@ __all__ = [
     "connected_graphs",
     "digits",
     "drifting_digits",
+    "drug_like_smiles",
     "fashion",
+    "fused_ring_systems",
     "homography_distortion",
     "human_motion",
     "load_data",
+    "molecular_graphs",
     "pedestrians",
+    "penalized_logp",
     "qm9",
     "rook_graph",
     "shrikhande_graph",
     "spinning_digits",
     "strongly_regular_graphs",
+    "structural_alerts",
     "superpixels",
     "triangular_graph",
+    "tu_graphs",
 ]

@@ -1,5 +1,6 @@
-"""Where things lie, before any model: neighbours, invariants of pairs, partitions of point clouds, and small multigraphs."""
+"""Where things lie, before any model: neighbours, invariants of pairs, partitions of clouds, multigraphs, colours of nodes."""
 
+from erlangen.geometry.colors import color_kernel, refined_colors
 from erlangen.geometry.ego import EgoNetworks, ego_networks
 from erlangen.geometry.invariants import PairInvariants, spatial_invariants
 from erlangen.geometry.multigraph_basis import (
@@ -32,6 +33,7 @@ __all__ = [
     "PairInvariants",
     "PeriodicEdges",
     "cluster_parts",
+    "color_kernel",
     "edge_vectors",
     "ego_networks",
     "farthest_points",
@@ -47,6 +49,7 @@ __all__ = [
     "multigraphs",
     "periodic_radius_graph",
     "radius_graph",
+    "refined_colors",
     "simple_multigraphs",
     "spatial_invariants",
     "voronoi",

@@ -18,6 +18,7 @@ from erlangen.nn.fiber_conv import FiberConv, KernelBasis, lift_to_directions, v
 from erlangen.nn.flow_recurrence import DriftRecurrence2d, SpinRecurrence2d
 from erlangen.nn.gates import Gate, NormActivation, gated
 from erlangen.nn.graph_networks import EGNN, GIN, MessageLayer, MessagePassing
+from erlangen.nn.graph_norm import GraphNorm
 from erlangen.nn.graph_polynomials import GraphPolynomials
 from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d
 from erlangen.nn.irreps_network import IrrepsNetwork
@@ -45,6 +46,7 @@ __all__ = [
     "GIN",
     "Gate",
     "GatedNonlinearity2d",
+    "GraphNorm",
     "GraphPolynomials",
     "GroupBatchNorm2d",
     "GroupConv2d",
