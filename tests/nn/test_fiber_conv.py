@@ -7,7 +7,7 @@ from erlangen.errors import ErlangenError, ShapeError
 from erlangen.geometry import PairInvariants, edge_vectors, spatial_invariants
 from erlangen.groups import SO, Icosahedral, Octahedral
 from erlangen.groups.grids import circle_grid, sphere_grid
-from erlangen.nn import FiberConv, KernelBasis, lift_to_directions, vectors_of_directions
+from erlangen.nn import FiberConv, KernelBasis, _gathering, lift_to_directions, vectors_of_directions
 from erlangen.nn.edges import complete_edges, smooth_cutoff
 
 F64 = torch.float64
@@ -209,3 +209,45 @@ def test_bad_input(case):
     call, error, message = BAD[case]
     with pytest.raises(error, match=message):
         call()
+
+
+def test_center_stands_for_edges_from_nodes_to_themselves():
+    grid = sphere_grid(6, "platonic", dtype=F64)
+    spatial, fiber, conv, apply = parts(grid)
+    pos, x = torch.randn(4, 3, generator=seeded(4), dtype=F64), torch.randn(4, 6, 4, generator=seeded(5), dtype=F64)
+    edges, loops = complete_edges(1, 4), torch.arange(4).expand(2, -1)
+    without = edges[:, edges[0] != edges[1]]
+    on_edges = spatial(spatial_invariants(edge_vectors(pos, without)[:, None], grid))
+    around = fiber((grid @ grid.mT)[..., None])
+    out = conv(x, without, on_edges, around, spatial(torch.zeros(2, dtype=F64)))
+    torch.testing.assert_close(out, apply(pos, x, torch.cat([without, loops], 1)))
+    with pytest.raises(ShapeError, match="center"):
+        conv(x, without, on_edges, around, torch.zeros(5, dtype=F64))
+
+
+def test_blocks_have_the_values_and_both_derivatives_of_the_plain_formula(monkeypatch):
+    """With blocks of one edge; gradients that are not wanted are left out."""
+    monkeypatch.setattr(_gathering, "BLOCK_BYTES", 1)
+    edges = torch.tensor([[0, 1, 2, 2, 0], [1, 1, 0, 3, 2]])
+    shapes = ((4, 2, 3), (5, 2, 2), (3, 2))
+    inputs = [torch.randn(shape, generator=seeded(k), dtype=F64, requires_grad=True) for k, shape in enumerate(shapes)]
+
+    def summed(x, spatial, weight):
+        return _gathering.gathered(x, edges, spatial, weight)
+
+    plain = torch.zeros(4, 2, 3, dtype=F64)
+    for e, (j, i) in enumerate(edges.T.tolist()):
+        plain[i] += (inputs[0][j] * (inputs[1][e] @ inputs[2].T)).detach()
+    torch.testing.assert_close(summed(*inputs), plain)
+    assert torch.autograd.gradcheck(summed, inputs)
+    assert torch.autograd.gradgradcheck(summed, inputs)
+    for k in range(3):
+        some = [x if n == k else x.detach() for n, x in enumerate(inputs)]
+        torch.testing.assert_close(
+            torch.autograd.grad(summed(*some).square().sum(), inputs[k]),
+            torch.autograd.grad(summed(*inputs).square().sum(), inputs[k]),
+        )
+    y, kernel = (torch.randn(s, generator=seeded(9), dtype=F64, requires_grad=True) for s in ((4, 2, 3), (5, 2, 3)))
+    torch.testing.assert_close(_gathering.turned(y, kernel), torch.einsum("noc,poc->npc", y, kernel))
+    assert torch.autograd.gradcheck(_gathering.turned, (y, kernel))
+    assert torch.autograd.gradgradcheck(_gathering.turned, (y, kernel))

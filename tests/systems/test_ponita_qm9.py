@@ -60,7 +60,7 @@ def test_the_read_out_returns_a_quadratic_form_on_the_icosahedron() -> None:
     o = sphere_grid(12, "platonic", dtype=F64)
     f = torch.stack([third.expand(12), torch.einsum("oi,ij,oj->o", o, free, o)], -1)[None]
     nothing = torch.zeros(0)
-    lifted = Lifted(f, nothing, nothing, None, o, None)
+    lifted = Lifted(f, nothing, nothing, None, None, o, None)
     net = tensors.Oriented().net
     found = net._read_out(f, lifted, 1, torch.Size([1]), None)["tensor"][0]
     torch.testing.assert_close(found, a, rtol=0, atol=1e-6)  # the corners of the grid are exact in double only

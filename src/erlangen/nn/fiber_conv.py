@@ -16,9 +16,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from erlangen.errors import ErlangenError, ShapeError, check_sizes
+from erlangen.nn._gathering import gathered, turned
 from erlangen.nn.backbones import mlp
 from erlangen.nn.edges import smooth_cutoff
-from erlangen.nn.segments import segment_sum
 
 __all__ = ["FiberConv", "KernelBasis", "lift_to_directions", "vectors_of_directions"]
 
@@ -116,7 +116,14 @@ class FiberConv(nn.Module):
         self.fiber = kernel() if fiber else None
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor, edge_index: Tensor, spatial: Tensor, fiber: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        spatial: Tensor,
+        fiber: Tensor | None = None,
+        center: Tensor | None = None,
+    ) -> Tensor:
         """Features ``[N, O, C]``.
 
         Args:
@@ -125,43 +132,55 @@ class FiberConv(nn.Module):
             spatial: the basis on edges and directions ``[E, O, basis]``.
             fiber: the basis on pairs of directions ``[O, O, basis]``, the direction of the output first; none where the layer
                 has no second step.
+            center: the basis ``[basis]`` of a pair of a node with itself, the same for all nodes and directions; it stands for
+                an edge from every node to itself. Without it a node sees itself only where there is such an edge.
 
         Raises:
             ShapeError: shapes do not fit.
         """
-        return self._turned(self._gathered(x, edge_index, spatial, fiber), fiber) + self.bias
+        return self._turned(self._gathered(x, edge_index, spatial, fiber, center), fiber) + self.bias
 
     @torch.no_grad()
-    def calibrate_(self, x: Tensor, edge_index: Tensor, spatial: Tensor, fiber: Tensor | None = None) -> None:
+    def calibrate_(
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        spatial: Tensor,
+        fiber: Tensor | None = None,
+        center: Tensor | None = None,
+    ) -> None:
         """Scale both kernels so that, on this batch, both steps keep the standard deviation of x.
 
         The authors' code does so in the first forward pass of training. Here it is asked for, and the parameters are all
-        that it leaves behind.
+        that it leaves behind. Arguments as `forward`.
 
         Raises:
             ErlangenError: features have no spread, so that no scale can keep it.
         """
-        gathered = self._gathered(x, edge_index, spatial, fiber)
-        before, middle = x.std(), gathered.std()
-        after = self._turned(gathered, fiber).std()
+        summed = self._gathered(x, edge_index, spatial, fiber, center)
+        before, middle = x.std(), summed.std()
+        after = self._turned(summed, fiber).std()
         if not (before > 0 and middle > 0 and after > 0):
             raise ErlangenError(f"x has the standard deviation {float(before):.2g}; calibrate with features that vary")
         self.spatial.mul_(before / middle)
         if self.fiber is not None:
             self.fiber.mul_(middle / after)
 
-    def _gathered(self, x: Tensor, edge_index: Tensor, spatial: Tensor, fiber: Tensor | None) -> Tensor:
-        self._check(x, edge_index, spatial, fiber)
-        kernel = nn.functional.linear(spatial, self.spatial)
-        return segment_sum(x.index_select(0, edge_index[0]) * kernel, edge_index[1], len(x))
+    def _gathered(
+        self, x: Tensor, edge_index: Tensor, spatial: Tensor, fiber: Tensor | None, center: Tensor | None
+    ) -> Tensor:
+        self._check(x, edge_index, spatial, fiber, center)
+        summed = gathered(x, edge_index, spatial, self.spatial)
+        return summed if center is None else torch.addcmul(summed, x, self.spatial @ center)
 
     def _turned(self, y: Tensor, fiber: Tensor | None) -> Tensor:
         if fiber is None or self.fiber is None:
             return y
-        kernel = nn.functional.linear(fiber, self.fiber)
-        return torch.einsum("noc,poc->npc", y, kernel) / y.shape[1]
+        return turned(y, nn.functional.linear(fiber, self.fiber / y.shape[1]))
 
-    def _check(self, x: Tensor, edge_index: Tensor, spatial: Tensor, fiber: Tensor | None) -> None:
+    def _check(
+        self, x: Tensor, edge_index: Tensor, spatial: Tensor, fiber: Tensor | None, center: Tensor | None
+    ) -> None:
         channels, basis = self.spatial.shape
         fits = x.dim() == 3 and x.shape[2] == channels and spatial.shape == (edge_index.shape[1], x.shape[1], basis)
         turns = None if self.fiber is None or x.dim() != 3 else (x.shape[1], x.shape[1], basis)
@@ -172,6 +191,8 @@ class FiberConv(nn.Module):
                 f"x {tuple(x.shape)}, spatial {tuple(spatial.shape)}, fiber {given}; pass [N, O, {channels}], "
                 f"[E, O, {basis}] and {needs}"
             )
+        if center is not None and center.shape != (basis,):
+            raise ShapeError(f"center has shape {tuple(center.shape)}; pass [{basis}]")
 
 
 def lift_to_directions(directions: Tensor, scalars: Tensor | None = None, vectors: Tensor | None = None) -> Tensor:

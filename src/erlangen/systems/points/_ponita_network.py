@@ -53,7 +53,9 @@ class ConvNext(nn.Module):
 
     def forward(self, x: Tensor, lifted: Lifted) -> Tensor:
         """``[M, O, width]`` of ``[M, O, width]``."""
-        return x + self.scale * self.mix(self.norm(self.conv(x, lifted.edges, lifted.spatial, lifted.fiber)))
+        return x + self.scale * self.mix(
+            self.norm(self.conv(x, lifted.edges, lifted.spatial, lifted.fiber, lifted.center))
+        )
 
 
 class Ponita(nn.Module):
@@ -86,7 +88,7 @@ class Ponita(nn.Module):
         widening: channels in the hidden layer of a block are so many times `width`.
         degree: of the products of invariants.
         edge_features: further invariant numbers per edge, on which kernels depend too; with ``directions="edges"`` they are
-            features. Edges from a point to itself, which the network adds, have zeros.
+            features. The pair of a point with itself, which the network adds, has zeros.
         complete: with ``directions="edges"`` kernels depend on all invariants of a pair, see `PairInvariants`.
         cutoff: length from which edges have no effect, in the units of `pos`.
         layer_scale: with which blocks start.
@@ -218,7 +220,7 @@ class Ponita(nn.Module):
         lifted = cast("Space", self.space)(self._cloud(x, edge_index))
         h = self.embed(lifted.features)
         for block in self.blocks:
-            cast("ConvNext", block).conv.calibrate_(h, lifted.edges, lifted.spatial, lifted.fiber)
+            cast("ConvNext", block).conv.calibrate_(h, lifted.edges, lifted.spatial, lifted.fiber, lifted.center)
             h = block(h, lifted)
 
     def with_directions(self, directions: int | Tensor, grid: str | None = None) -> Ponita:

@@ -44,6 +44,7 @@ class Lifted(NamedTuple):
         features: ``[M, O, C]``, of nodes, or of edges as nodes.
         edges: int64 ``[2, E]`` between these.
         spatial: the kernel basis ``[E, O, basis]``.
+        center: the kernel basis ``[basis]`` of a point with itself; none where `edges` hold such pairs.
         fiber: the kernel basis ``[O, O, basis]`` of pairs of directions, or none.
         directions: of the features ``[O, n]``, or of edges as nodes ``[M, n]``; none for positions.
         owner: the point ``[M]`` that an edge as node belongs to, or none.
@@ -52,6 +53,7 @@ class Lifted(NamedTuple):
     features: Tensor
     edges: Tensor
     spatial: Tensor
+    center: Tensor | None
     fiber: Tensor | None
     directions: Tensor | None
     owner: Tensor | None
@@ -90,10 +92,11 @@ class Positions(nn.Module):
 
     def forward(self, cloud: Cloud) -> Lifted:
         """Features ``[N, 1, S]``."""
-        edges, r, attr = _with_loops(cloud)
-        lengths = safe_norm(r)
-        spatial = self.basis(_joined(lengths[:, None], attr), None if self.basis.cutoff is None else lengths)
-        return Lifted(cast("Tensor", cloud.scalars)[:, None], edges, spatial[:, None], None, None, None)
+        lengths = safe_norm(_differences(cloud))
+        numbers = _joined(lengths[:, None], cloud.edge_attr)
+        spatial = self.basis(numbers, None if self.basis.cutoff is None else lengths)
+        features = cast("Tensor", cloud.scalars)[:, None]
+        return Lifted(features, cloud.edges, spatial[:, None], _center(self.basis, numbers), None, None, None)
 
     def scalars(self, f: Tensor, lifted: Lifted, nodes: int) -> Tensor:
         """The features themselves."""
@@ -134,14 +137,15 @@ class Grid(nn.Module):
     def forward(self, cloud: Cloud) -> Lifted:
         """Features ``[N, O, S + V]``."""
         directions = self.directions.to(cloud.pos)
-        edges, r, attr = _with_loops(cloud)
-        numbers = spatial_invariants(r[:, None], directions)
+        r, attr = _differences(cloud), cloud.edge_attr
         attr = None if attr is None else attr[:, None].expand(-1, len(directions), -1)
+        numbers = _joined(spatial_invariants(r[:, None], directions), attr)
         lengths = None if self.basis.cutoff is None else safe_norm(r)[:, None]
         return Lifted(
             lift_to_directions(directions, cloud.scalars, cloud.vectors),
-            edges,
-            self.basis(_joined(numbers, attr), lengths),
+            cloud.edges,
+            self.basis(numbers, lengths),
+            _center(self.basis, numbers),
             self.fiber((directions @ directions.mT)[..., None]),
             directions,
             None,
@@ -200,7 +204,7 @@ class EdgeDirections(nn.Module):
         numbers = self.invariants(here, far, receivers, senders)
         lengths = None if self.basis.cutoff is None else safe_norm(far - here)
         spatial = self.basis(numbers, lengths)[:, None]
-        return Lifted(torch.cat(scalars, -1)[:, None], pairs, spatial, None, directions, owner)
+        return Lifted(torch.cat(scalars, -1)[:, None], pairs, spatial, None, None, directions, owner)
 
     def scalars(self, f: Tensor, lifted: Lifted, nodes: int) -> Tensor:
         """The mean over edges to a point; zero for a point without edges."""
@@ -257,15 +261,14 @@ def pairs_of_edges(edges: Tensor, nodes: int) -> Tensor:
     return torch.stack([order[first[far] + place % degree[far]], order[first[here] + place // degree[far]]])
 
 
-def _with_loops(cloud: Cloud) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Edges with one from every point to itself, vectors ``x_source - x_target``, and features, zero for the loops."""
-    nodes = len(cloud.pos)
-    loops = torch.arange(nodes, device=cloud.pos.device)
-    edges = torch.cat([cloud.edges, loops.expand(2, -1)], 1)
-    r = cloud.pos.index_select(0, edges[0]) - cloud.pos.index_select(0, edges[1])
-    if cloud.edge_attr is None:
-        return edges, r, None
-    return edges, r, torch.cat([cloud.edge_attr, cloud.edge_attr.new_zeros(nodes, cloud.edge_attr.shape[1])])
+def _differences(cloud: Cloud) -> Tensor:
+    """``x_source - x_target`` along edges ``[E, n]``."""
+    return cloud.pos.index_select(0, cloud.edges[0]) - cloud.pos.index_select(0, cloud.edges[1])
+
+
+def _center(basis: KernelBasis, numbers: Tensor) -> Tensor:
+    """The basis ``[basis]`` of a point with itself, whose invariants and edge features are zero, like `numbers` otherwise."""
+    return basis(numbers.new_zeros(numbers.shape[-1]), None if basis.cutoff is None else numbers.new_zeros(()))
 
 
 def _joined(numbers: Tensor, attr: Tensor | None) -> Tensor:
