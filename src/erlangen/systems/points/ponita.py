@@ -228,7 +228,7 @@ def experiment(scale: Scale, seed: int) -> Result:
     seeds = [seed + k for k in range(3 if full else 1)]
     particles = nbody.Budget(1000, 200, 500, 40, 8) if full else nbody.Budget(128, 32, 100, 6, 1, 32)
     names = list(nbody.MODELS) if full else [nbody.OURS, "EGNN"]
-    drawings = pixels.Budget(1000, 200, 500, 15, 3) if full else pixels.Budget(60, 20, 40, 2, 1, 20)
+    drawings = pixels.Budget(2000, 200, 500, 15, 2) if full else pixels.Budget(60, 20, 40, 2, 1, 20)
     rows = property_rows(100 if full else 20, seed)
     rows += grids_and_particles(names, particles, seeds, *((3, 20) if full else (1, 2)))
     rows += [
