@@ -14,12 +14,12 @@ from erlangen.errors import ErlangenError, ErlangenWarning, ShapeError, UnknownN
 from erlangen.generate import CenteredGaussian, Diffusion
 from erlangen.groups import E
 from erlangen.symmetry import Symmetry
-from erlangen.systems.motion._geotdm_network import EGTN, check_motion
+from erlangen.systems.motion._geotdm_network import EGTN, SMALLEST, check_motion
 from erlangen.systems.motion._geotdm_priors import actions_of, features_of
 
 Target = Literal["velocity", "noise"]
 """What the network is trained to give. See `GeoTDM`."""
-SMALLEST_SHARE = 1e-6
+SMALLEST_SHARE = 1e-3
 """Smallest variance over the largest of what frames combine to, in the units of `GeoTDM.adapt`."""
 REFERENCE_STEPS = 1000
 """Steps are told to the network as if there were so many."""
@@ -49,6 +49,8 @@ class GeoTDM(nn.Module):
         prior: module that makes the reference ``[B, frames, N, 3]`` of a dict with ``past``, such as `CentreOfMass` or
             `LearnedPrior`; None for the unconditional mode.
         target: see above.
+        distances: how many known frames there are, if the network reads the distances of all pairs in these, after what
+            else it reads of pairs; 0 if it does not.
 
     Attributes:
         diffusion: the chain, `erlangen.generate.Diffusion`.
@@ -68,7 +70,14 @@ class GeoTDM(nn.Module):
     """
 
     def __init__(
-        self, net: nn.Module, betas: Tensor, frames: int, prior: nn.Module | None = None, *, target: Target = "velocity"
+        self,
+        net: nn.Module,
+        betas: Tensor,
+        frames: int,
+        prior: nn.Module | None = None,
+        *,
+        target: Target = "velocity",
+        distances: int = 0,
     ) -> None:
         super().__init__()
         check_sizes(frames=frames)
@@ -79,6 +88,7 @@ class GeoTDM(nn.Module):
                 f"frames = {frames}, but the prior makes {cast('Any', prior).frames}; build it for {frames}"
             )
         self.net, self.prior, self.frames, self.target = net, prior, frames, target
+        self.distances = distances
         self.dim: int = getattr(net, "dim", 3)
         self.diffusion = Diffusion(betas, CenteredGaussian((-3, -2)) if prior is None else None)
         self.register_buffer("units", torch.eye(frames))
@@ -91,7 +101,7 @@ class GeoTDM(nn.Module):
         if isinstance(net, EGTN):
             moving = {"pos": "points", "step": "invariant"} | ({} if prior is None else {"past": "points"})
             self.symmetry = Symmetry(
-                E(self.dim), input=actions_of(moving, net, int(prior is not None)), output="vectors"
+                E(self.dim), input=actions_of(moving, net, int(prior is not None), distances), output="vectors"
             )
 
     @torch.no_grad()
@@ -165,6 +175,9 @@ class GeoTDM(nn.Module):
             seen["pos"] = torch.cat([past, seen["pos"]], 1)
             turns = F.pad(past.diff(n=2, dim=1) / self.turning, (0, 0, 0, 0, min(2, past.shape[1]), 0))
             seen["vector"] = torch.cat([turns, local], 1)
+            if self.distances:
+                apart = (past[:, :, :, None] - past[:, :, None]).square().sum(-1).add(SMALLEST).sqrt().movedim(1, -1)
+                seen["edge_attr"] = torch.cat([x["edge_attr"], apart], -1) if "edge_attr" in x else apart
             known = torch.arange(seen["pos"].shape[1], device=past.device) < past.shape[1]
             known = known.to(past.dtype)[:, None, None].expand(len(past), -1, past.shape[2], 1)
             node = [x["node"][:, None].expand(-1, known.shape[1], -1, -1)] if "node" in x else []

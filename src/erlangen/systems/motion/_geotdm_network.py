@@ -169,10 +169,10 @@ class TemporalLayer(nn.Module):
 
 
 def _small(layers: nn.Sequential) -> nn.Sequential:
-    """The same network with a small last layer, so that positions take small steps at first."""
+    """The same network with a small last layer, so that what moves takes small steps at first."""
     with torch.no_grad():
         for parameter in layers[-1].parameters():
-            parameter.mul_(0.1)
+            parameter.mul_(0.03)
     return layers
 
 
@@ -379,7 +379,7 @@ class PlainTrajectoryNet(_Trajectories):
     ) -> None:
         super().__init__(node_features, edge_features, features, layers, dim * (2 + vector), 0, scaled, generator)
         self.vector, self.dim = vector, dim
-        self.decode = mlp([features, features, dim], generator=generator)
+        self.decode = _small(mlp([features, features, dim], generator=generator))
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         """``[B, T, N, 3]``; see `EGTN.forward`."""

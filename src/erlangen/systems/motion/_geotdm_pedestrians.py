@@ -41,7 +41,7 @@ PUBLISHED = "competitive best-of-20 errors on ETH and UCY"
 
 
 def scene_motions(folder: str | Path, scene: str, stride: int) -> Motion:
-    """``past [B, 8, 8, 2]``, ``pos [B, 12, 8, 2]``, in metres about the mean of a window's last known places, and ``mask [B, 8]``.
+    """``past [B, 8, 8, 2]`` and ``pos [B, 12, 8, 2]``, in metres about the mean of the last known places; ``mask [B, 8]``.
 
     Where there are more than eight pedestrians, they are taken in groups of eight, in the order of their places along the
     longer axis of the window, so that groups are of neighbours.
@@ -70,9 +70,9 @@ def shuffled(x: Motion, most: int, seed: int) -> Motion:
     return {name: value[order] for name, value in x.items()}
 
 
-def pedestrian_rows(folder: str, held: Sequence[str], size: Size, seeds: Sequence[int]) -> list[Row]:
+def pedestrian_rows(folder: str, held: Sequence[str], size: Size, seeds: Sequence[int], stride: int = 8) -> list[Row]:
     """A row for each scene that is left out and each model, means over seeds, of best-of-20 and other errors."""
-    motions = {scene: scene_motions(folder, scene, 4) for scene in SCENES}
+    motions = {scene: scene_motions(folder, scene, stride) for scene in SCENES}
     rows: list[Row] = []
     for scene in held:
         others = [motions[other] for other in SCENES if other != scene]

@@ -142,9 +142,9 @@ class LearnedPrior(nn.Module):
         return torch.cat([free, 1 - free.sum(1, keepdim=True)], 1), x["past"] + self.share[1] * moved
 
 
-def actions_of(moving: dict[str, str], net: EGTN, told: int = 0) -> dict[str, Any]:
-    """Actions on what moves and on the features that the network reads; `told` of them it gets from elsewhere."""
-    there = {"node": net.node_features > told, "edge_attr": net.edge_features > 0}
+def actions_of(moving: dict[str, str], net: EGTN, told: int = 0, apart: int = 0) -> dict[str, Any]:
+    """Actions on what moves and on the features that the network reads; `told` and `apart` of them it gets from elsewhere."""
+    there = {"node": net.node_features > told, "edge_attr": net.edge_features > apart}
     return moving | {name: "invariant" for name, read in there.items() if read}
 
 

@@ -132,8 +132,11 @@ def diffusion(name: str, x: Motion, size: Size) -> GeoTDM:
     nodes, pairs = widths(x)
     frames, dim = x["pos"].shape[1], x["pos"].shape[-1]
     conditional = "past" in x
+    distances = x["past"].shape[1] if conditional and not name.startswith("plain") else 0
     build = PlainTrajectoryNet if name.startswith("plain") else EGTN
-    net = build(nodes + conditional, pairs, features=size.features, layers=size.layers, vector=True, dim=dim)
+    net = build(
+        nodes + conditional, pairs + distances, features=size.features, layers=size.layers, vector=True, dim=dim
+    )
     prior: nn.Module | None = None
     if conditional:
         if name.startswith("plain"):
@@ -142,7 +145,7 @@ def diffusion(name: str, x: Motion, size: Size) -> GeoTDM:
             prior = LearnedPrior(frames, nodes, pairs, features=size.features // 2, layers=1, dim=dim)
         else:
             prior = CentreOfMass(frames, dim)
-    return GeoTDM(net, cosine_betas(size.diffusion_steps), frames, prior).adapt(x)
+    return GeoTDM(net, cosine_betas(size.diffusion_steps), frames, prior, distances=distances).adapt(x)
 
 
 DIFFUSIONS = ("GeoTDM, learned prior", "GeoTDM, centre of mass", "plain diffusion")
