@@ -11,7 +11,7 @@ from erlangen.simulate import ethanol, xtb_trajectory
 from erlangen.systems.motion._geotdm_training import AHEAD, GIVEN, Motion, Size, part
 
 ETHANOL = "ethanol"
-TESTED = 60
+TESTED = 40
 """Largest number of pieces that are tested."""
 
 

@@ -115,10 +115,12 @@ SYSTEM = System(
 
 SIZES: dict[Scale, Size] = {
     "smoke": Size(48, 16, 3, (1e-2,), diffusion_steps=10, quick=3, free_steps=6, features=16, layers=2),
-    "full": Size(1000, 200, 4, (1e-2, 4e-3), diffusion_steps=50, quick=6, free_epochs=10, molecule_steps=4800),
+    "full": Size(1000, 200, 4, (1e-2, 4e-3), diffusion_steps=50, quick=6, free_epochs=8, molecule_steps=3200),
 }
 LEARNED, CENTRE, PLAIN = DIFFUSIONS
 MODELS = (*DIFFUSIONS, REGRESSION)
+COMPARED = 25
+"""Systems that samplers are compared on."""
 QUICK_FACTOR = 1.1
 """By how much errors may grow with few steps."""
 
@@ -137,7 +139,7 @@ def forecast_rows(
             row, model = forecast(name, train, test, size, rate, seed)
             runs.append(row)
             if name == LEARNED and seed == seeds[0]:
-                extra = sampler_rows(law, cast("GeoTDM", model), part(test, 0, 50), size, seed)
+                extra = sampler_rows(law, cast("GeoTDM", model), part(test, 0, COMPARED), size, seed)
         rows.append(averaged(runs, part=law, model=name))
     return [*rows, averaged([drift(test) for _, test in sets], part=law, model="constant velocity"), *extra]
 
