@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from erlangen.data import JOINTS, PARENTS, human_motion, pedestrians
+from erlangen.data import JOINTS, PARENTS, captured_motion, human_motion, pedestrians
 from erlangen.errors import DataError, ErlangenError, UnknownNameError
 
 
@@ -107,3 +108,55 @@ def test_the_fields_recordings(shared_data: Path) -> None:
     whole = [(f, p) for f, p in seen if all((f + 10 * t, p) in seen for t in range(20))]
     assert scenes.pos.shape == (len({f for f, _ in whole}), 5, 20, 2)
     assert int(scenes.mask.sum()) == len(whole)
+
+
+def skeleton_file(path: Path, **change: object) -> Path:
+    """Two clips of three joints in a chain."""
+    arrays = {
+        "parent": np.array([-1, 0, 0]),
+        "mirror": np.array([0, 2, 1]),
+        "fps": np.array(30.0),
+        "walk": np.arange(36.0).reshape(4, 3, 3),
+        "run": np.zeros((2, 3, 3)),
+    }
+    np.savez(path / "clips.npz", **{name: value for name, value in (arrays | change).items() if value is not None})
+    return path / "clips.npz"
+
+
+def test_clips_of_a_file(tmp_path: Path) -> None:
+    (walk, run), skeleton = captured_motion(skeleton_file(tmp_path))
+    assert (walk.name, run.name, walk.dt) == ("walk", "run", pytest.approx(1 / 30))
+    assert walk.pos.tolist() == np.arange(36.0).reshape(4, 3, 3).tolist()
+    assert walk.pos.dtype == torch.float32
+    assert (skeleton.parents.tolist(), skeleton.mirror.tolist()) == ([-1, 0, 0], [0, 2, 1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fps": None}, "has no fps"),
+        ({"walk": None, "run": None}, "has no clips"),
+        ({"walk": np.zeros((4, 2, 3))}, r"'walk' of .* has shape \(4, 2, 3\)"),
+        ({"run": np.full((2, 3, 3), np.nan)}, "a clip is finite"),
+        ({"mirror": np.zeros(2)}, "has mirror"),
+        ({"fps": np.array(0.0)}, "and a rate"),
+        ({"walk": np.array([object()])}, "cannot be read"),
+    ],
+)
+def test_bad_files_of_clips(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        captured_motion(skeleton_file(tmp_path, **change))
+    (tmp_path / "text.npz").write_text("no archive")
+    with pytest.raises(DataError, match="cannot be read"):
+        captured_motion(tmp_path / "text.npz")
+
+
+def test_captured_people(shared_data: Path) -> None:
+    """Bones of the CMU clips have one length each, and mirrored bones the same."""
+    clips, skeleton = captured_motion(shared_data / "cmu_mocap" / "cmu_mocap_xyz30.npz")
+    assert len(clips) == 96
+    parents, mirror = skeleton.parents, skeleton.mirror
+    assert mirror[mirror].tolist() == list(range(38))
+    for clip in clips[::10]:
+        bones = (clip.pos[:, 1:] - clip.pos[:, parents[1:]]).norm(dim=-1)
+        assert float(bones.std(0).max()) < 1e-4

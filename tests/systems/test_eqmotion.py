@@ -3,21 +3,23 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from scipy.fft import dct
 from torch import Tensor
 
 from erlangen.data import pedestrians
-from erlangen.errors import DtypeError, ErlangenError, NotFiniteError, ShapeError, UnknownNameError
+from erlangen.errors import DataError, DtypeError, ErlangenError, NotFiniteError, ShapeError, UnknownNameError
 from erlangen.groups import E
 from erlangen.ledger import discover_systems, run
 from erlangen.measure import assert_equivariant, average_displacement, best_of, final_displacement
 from erlangen.nn import VectorReLU
 from erlangen.simulate import springs
 from erlangen.systems.motion import _eqmotion_models as models
+from erlangen.systems.motion import eqmotion as system
 from erlangen.systems.motion._eqmotion_network import Reasoning, pairs_of, straight
-from erlangen.systems.motion._eqmotion_tasks import molecule, particles, people
+from erlangen.systems.motion._eqmotion_tasks import captured, molecule, particles, people
 from erlangen.systems.motion.eqmotion import (
     EqMotion,
     MotionLayer,
@@ -48,7 +50,7 @@ def test_smoke_run() -> None:
     assert discover_systems()["eqmotion"] == "erlangen.systems.motion.eqmotion"
     entry = run("eqmotion", "smoke", 0)
     holds = {claim["id"]: claim["holds"] for claim in entry["claims"]}
-    for missing in ("molecule-gain", "pedestrians-gain", "human36m"):
+    for missing in ("molecule-gain", "captured-gain", "pedestrians-gain", "human36m"):
         assert holds.pop(missing) is None
     for trained in ("people-beats-plain", "springs-found"):
         assert holds.pop(trained) in (True, False)  # a few steps of training settle nothing
@@ -308,3 +310,31 @@ def test_pedestrians_best_of_twenty(shared_data: Path) -> None:
     assert float(average.mean()) < 0.75 * float(average_displacement(plain, y, x["mask"]).mean())
     assert float(final.mean()) < 0.75 * float(final_displacement(plain, y, x["mask"]).mean())
     assert_equivariant(model, {key: value[:5] for key, value in x.items()}, elements=20)
+
+
+def test_captured_people(shared_data: Path) -> None:
+    """The split is that of the file; straight motion is a forecast of some centimetres, better than standing still."""
+    task = captured(str(shared_data / "cmu_mocap" / "cmu_mocap_xyz30.npz"), 10, 0, 60)
+    assert task.train[0]["pos"].shape[1:] == (38, 10, 3)
+    assert (task.past, task.future, task.in_features) == (10, 10, 38)
+    rows = system.trained_rows(system.CAPTURED, [models.CONSTANT], [task], models.Budget(1, 1, (3e-3,)), [0])
+    stands = float((task.test[1] - task.test[0]["pos"][:, :, -1:]).norm(dim=-1).mean())
+    assert 0.01 < rows[0]["ADE"] < stands
+
+
+def test_claims_about_captured_people() -> None:
+    rows = [
+        {"part": system.CAPTURED, "model": name, "ADE": error}
+        for name, error in ((models.CONSTANT, 2.0), (models.GNN, 1.0), (models.OURS, 0.5))
+    ]
+    found = {claim.id: claim for claim in system.gain_claims(rows, full=True)}
+    assert found["captured-beats-plain"].measured == 0.5
+    assert found["captured-beats-plain"].holds
+    assert system.gain_claims([], full=True)[-1].holds is None
+
+
+def test_captured_people_need_a_split(tmp_path: Path) -> None:
+    clip = np.zeros((30, 2, 3))
+    np.savez(tmp_path / "clips.npz", parent=[-1, 0], mirror=[0, 1], fps=30.0, walk=clip)
+    with pytest.raises(DataError, match="0 clips of 20 frames to test and 1 others"):
+        captured(str(tmp_path / "clips.npz"), 10, 0, 5)

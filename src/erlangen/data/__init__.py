@@ -20,7 +20,16 @@ from erlangen.data.graphs import (
 from erlangen.data.images import ImageData, digits, fashion
 from erlangen.data.loading import Batch, load_data
 from erlangen.data.molecules import MoleculeData, qm9
-from erlangen.data.motion import JOINTS, PARENTS, Crowds, MotionClip, human_motion, pedestrians
+from erlangen.data.motion import (
+    JOINTS,
+    PARENTS,
+    Crowds,
+    MotionClip,
+    Skeleton,
+    captured_motion,
+    human_motion,
+    pedestrians,
+)
 from erlangen.data.segmentation import Superpixels, superpixels
 from erlangen.data.sensors import SensorData, basic_motions
 
@@ -36,9 +45,11 @@ __all__ = [
     "MoleculeData",
     "MotionClip",
     "SensorData",
+    "Skeleton",
     "Superpixels",
     "affine_distortion",
     "basic_motions",
+    "captured_motion",
     "connected_graphs",
     "digits",
     "drifting_digits",

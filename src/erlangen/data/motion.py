@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import NamedTuple
@@ -36,7 +37,7 @@ PARENTS = (-1, 0, 1, 0, 3, 4, 1, 6, 7, 0, 9, 10, 1, 12, 13)
 
 
 class MotionClip(NamedTuple):
-    """One movement: its name, joints ``pos [T, 15, 3]`` float32 in metres, y up, and seconds ``dt`` between frames."""
+    """One movement: its name, joints ``pos [T, J, 3]`` float32 in metres, y up, and seconds ``dt`` between frames."""
 
     name: str
     pos: Tensor
@@ -67,6 +68,53 @@ def human_motion(names: str | tuple[str, ...] | None = None) -> list[MotionClip]
     if unknown:
         raise UnknownNameError(f"names holds {unknown}; known clips are {', '.join(clips)}")
     return [clips[name] for name in wanted]
+
+
+class Skeleton(NamedTuple):
+    """How the joints of a file's clips hang together: ``parents [J]``, -1 for the root, and ``mirror [J]``, both int64.
+
+    Joint ``mirror[i]`` is the one on the other side; a mirrored pose has joints exchanged by it and x reversed.
+    """
+
+    parents: Tensor
+    mirror: Tensor
+
+
+def captured_motion(file: str | Path) -> tuple[list[MotionClip], Skeleton]:
+    """Captured movements from an ``.npz`` file that you have, such as one made of the CMU motion capture database.
+
+    The file holds ``parent`` and ``mirror``, int ``[J]``, ``fps``, and an array ``[T, J, 3]`` for every clip under the clip's
+    name, in metres, y up. Nothing but plain arrays is read.
+
+    Args:
+        file: path of the file.
+
+    Returns:
+        Clips, float32, in the order of the file, and their skeleton.
+
+    Raises:
+        DataError: the file cannot be read, lacks one of these arrays or all clips, or a clip has other joints or is not
+            finite.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{str(file)!r} cannot be read: {error}") from error
+    missing = [name for name in ("parent", "mirror", "fps") if name not in arrays]
+    if missing or len(arrays) == 3:
+        raise DataError(f"{str(file)!r} has no {', '.join(missing) or 'clips'}; it needs parent, mirror, fps and clips")
+    parents, mirror, fps = (arrays.pop(name) for name in ("parent", "mirror", "fps"))
+    for name, pos in arrays.items():
+        if pos.ndim != 3 or pos.shape[1:] != (len(parents), 3) or not np.isfinite(pos).all():
+            raise DataError(
+                f"{name!r} of {str(file)!r} has shape {pos.shape}; a clip is finite and [T, {len(parents)}, 3]"
+            )
+    if mirror.shape != parents.shape or fps.size != 1 or not float(fps) > 0:
+        raise DataError(f"{str(file)!r} has mirror {mirror.shape} and fps {fps}; give {parents.shape} and a rate")
+    skeleton = Skeleton(*(torch.from_numpy(part.astype(np.int64)) for part in (parents, mirror)))
+    clips = [MotionClip(name, torch.from_numpy(pos.astype(np.float32)), 1 / float(fps)) for name, pos in arrays.items()]
+    return clips, skeleton
 
 
 class Crowds(NamedTuple):

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from erlangen.data import human_motion
+from erlangen.data import MotionClip, captured_motion, human_motion
+from erlangen.errors import DataError
 from erlangen.simulate import NBody, charged, springs
 from erlangen.systems.motion._eqmotion_network import finite_velocity
 
@@ -114,6 +115,32 @@ def people(frames: int, seed: int, stride: int = 1) -> Task:
         return joined(parts)
 
     return unit_speed(Task(chosen(order[5:]), chosen(order[3:5]), chosen(order[:3])))
+
+
+def captured(file: str, frames: int, seed: int, stride: int) -> Task:
+    """Joints of the clips of a file of `captured_motion`, those whose names begin with "test" to test.
+
+    A fifth of the others, drawn with the seed, validates. Clips that are too short are left out.
+
+    Raises:
+        DataError: the file cannot be read, or there are no clips for one of the three.
+    """
+    clips, skeleton = captured_motion(file)
+    long = [clip for clip in clips if len(clip.pos) >= 2 * frames]
+    order = torch.randperm(len(long), generator=Generator().manual_seed(seed)).tolist()
+    test = [clip for clip in long if clip.name.startswith("test")]
+    rest = [long[k] for k in order if not long[k].name.startswith("test")]
+    held = len(rest) // 5
+    if not test or not held:
+        raise DataError(
+            f"{file!r} has {len(test)} clips of {2 * frames} frames to test and {len(rest)} others; needs 1, 5"
+        )
+    kinds = torch.eye(len(skeleton.parents))
+
+    def chosen(which: Sequence[MotionClip]) -> Motion:
+        return joined([windows(clip.pos, kinds, frames, stride) for clip in which])
+
+    return unit_speed(Task(chosen(rest[held:]), chosen(rest[:held]), chosen(test)))
 
 
 def molecule(pos: Tensor, kinds: Tensor, frames: int, stride: int) -> Task:

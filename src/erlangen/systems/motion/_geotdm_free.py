@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from erlangen.claims import averaged
 from erlangen.systems.motion._geotdm_diffusion import GeoTDM
+from erlangen.systems.motion._geotdm_scores import learned_scores
 from erlangen.systems.motion._geotdm_training import AT_ONCE, Motion, Row, Size, best_rate, part, splits, trained, whole
 
 LAW = "springs"
@@ -69,7 +70,7 @@ def independent_samples(pos: Tensor, count: int, generator: Generator) -> Tensor
     return (drawn - drawn.mean((1, 2), keepdim=True)) * pos.std()
 
 
-def drawn_like(model: GeoTDM, x: Motion, steps: int | None, seed: int) -> Tensor:
+def drawn_like(model: GeoTDM, x: Motion, steps: int, seed: int) -> Tensor:
     """As many trajectories as there are in x, with the features of its systems."""
     generator = Generator().manual_seed(seed)
     count, _, particles, _ = x["pos"].shape
@@ -77,7 +78,7 @@ def drawn_like(model: GeoTDM, x: Motion, steps: int | None, seed: int) -> Tensor
     for first in range(0, count, AT_ONCE):
         some = part(x, first, first + AT_ONCE)
         shape = (len(some.pop("pos")), particles)
-        parts.append(model.sample(some, shape=shape, steps=steps, generator=generator))
+        parts.append(model.sample(some, shape=shape, steps=steps, eta=None, generator=generator))
     return torch.cat(parts)
 
 
@@ -90,9 +91,9 @@ def free_rows(size: Size, seeds: Sequence[int]) -> list[Row]:
         train, test = (whole(x) for x in splits(LAW, size, seed))
         rate = rate or best_rate(DIFFUSION, train, size, seed)
         begin = time.process_time()
-        model = cast("GeoTDM", trained(DIFFUSION, train, size, rate, size.epochs, seed))
+        model = cast("GeoTDM", trained(DIFFUSION, train, size, rate, size.free_epochs, seed))
         trained_in, begin = time.process_time() - begin, time.process_time()
-        sets = {DIFFUSION: drawn_like(model, test, None, seed)}
+        sets = {DIFFUSION: drawn_like(model, test, size.free_steps, seed)}
         seconds = time.process_time() - begin
         sets |= {
             GAUSSIAN: gaussian_samples(train["pos"], len(test["pos"]), Generator().manual_seed(seed)),
@@ -106,14 +107,15 @@ def free_rows(size: Size, seeds: Sequence[int]) -> list[Row]:
             "bound, nats per dimension": float(bound.sum(1).mean()) / dimension,
             "training seconds": trained_in,
             "trajectories per second": len(test["pos"]) / seconds,
-            "sampler steps": model.diffusion.steps,
+            "sampler steps": size.free_steps,
             "parameters": sum(p.numel() for p in model.parameters()),
             "learning rate": f"{rate:g}",
-            "epochs": size.epochs,
+            "epochs": size.free_epochs,
             "samples": size.train,
         }
+        learned = learned_scores(sets, train["pos"], test["pos"], size, seed)
         for name, row in marginal_scores(sets, test["pos"]).items():
-            runs[name].append(row | (cost if name == DIFFUSION else {}))
+            runs[name].append(row | learned[name] | (cost if name == DIFFUSION else {}))
         if not extra:
             extra = histogram_rows(sets, test["pos"])
             extra.append({"part": "properties", "model": "schedule", "error": float(bound[:, -1].mean())})

@@ -12,8 +12,9 @@ from erlangen.claims import Claim
 from erlangen.generate import Diffusion, cosine_betas
 from erlangen.groups import E
 from erlangen.measure import equivariance_error
-from erlangen.systems.motion._geotdm_diffusion import CentreOfMass, GeoTDM, LearnedPrior
+from erlangen.systems.motion._geotdm_diffusion import GeoTDM
 from erlangen.systems.motion._geotdm_network import EGTN
+from erlangen.systems.motion._geotdm_priors import CentreOfMass, LearnedPrior
 
 F32, F64 = torch.float32, torch.float64
 SYSTEMS, KNOWN, FRAMES, PARTICLES, STEPS = 6, 3, 5, 4, 10

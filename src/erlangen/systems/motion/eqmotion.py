@@ -16,7 +16,8 @@ Re-measured here:
    whether there is a spring, under the better of the two namings.
 4. A molecule, ethanol under GFN2-xTB forces (needs the extra `molecules`), 10 frames in and 10 out, 2 fs apart. The first 60 %
    of one trajectory train, the last 25 % test.
-5. People: 15 joints of captured movements at 30 Hz, 10 frames in and 10 out; three clips, drawn with the seed, test.
+5. People: 15 joints of captured movements at 30 Hz, 10 frames in and 10 out; three clips, drawn with the seed, test. With the
+   option `mocap`, a file of clips, also people of the CMU database, 38 joints, with the split of the file.
 
 Rivals of the same run: going on with the last step; an LSTM for each agent; message passing on all coordinates about the
 centre, without and with random rotations in training; and EGNN from the last frame, with the speeds and turning angles of
@@ -61,7 +62,7 @@ from erlangen.systems.motion._eqmotion_network import (
     finite_velocity,
     reasoning_accuracy,
 )
-from erlangen.systems.motion._eqmotion_tasks import Task, molecule, particles, people
+from erlangen.systems.motion._eqmotion_tasks import Task, captured, molecule, particles, people
 
 __all__ = [
     "SYSTEM",
@@ -96,6 +97,9 @@ SYSTEM = System(
 )
 
 Row = dict[str, Any]
+CAPTURED = "people, CMU"
+NAMES = {CAPTURED: "captured"}
+"""Parts whose claims have another name."""
 RIVALS = (models.LSTM, models.GNN, models.AUGMENTED, models.EQUIVARIANT)
 PLAIN = (models.CONSTANT, models.LSTM, models.GNN, models.AUGMENTED)
 """Rivals that are not built to be equivariant; going on with the last step is, but learns nothing."""
@@ -187,9 +191,14 @@ def gain_claims(rows: Sequence[Row], full: bool) -> list[Claim]:
     """Claims about errors on each kind of data: against rivals without equivariance, and against all."""
     claims: list[Claim] = []
     published = {"charges": "24.0 % (particles)", "molecule": "30.1 %", "people": "8.6 %"}
-    for part in ("charges", "springs", "molecule", "people"):
+    for part in ("charges", "springs", "molecule", "people", CAPTURED):
         table = {row["model"]: row for row in rows if row["part"] == part}
         if models.OURS not in table:
+            if part == CAPTURED:
+                claims.append(
+                    missing_part("captured", "needs the CMU clips, see captured_motion: --set mocap=FILE", None)
+                )
+                continue
             claims.append(missing_part(part, next(iter(table), ""), published.get(part)))
             continue
         errors = {name: row["ADE"] for name, row in table.items() if name != models.REASONING}
@@ -197,7 +206,7 @@ def gain_claims(rows: Sequence[Row], full: bool) -> list[Claim]:
         plain = min(errors[name] for name in PLAIN if name in errors)
         claims.append(
             Claim.ratio(
-                f"{part}-beats-plain",
+                f"{NAMES.get(part, part)}-beats-plain",
                 f"ADE of EqMotion over that of the best rival without equivariance, {part}.",
                 measured=ours / plain,
                 at_most=0.8 if full and part in ("charges", "springs") else 1.0,
@@ -289,14 +298,24 @@ UNMEASURED = (
 )
 
 
-def experiment(scale: Scale, seed: int) -> Result:
-    """All parts; "full" has three seeds and all rivals, "smoke" the parts that come without the extra, small."""
-    full = scale == "full"
+def experiment(scale: Scale, seed: int, mocap: str = "") -> Result:
+    """All parts; "full" has three seeds and all rivals, "smoke" the parts that come without the extra, small.
+
+    Args:
+        scale: "smoke" or "full".
+        seed: the first seed.
+        mocap: file of captured clips as `erlangen.data.captured_motion` reads it, for one more part, the people of the CMU
+            database.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    full, rates = scale == "full", (2e-3, 5e-3)
+    every, small = (models.CONSTANT, *RIVALS, models.OURS), (models.CONSTANT, models.GNN, models.OURS)
+    quick = Budget(5, 1, (3e-3,), 25)
     seeds = [seed + k for k in range(3 if full else 1)]
     rows = property_rows(seed)
     if full:
-        every = (models.CONSTANT, *RIVALS, models.OURS)
-        rates = (2e-3, 5e-3)
         charges = [particles("charges", (800, 200, 500), 20, s) for s in seeds]
         rows += trained_rows("charges", every, charges, Budget(30, 8, rates), seeds)
         few = [particles("springs", (800, 200, 500), 20, s) for s in seeds]
@@ -307,12 +326,16 @@ def experiment(scale: Scale, seed: int) -> Result:
         rows += molecule_rows(every, 6000, Budget(30, 7, rates), seeds)
         rows += trained_rows("people", every, [people(10, s, 2) for s in seeds], Budget(20, 5, rates), seeds)
     else:
-        small, quick = (models.CONSTANT, models.GNN, models.OURS), Budget(5, 1, (3e-3,), 25)
         rows += trained_rows("charges", small, [particles("charges", (100, 10, 30), 8, seed)], quick, seeds)
         rows += trained_rows("springs", small, [particles("springs", (100, 10, 30), 8, seed)], quick, seeds)
         rows += trained_rows("springs", [models.REASONING], [particles("springs", (50, 10, 50), 8, seed)], quick, seeds)
         rows += [{"part": "molecule", "model": "not run: only at the scale full"}]
         rows += trained_rows("people", small, [people(5, seed, 16)], quick, seeds)
+    if mocap:
+        names, budget = (every, Budget(10, 3, rates)) if full else (small, quick)
+        rows += trained_rows(
+            CAPTURED, names, [captured(mocap, 10, s, 10 if full else 80) for s in seeds], budget, seeds
+        )
     claims = [
         *property_claims([row for row in rows if row["part"] == "properties"]),
         *gain_claims(rows, full),
@@ -329,7 +352,7 @@ def figure(result: Result) -> str:
     plots: list[str] = []
     keys = [f"MSE at {share:.0%}" for share in models.HORIZONS]
     span = svg.Scale(0.0, 1.0)
-    for part in ("charges", "springs", "molecule", "people"):
+    for part in ("charges", "springs", "molecule", "people", CAPTURED):
         rows = [row for row in result.rows if row["part"] == part and keys[0] in row]
         if rows:
             series = [
