@@ -8,7 +8,7 @@ import torch
 from torch import Generator
 
 from erlangen.simulate import ethanol, xtb_trajectory
-from erlangen.systems.motion._geotdm_training import AHEAD, GIVEN, Motion, Size, part
+from erlangen.systems.motion._geotdm_training import AHEAD, FRESH, GIVEN, Motion, Size, part
 
 ETHANOL = "ethanol"
 TESTED = 40
@@ -25,7 +25,7 @@ def ethanol_motions(steps: int, seed: int) -> tuple[Motion, Motion]:
     Raises:
         MissingExtraError: tblite is not installed.
     """
-    frames = xtb_trajectory(ethanol(), steps=steps, generator=Generator().manual_seed(seed)).pos
+    frames = xtb_trajectory(ethanol(), steps=steps, generator=Generator().manual_seed(FRESH + seed)).pos
     cut = int(0.7 * len(frames))
     kinds = torch.eye(3)[torch.tensor([0, 0, 1, *[2] * 6])]
 

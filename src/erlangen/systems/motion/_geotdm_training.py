@@ -295,7 +295,11 @@ def drift(test: Motion) -> Row:
     return displacement_row(kept[None], test) | {"parameters": 0}
 
 
+FRESH = 10_000
+"""Added to seeds of data, so that the systems of the tests are others than those on which the method was tried out."""
+
+
 def splits(law: str, size: Size, seed: int) -> tuple[Motion, Motion]:
     """Systems to train and to test."""
-    data = motions(law, size.train + size.test, seed)
+    data = motions(law, size.train + size.test, FRESH + seed)
     return part(data, 0, size.train), part(data, size.train, size.train + size.test)
