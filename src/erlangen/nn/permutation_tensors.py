@@ -277,7 +277,7 @@ class PPGNBlock(nn.Module):
                 adj.dtype
             )  # only sums over nodes matter: other pairs are cut at the end
         product = (left @ right).flatten(1)
-        (mix,) = self.skip
+        (mix,) = _linear_layers(self.skip)
         ours, theirs = mix.weight.split([self.in_channels, len(product)], 1)
         out = torch.addmm(mix.bias, pairs, ours.T).addmm(product.T, theirs.T).unflatten(0, adj.shape[:-1])
         return out if mask is None else _masked(out, mask, 2)
@@ -288,13 +288,17 @@ class PPGNBlock(nn.Module):
         Every channel is a matrix without gaps, as its product needs it, and no layer copies its input. Both first layers are
         one product of matrices, and the last ones turn the axes round.
         """
-        nets = [[layer for layer in net if isinstance(layer, nn.Linear)] for net in (self.left, self.right)]
+        nets = [_linear_layers(net) for net in (self.left, self.right)]
         weight, bias = (torch.cat([getattr(layers[0], name) for layers in nets]) for name in ("weight", "bias"))
         found = [x.T for x in linear(pairs, weight, bias).relu_().chunk(2, -1)]
         for depth in range(1, len(nets[0])):
-            layers = [net[depth] for net in nets]
+            layers = [layers[depth] for layers in nets]
             found = [
                 torch.addmm(layer.bias[:, None], layer.weight, x).relu_()
                 for layer, x in zip(layers, found, strict=True)
             ]
         return found
+
+
+def _linear_layers(net: nn.Sequential) -> list[nn.Linear]:
+    return [layer for layer in net if isinstance(layer, nn.Linear)]
