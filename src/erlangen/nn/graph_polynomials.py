@@ -118,8 +118,12 @@ def _planned(graph: Multigraph) -> _Plan:
     result = batch + "".join(names[v] for v in outputs)
     shapes = [(1, *[TYPICAL_NODES] * (len(operand) - 1)) for operand in operands]
     equation = f"{','.join(operands)}->{result}"
-    how = "optimal" if len(operands) <= 8 else "auto"
-    info: Any = opt_einsum.contract_path(equation, *shapes, shapes=True, optimize=how)[1]
+    # The exhaustive search does not see every order where more than two operands share an index; the greedy one finds others.
+    plans: list[Any] = [
+        opt_einsum.contract_path(equation, *shapes, shapes=True, optimize=how)[1]
+        for how in ("optimal" if len(operands) <= 6 else "auto", "greedy")
+    ]
+    info = min(plans, key=lambda plan: plan.opt_cost)
     steps = tuple((tuple(sorted(step[0], reverse=True)), str(step[2])) for step in info.contraction_list)
     return _Plan(steps, float(info.opt_cost))
 

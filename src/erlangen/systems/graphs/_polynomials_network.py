@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Generator, Tensor, nn
 
-from erlangen.errors import ErlangenError, NotFiniteError, ShapeError, check_sizes, first_index
+from erlangen.errors import ErlangenError, NotFiniteError, ShapeError, UnknownNameError, check_sizes, first_index
 from erlangen.geometry import Multigraph, is_computable, simple_multigraphs
 from erlangen.nn import GraphPolynomials, PPGNBlock, mlp
 from erlangen.nn.segments import check_mask
@@ -34,15 +35,19 @@ def missing_polynomials(degree: int) -> tuple[Multigraph, ...]:
     )
 
 
-def polynomial_features(adj: Tensor, degree: int, mask: Tensor | None = None, *, normalize: bool = True) -> Tensor:
+Size: TypeAlias = Literal["norms", "logarithm", "raw"]
+
+
+def polynomial_features(adj: Tensor, degree: int, mask: Tensor | None = None, *, size: Size = "norms") -> Tensor:
     """The missing polynomials of symmetric matrices as features of pairs: numbers everywhere, those of nodes on the diagonal.
 
     Args:
         adj: ``[G, n, n]``.
         degree: the largest, at most 6.
         mask: nodes that exist, bool ``[G, n]``.
-        normalize: as the paper does, divide by the norm over the polynomials at each pair, then each polynomial by its norm
-            over the pairs of a graph; zero stays zero.
+        size: "norms" divides, as the paper does, by the norm over the polynomials at each pair, then each polynomial by its norm
+            over the pairs of a graph; of a single polynomial, as of degree 5, that leaves only where it is zero. "logarithm" is
+            ``sign(p) log(1 + |p|)``, from which the values can be told. "raw" leaves them.
 
     Returns:
         ``[G, n, n, K]``, K the length of ``missing_polynomials(degree)``, sorted by order; zero where a node does not exist.
@@ -50,8 +55,11 @@ def polynomial_features(adj: Tensor, degree: int, mask: Tensor | None = None, *,
     Raises:
         ShapeError: shapes do not fit.
         ErlangenError: a matrix is not symmetric, or the degree is above 6.
+        UnknownNameError: there is no such size.
         NotFiniteError: numbers outgrow the dtype.
     """
+    if size not in get_args(Size):
+        raise UnknownNameError(f"size = {size!r}; known are {', '.join(get_args(Size))}")
     if adj.dim() != 3 or adj.shape[-1] != adj.shape[-2]:
         raise ShapeError(f"adj has shape {tuple(adj.shape)}; pass square matrices [G, n, n]")
     if mask is not None:
@@ -78,8 +86,10 @@ def polynomial_features(adj: Tensor, degree: int, mask: Tensor | None = None, *,
         raise NotFiniteError(
             f"polynomials of degree {degree} outgrow {features.dtype} at {first_index(bad)}; pass adj.double(), or smaller weights"
         )
-    if not normalize:
+    if size == "raw":
         return features
+    if size == "logarithm":
+        return features.sign() * features.abs().log1p()
     features = _divided(features, features.norm(dim=-1, keepdim=True))
     return _divided(features, features.norm(dim=(1, 2), keepdim=True))
 

@@ -39,7 +39,7 @@ Separator: TypeAlias = Callable[[Tensor], Tensor]
 
 Row = dict[str, Any]
 
-EQUAL = 1e-9
+EQUAL = 1e-11
 """Outputs that differ by less, relative to the largest output of a family, count as equal; rounding gives some 1e-14."""
 AT_ONCE = 2**19
 """Pairs of nodes per call of a network."""
@@ -104,7 +104,7 @@ def ppgn(adj: Tensor, degree: int, seed: int) -> Tensor:
     """A PPGN of the adjacency matrix and the polynomials up to a degree that it lacks; all degrees share no parameters."""
     features = adj[..., None]
     if degree:
-        features = torch.cat([features, polynomial_features(adj, degree)], -1)
+        features = torch.cat([features, polynomial_features(adj, degree, size="logarithm") / 4], -1)
     net = PPGN(features.shape[-1], OUTPUTS, 32, layers=4, generator=generator(seed))
     return stretched(net, 1.5)(features)
 
