@@ -72,6 +72,7 @@ def relative(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max().clamp(min=1e-300))
 
 
+@torch.no_grad()
 def property_errors(seed: int) -> dict[str, float]:
     """The errors that exact claims bound."""
     return {
@@ -192,7 +193,7 @@ def _witness_exceptions() -> float:
 # --- claims ------------------------------------------------------------------------------------------------------------
 def degree_claims(rows: Sequence[Row], errors: dict[str, float]) -> list[Claim]:
     """Claims about degrees and properties."""
-    missing = {degree: 0 for degree in range(1, 7)}
+    missing = dict.fromkeys(range(1, 7), 0)
     for row in rows:
         if row["part"] == "expressivity by degree":
             missing[row["degree"]] += row["missing in PPGN"]
@@ -202,9 +203,9 @@ def degree_claims(rows: Sequence[Row], errors: dict[str, float]) -> list[Claim]:
         ("permutation", "Change of polynomials of renumbered matrices, renumbered back.", "permutation", 1e-12),
         ("sum-over-maps", "Difference between contractions and the sum over all maps.", "brute force", 1e-12),
         ("degree-one-is-linear", "Distance between degree one and the 15 classical linear maps of pairs.", "linear", 1e-8),
-        ("programs", "Difference between programs of matrix products and contractions, all that are computable.", "programs", 1e-12),
+        ("programs", "Difference between programs of matrix products and contractions, where there are any.", "programs", 1e-12),
         ("subgraphs-counted", "Wrong counts of triangles or complete subgraphs of four nodes, 100 random graphs.", "counting", 0),
-        ("witnesses", "Polynomials that are computable and differ on the pair of witnesses, or are not and agree.", "witnesses", 0),
+        ("witnesses", "Polynomials that are computable but differ on the pair of witnesses, or the reverse.", "witnesses", 0),
         ("padding", "Difference between a padded batch and its graphs alone, one node among them.", "padding", 1e-12),
     ]  # fmt: skip
     return [

@@ -84,7 +84,7 @@ def polynomial_features(adj: Tensor, degree: int, mask: Tensor | None = None, *,
     bad = ~features.isfinite()
     if bool(bad.any()):
         raise NotFiniteError(
-            f"polynomials of degree {degree} outgrow {features.dtype} at {first_index(bad)}; pass adj.double(), or smaller weights"
+            f"polynomials of degree {degree} outgrow {features.dtype} at {first_index(bad)}; pass float64, or smaller weights"
         )
     if size == "raw":
         return features
@@ -163,10 +163,10 @@ class PPGN(nn.Module):
             raise ShapeError(f"x has shape {tuple(x.shape)}; pass [G, n, n, {self.in_features}]")
         nodes = x.shape[1]
         eye = torch.eye(nodes, dtype=x.dtype, device=x.device)[..., None].expand(len(x), -1, -1, 1)
-        read: list[Tensor] = []
+        h, read = x, list[Tensor]()
         for block in self.blocks:
-            x = block(torch.cat([x, x.transpose(1, 2), eye], -1), mask)
-            read.append(pair_means(x, mask))
+            h = block(torch.cat([h, h.transpose(1, 2), eye], -1), mask)
+            read.append(pair_means(h, mask))
         return self.decode(torch.cat(read, -1))
 
 

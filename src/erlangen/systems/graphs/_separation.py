@@ -141,7 +141,9 @@ def families(sizes: Sequence[int], *, full: bool) -> list[Family]:
     prism = graph_of(6, [*cycle(range(3)), *cycle(range(3, 6)), (0, 3), (1, 4), (2, 5)])
     diamond = graph_of(4, [*cycle(range(4)), (0, 2)])
     found = [Family(f"connected, {n} nodes", [connected_graphs(n)]) for n in sizes]
-    found += [Family(f"strongly regular, {n} nodes", [strongly_regular_graphs(n)]) for n in (16, 25, 28)[: 3 if full else 1]]
+    found += [
+        Family(f"strongly regular, {n} nodes", [strongly_regular_graphs(n)]) for n in (16, 25, 28)[: 3 if full else 1]
+    ]
     found += [
         Family("hexagon, two triangles", [hexagons]),
         Family("decalin, bicyclopentyl", [torch.stack([decalin, bicyclopentyl])]),
