@@ -163,7 +163,8 @@ class PPGN(nn.Module):
             raise ShapeError(f"x has shape {tuple(x.shape)}; pass [G, n, n, {self.in_features}]")
         nodes = x.shape[1]
         eye = torch.eye(nodes, dtype=x.dtype, device=x.device)[..., None].expand(len(x), -1, -1, 1)
-        h, read = x, list[Tensor]()
+        h = x
+        read: list[Tensor] = []
         for block in self.blocks:
             h = block(torch.cat([h, h.transpose(1, 2), eye], -1), mask)
             read.append(pair_means(h, mask))

@@ -60,7 +60,7 @@ SYSTEM = System(
 )
 
 BUDGETS: dict[Scale, Budget] = {
-    "smoke": Budget(train=200, validation=20, test=100, epochs=2, rates=(5e-3,)),
+    "smoke": Budget(train=100, validation=20, test=60, epochs=3, rates=(5e-3,)),
     "full": Budget(train=1000, validation=300, test=500, epochs=12),
 }
 
