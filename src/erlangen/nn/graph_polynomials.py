@@ -157,8 +157,8 @@ class MatrixProgram(nn.Module):
         ErlangenError: products of matrices cannot compute the polynomial.
 
     >>> program = MatrixProgram(Multigraph(((0, 1), (1, 2), (2, 0))))
-    >>> [step.operation for step in program.steps][-3:]
-    ['matmul', 'hadamard', 'matmul']
+    >>> [step.operation for step in program.steps]
+    ['input', 'transpose', 'matmul', 'hadamard', 'ones', 'transpose', 'matmul', 'matmul']
     >>> program(1 - torch.eye(4))
     tensor(24.)
     """
