@@ -26,7 +26,7 @@ Re-measured here:
 What differs from the paper: every block reads features, transposes and identity in all three places where the paper's reads
 some of them. Its normalisation of the features divides by their norm over the polynomials, which of the single one of degree 5
 leaves little but zero or not; in the separation logarithms are used instead, and then that one polynomial is enough for the
-families of 16, 25 and 28 nodes. Molecules are a few per cent of the published number, epochs likewise, widths a sixth; the
+families of 16, 25 and 28 nodes. Molecules are a tenth of the published number, epochs a hundredth, widths a sixth; the
 optimiser is AdamW with one cycle of the learning rate instead of LAMB. So errors are larger than published, and only ratios
 compare. Piecewise linear networks can be equal on different graphs by chance: with fewer or larger parameters PPGN confuses
 some skip-link cycles that products of matrices can tell apart.
