@@ -1,14 +1,21 @@
 """Lists of graphs against networkx's atlas, published counts, and the equation of strongly regular graphs."""
 
+import itertools
+
 import networkx as nx
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from erlangen.data import (
+    cfi_graphs,
     connected_graphs,
+    graph6_graphs,
+    latin_square_graph,
     rook_graph,
     shrikhande_graph,
+    skip_link_graph,
     strongly_regular_graphs,
     triangular_graph,
 )
@@ -89,6 +96,85 @@ def test_families_hold_different_graphs() -> None:
         assert len(kinds) == len(graphs)
 
 
+def test_five_of_25_nodes_are_different() -> None:
+    graphs = strongly_regular_graphs(25)
+    assert [parameters(adj) for adj in graphs] == 5 * [(25, 12, 5, 6)]
+    assert len({tuple(sorted(common_edges(adj))) for adj in graphs}) == 5
+
+
+def common_edges(adj: Tensor) -> list[str]:
+    """Of each node, how many edges join its common neighbours with each other node, of joined and of other pairs."""
+    inside = torch.einsum("ac,ad,cd,bc,bd->ab", *[adj.double()] * 5)
+    outside = torch.einsum("ac,ad,cd,bc,bd->ab", *[1 - adj.double() - torch.eye(len(adj))] * 5)
+    return [str(row.sort().values.tolist()) for row in inside + 1000 * outside + 1e6 * adj]
+
+
+def test_skip_links_are_circulants() -> None:
+    skips = (2, 3, 4, 5, 6, 9, 11, 12, 13, 16)
+    graphs = [as_networkx(skip_link_graph(41, skip)) for skip in skips]
+    for skip, graph in zip(skips, graphs, strict=True):
+        assert nx.utils.graphs_equal(nx.Graph(graph.edges), nx.Graph(nx.circulant_graph(41, [1, skip]).edges))
+    for a, b in itertools.combinations([np.linalg.eigvalsh(nx.to_numpy_array(g)) for g in graphs], 2):
+        assert np.abs(a - b).max() > 1e-3
+
+
+def test_cfi_of_a_cycle_is_one_cycle_or_two() -> None:
+    cycle = torch.from_numpy(nx.to_numpy_array(nx.cycle_graph(5))).float()
+    sizes = [sorted(map(len, nx.connected_components(as_networkx(adj)))) for adj in cfi_graphs(cycle)]
+    assert sizes == [[5, 5], [10]]
+    assert bool((cfi_graphs(cycle).sum(-1) == 2).all())
+
+
+@pytest.mark.parametrize("base", [nx.complete_graph(4), nx.complete_bipartite_graph(3, 3), nx.diamond_graph()])
+def test_cfi_pairs_differ_but_agree_in_refined_colours(base: "nx.Graph[int]") -> None:
+    pair = cfi_graphs(torch.from_numpy(nx.to_numpy_array(base)).float())
+    assert pair.shape[-1] == sum(2 ** (degree - 1) for _, degree in base.degree)
+    assert torch.equal(pair, pair.mT)
+    a, b = map(as_networkx, pair)
+    assert not nx.vf2pp_is_isomorphic(a, b)
+    hashes = [nx.weisfeiler_lehman_graph_hash(g, node_attr="colour") for g in (a, b)]
+    assert hashes[0] == hashes[1]
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 62, 63, 70])
+def test_graph6_is_networkxs(tmp_path, n: int) -> None:  # type: ignore[no-untyped-def]
+    graphs = [nx.gnp_random_graph(n, 0.4, seed=k) for k in range(3)]
+    texts = [nx.to_graph6_bytes(g, header=k == 0).strip() for k, g in enumerate(graphs)]
+    (tmp_path / "some.g6").write_bytes(b"\n".join(texts) + b"\n")
+    np.save(tmp_path / "bytes.npy", np.array(texts))
+    np.save(tmp_path / "rows.npy", np.array([[text.decode()] for text in texts]))
+    for name in ("some.g6", "bytes.npy", "rows.npy"):
+        for found, graph in zip(graph6_graphs(tmp_path / name), graphs, strict=True):
+            assert np.array_equal(found.numpy(), nx.to_numpy_array(graph))
+
+
+@pytest.mark.parametrize("text", [b"D", b"D?{~", b"\x01", b"D\xff\xff", b"~"])
+def test_what_is_no_graph6_is_named(tmp_path, text: bytes) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "bad.g6").write_bytes(b"Bw\n" + text)
+    with pytest.raises(DataError, match=r"text 1: .* is no graph in graph6"):
+        graph6_graphs(tmp_path / "bad.g6")
+
+
+def test_pickled_arrays_and_missing_files_are_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    np.save(tmp_path / "objects.npy", np.array([b"Bw", "Bw"], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match="no plain array of texts"):
+        graph6_graphs(tmp_path / "objects.npy")
+    with pytest.raises(DataError, match="no such file"):
+        graph6_graphs(tmp_path / "none.g6")
+
+
+def test_real_lists(shared_data) -> None:  # type: ignore[no-untyped-def]
+    folder = shared_data / "expressivity"
+    ours = {tuple(adj.sum(0).sort().values.tolist()) for adj in connected_graphs(8)}
+    graphs = graph6_graphs(folder / "graph8c.g6")
+    assert len(graphs) == len(connected_graphs(8))
+    assert {tuple(adj.sum(0).sort().values.tolist()) for adj in graphs} == ours
+    family = [tuple(sorted(common_edges(adj))) for adj in graph6_graphs(folder / "sr251256.g6")]
+    assert len(family) == 15
+    assert {tuple(sorted(common_edges(adj))) for adj in strongly_regular_graphs(25)} < set(family)
+    assert len(graph6_graphs(folder / "brec_cfi.npy")) == 200
+
+
 def _neighbourhoods(adj: Tensor) -> tuple[str, ...]:
     g = as_networkx(adj)
     return tuple(
@@ -117,7 +203,14 @@ def test_named_graphs_are_networkxs() -> None:
         (lambda: connected_graphs(3.0), "n = 3.0"),  # type: ignore[arg-type]
         (lambda: rook_graph(1), "at least 2 rows"),
         (lambda: triangular_graph(3), "at least 4 things"),
-        (lambda: strongly_regular_graphs(25), "nodes = 25"),
+        (lambda: strongly_regular_graphs(26), "nodes = 26"),
+        (lambda: latin_square_graph([[0, 1, 2], [1, 2, 0], [1, 0, 2]]), "every row and column"),
+        (lambda: latin_square_graph([[0, 1, 2], [1, 2, 0]]), "every row and column"),
+        (lambda: skip_link_graph(41, 21), "skip = 21"),
+        (lambda: skip_link_graph(41, 1), "skip = 1"),
+        (lambda: cfi_graphs(torch.ones(3, 3)), "zero on the diagonal"),
+        (lambda: cfi_graphs(torch.zeros(3, 3)), "no row zero"),
+        (lambda: cfi_graphs(torch.ones(3, 2)), "symmetric"),
     ],
 )
 def test_bad_sizes(call, message: str) -> None:  # type: ignore[no-untyped-def]

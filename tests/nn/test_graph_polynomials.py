@@ -8,8 +8,8 @@ import torch
 
 from erlangen.data import rook_graph, shrikhande_graph
 from erlangen.errors import ErlangenError, ShapeError
-from erlangen.geometry import Multigraph, injective_terms, multigraphs, simple_multigraphs
-from erlangen.nn import GraphPolynomials, PermutationLinear
+from erlangen.geometry import Multigraph, injective_terms, is_computable, multigraphs, simple_multigraphs
+from erlangen.nn import GraphPolynomials, MatrixProgram, PermutationLinear
 
 F64 = torch.float64
 TRIANGLE = Multigraph(((0, 1), (1, 2), (2, 0)))
@@ -126,7 +126,61 @@ def test_contraction_order_is_planned():
     assert GraphPolynomials([path]).flops < 1e5
 
 
+def test_disconnected_multigraphs_are_products():
+    edge, path = Multigraph(((0, 1),)), Multigraph(((0, 1), (1, 2)))
+    both = Multigraph(((0, 1), (2, 3), (3, 4)))
+    X = randn(5, 5)
+    assert not both.is_connected
+    a, b = (GraphPolynomials([graph])(X) for graph in (edge, path))
+    for value in (GraphPolynomials([both])(X)[0], MatrixProgram(both)(X)):
+        torch.testing.assert_close(value, (a * b)[0])
+
+
+# --- products of matrices --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("degree", "order"), [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (3, 0)])
+def test_programs_are_sums_over_placements(degree, order):
+    X = randn(3, 3)
+    for graph in multigraphs(degree, order):
+        assert is_computable(graph, 2)
+        torch.testing.assert_close(MatrixProgram(graph)(X), brute(graph, X), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize("edges", [4, 5, 6])
+def test_programs_compute_what_is_decided(edges, order):
+    """A program exists exactly where the decision says so, and gives what the einsum gives; no step leaves matrices."""
+    X = randn(2, 5, 5)
+    for graph in simple_multigraphs(edges, order):
+        if not is_computable(graph, 2):
+            with pytest.raises(ErlangenError, match="keep three neighbours; evaluate it with GraphPolynomials"):
+                MatrixProgram(graph)
+            continue
+        torch.testing.assert_close(MatrixProgram(graph)(X), GraphPolynomials([graph])(X)[..., 0])
+
+
+def test_programs_multiply_as_often_as_vertices_are_removed():
+    path = MatrixProgram(Multigraph(((0, 1), (1, 2), (2, 3)), (0, 3)))
+    assert [step.operation for step in path.steps].count("matmul") == 2
+    assert "1 = matmul(0, 0)" in repr(path)
+    assert torch.autograd.gradcheck(path, randn(4, 4).requires_grad_())
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_what_has_no_program_differs_where_all_that_has_one_agrees(order):
+    """On the rook's graph and on Shrikhande's: how often a value occurs at nodes, and at joined and other pairs of nodes.
+
+    Pairs weigh 3 where they are joined and 1 elsewhere: of plain graphs of this family the square has only two values.
+    """
+    pair = 1 + 2 * torch.stack([rook_graph(4), shrikhande_graph()]).double() + torch.eye(16)
+    for edges in range(1, 7):
+        for graph in simple_multigraphs(edges, order):
+            values = GraphPolynomials([graph])(pair)[..., 0]
+            values = (4 * values + pair if order == 2 else values).reshape(2, -1).sort(-1).values
+            assert torch.equal(values[0], values[1]) == is_computable(graph, 2), graph
+
+
 BAD = {
+    "no nodes": (lambda: MatrixProgram(TRIANGLE)(torch.ones(0, 0)), ShapeError, "at least one node"),
     "none": (lambda: GraphPolynomials([]), ErlangenError, "at least one"),
     "orders": (lambda: GraphPolynomials([TRIANGLE, Multigraph(((0, 1),), (0,))]), ErlangenError, "all of one order"),
     "square": (lambda: GraphPolynomials([TRIANGLE])(torch.ones(2, 3)), ShapeError, "square matrices"),

@@ -181,6 +181,9 @@ BAD = {
         "adj has shape",
     ),
     "graph alone": (lambda: PermutationLinear({"y": 1}, {"x": 1})({"y": torch.ones(2, 1)}), ShapeError, "pass a mask"),
+    "block size": (lambda: PPGNBlock(1, 0), ErlangenError, "out_channels = 0"),
+    "block square": (lambda: PPGNBlock(2, 1)(torch.ones(3, 4, 2)), ShapeError, r"pass \[..., n, n, 2\]"),
+    "block mask": (lambda: PPGNBlock(2, 1)(torch.ones(3, 3, 2), torch.ones(3)), ShapeError, "pass bool"),
     "mask": (
         lambda: PermutationLinear({"x": 1}, {"x": 1})({"x": torch.ones(2, 4, 1)}, torch.ones(2, 3, dtype=torch.bool)),
         ShapeError,

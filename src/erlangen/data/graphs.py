@@ -1,16 +1,28 @@
-"""Small graphs up to isomorphism: all connected ones of at most eight nodes, and strongly regular families."""
+"""Graphs that are hard to tell apart: all connected ones of at most eight nodes, strongly regular and other families, files."""
 
 from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from erlangen.errors import DataError
 
-__all__ = ["connected_graphs", "rook_graph", "shrikhande_graph", "strongly_regular_graphs", "triangular_graph"]
+__all__ = [
+    "cfi_graphs",
+    "connected_graphs",
+    "graph6_graphs",
+    "latin_square_graph",
+    "rook_graph",
+    "shrikhande_graph",
+    "skip_link_graph",
+    "strongly_regular_graphs",
+    "triangular_graph",
+]
 
 MAX_NODES = 8
 """Nodes of the largest graphs that are listed; there are 261080 connected ones of nine."""
@@ -159,24 +171,54 @@ def triangular_graph(n: int) -> Tensor:
     return ((pairs[:, None, :, None] == pairs[:, None]).sum((-2, -1)) == 1).float()
 
 
+def latin_square_graph(square: Sequence[Sequence[int]]) -> Tensor:
+    """Cells of a Latin square, joined where they share row, column or symbol: strongly regular (n^2, 3n - 3, n, 6), float32.
+
+    Args:
+        square: n rows of n symbols, numbers from 0 on.
+
+    Raises:
+        DataError: a row or column has not every symbol once.
+    """
+    n = len(square)
+    if n < 3 or any(sorted(line) != list(range(n)) for line in (*square, *zip(*square, strict=False))):
+        raise DataError(
+            f"square = {square!r}: every row and column must hold each of 0 to n - 1 once, n being at least 3"
+        )
+    row, column = torch.arange(n * n) // n, torch.arange(n * n) % n
+    symbol = torch.tensor([list(line) for line in square]).flatten()
+    shared = sum((of[:, None] == of).float() for of in (row, column, symbol))
+    return (torch.as_tensor(shared) == 1).float()
+
+
+_GROUPLESS = [[0, 1, 2, 3, 4], [1, 0, 3, 4, 2], [2, 4, 0, 1, 3], [3, 2, 4, 0, 1], [4, 3, 1, 2, 0]]
+"""The Latin square of order 5 that is, up to renaming, no table of a group."""
+
+
 def strongly_regular_graphs(nodes: int) -> Tensor:
-    """All graphs of a family of strongly regular graphs ``[count, nodes, nodes]``, float32.
+    """Graphs of a family of strongly regular graphs, no two isomorphic, ``[count, nodes, nodes]``, float32.
 
     No colour refinement tells graphs of one family apart: they agree in all numbers of walks. 16 nodes: (16, 6, 2, 2), the
     4 x 4 rook graph and Shrikhande's. 28 nodes: (28, 12, 6, 4), the triangular graph of 8 things and the three graphs that
     Chang (1959) found, made from it by switching the edges of a perfect matching, an 8-cycle, or a 3-cycle with a 5-cycle of
     the complete graph on these things (Seidel 1967).
+    25 nodes: five of the fifteen (25, 12, 5, 6), those of the two Latin squares of order 5 and what switching makes of the
+    second with a lonely node (Paulus 1973). The families of 16 and of 28 nodes are complete.
 
     Args:
-        nodes: 16 or 28.
+        nodes: 16, 25 or 28.
 
     Raises:
         DataError: another number.
     """
     if nodes == 16:
         return torch.stack([rook_graph(4), shrikhande_graph()])
+    if nodes == 25:
+        cyclic = [[(i + j) % 5 for j in range(5)] for i in range(5)]
+        second = latin_square_graph(_GROUPLESS)
+        return torch.stack([latin_square_graph(cyclic), *(_descendant(second, node) for node in (0, 1, 2, 8))])
     if nodes != 28:
-        raise DataError(f"nodes = {nodes!r}: families of 16 and of 28 nodes are known here")
+        raise DataError(f"nodes = {nodes!r}: families of 16, 25 and 28 nodes are known here")
     cycle = [(k, (k + 1) % 8) for k in range(8)]
     two_cycles = [(0, 1), (1, 2), (0, 2), (3, 4), (4, 5), (5, 6), (6, 7), (3, 7)]
     switched = [[], cycle[::2], cycle, two_cycles]
@@ -186,5 +228,125 @@ def strongly_regular_graphs(nodes: int) -> Tensor:
 def _switched(adj: Tensor, edges: list[tuple[int, int]]) -> Tensor:
     """Seidel switching of a triangular graph: pairs in `edges` change whom of the others they are joined to."""
     chosen = {tuple(sorted(edge)) for edge in edges}
-    side = torch.tensor([pair in chosen for pair in itertools.combinations(range(8), 2)])
+    return _seidel(adj, torch.tensor([pair in chosen for pair in itertools.combinations(range(8), 2)]))
+
+
+def _seidel(adj: Tensor, side: Tensor) -> Tensor:
+    """The graph in which nodes on different sides (bool ``[n]``) are joined where they were not."""
     return torch.where(side[:, None] ^ side, 1 - adj, adj)
+
+
+def _descendant(adj: Tensor, node: int) -> Tensor:
+    """A graph with a new, lonely node 0, switched so that `node` becomes the lonely one, which is left out."""
+    wide = torch.nn.functional.pad(adj, (1, 0, 1, 0))
+    keep = torch.arange(len(wide)) != node
+    return _seidel(wide, wide[node].bool())[keep][:, keep]
+
+
+# --- pairs and classes of other kinds --------------------------------------------------------------------------------
+def skip_link_graph(n: int, skip: int) -> Tensor:
+    """A cycle of n nodes in which nodes `skip` steps apart are joined, too (Murphy et al. 2019); ``[n, n]`` float32.
+
+    All have degree 4, so that colour refinement tells none from another. 41 nodes with the skips 2, 3, 4, 5, 6, 9, 11, 12, 13, 16
+    are ten different graphs, a common test.
+
+    Raises:
+        DataError: the skip does not lie between 2 and ``(n - 1) / 2``.
+    """
+    if not 2 <= skip <= (n - 1) // 2:
+        raise DataError(f"n = {n!r}, skip = {skip!r}: give a skip from 2 to (n - 1) / 2")
+    apart = (torch.arange(n)[:, None] - torch.arange(n)) % n
+    return sum((apart == step).float() for step in (1, skip, n - 1, n - skip))  # pyright: ignore[reportReturnType]
+
+
+def cfi_graphs(base: Tensor) -> Tensor:
+    """A pair of graphs of equal local structure, made from a connected graph (Cai, Fürer and Immerman 1992), ``[2, n, n]``.
+
+    Each node v of the base becomes one node for every set of its edges of even size; two of them are joined where their base
+    nodes are, if both or neither set holds that edge. In the second graph the sets of node 0 have odd size. The wider the base,
+    the stronger the test that is needed: a cycle of k nodes gives a cycle of 2k nodes and two cycles of k; where the base has
+    tree-width above k, k-dimensional colour refinement (in the folklore sense) fails; products of matrices have k = 2.
+
+    Args:
+        base: adjacency ``[m, m]``, symmetric.
+
+    Returns:
+        float32, ``n = sum over v of 2^(degree of v - 1)``.
+
+    Raises:
+        DataError: the base is no adjacency matrix of a simple graph without lonely nodes.
+    """
+    good = base.dim() == 2 and base.shape[0] == base.shape[-1] and torch.equal(base, base.mT)
+    if not good or not bool(((base == 0) | (base == 1)).all()) or bool(base.diagonal().any() | (base.sum(0) < 1).any()):
+        raise DataError(
+            f"base {tuple(base.shape)} must be a symmetric matrix of 0 and 1, zero on the diagonal, no row zero"
+        )
+    joined = [set(row.nonzero()[:, 0].tolist()) for row in base]
+    found: list[Tensor] = []
+    for odd in (False, True):
+        nodes = [
+            (v, set(chosen))
+            for v, near in enumerate(joined)
+            for size in range(int(odd and v == 0), len(near) + 1, 2)
+            for chosen in itertools.combinations(sorted(near), size)
+        ]
+        found.append(
+            torch.tensor([[float(w in joined[v] and (w in S) == (v in T)) for w, T in nodes] for v, S in nodes])
+        )
+    return torch.stack(found)
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+def graph6_graphs(path: str | Path) -> list[Tensor]:
+    """Graphs from a file of graph6 texts: adjacency matrices ``[n, n]``, float32.
+
+    Args:
+        path: a file of one text a line (.g6), or an array of texts (.npy), which is read row by row; rows of pairs give both
+            one after the other. Arrays that would need pickle are refused.
+
+    Raises:
+        DataError: there is no such file, or what it holds is no graph6; the message names the place.
+
+    Source of the format: B. McKay's description "formats.txt" of nauty.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"path = {str(path)!r}: there is no such file")
+    found: list[Tensor] = []
+    for place, word in enumerate(_words(path)):
+        try:
+            found.append(_from_graph6(word.removeprefix(b">>graph6<<")))
+        except (IndexError, RuntimeError, ValueError) as error:
+            raise DataError(f"{path}, text {place}: {word[:40]!r} is no graph in graph6") from error
+    return found
+
+
+def _words(path: Path) -> list[bytes]:
+    if path.suffix != ".npy":
+        return [line for line in path.read_bytes().split() if line]
+    import numpy as np
+
+    try:
+        table = np.load(path, allow_pickle=False).reshape(-1)
+    except ValueError as error:
+        raise DataError(f"{path} holds no plain array of texts ({error})") from error
+    return [word.encode() if isinstance(word, str) else bytes(word) for word in table.tolist()]
+
+
+def _from_graph6(word: bytes) -> Tensor:
+    """Bytes are 63 plus six bits each: the number of nodes, then the upper triangle column by column."""
+    digits = torch.tensor(list(word), dtype=torch.int64) - 63
+    if not len(digits) or int(digits.min()) < 0 or int(digits.max()) > 63:
+        raise ValueError("a byte is out of range")
+    if digits[0] < 63:
+        n, digits = int(digits[0]), digits[1:]
+    else:
+        n, digits = int((digits[1:4] * torch.tensor([2**12, 2**6, 1])).sum()), digits[4:]
+    bits = (digits[:, None] >> torch.arange(5, -1, -1) & 1).flatten()
+    pairs = n * (n - 1) // 2
+    if len(digits) != -(-pairs // 6):
+        raise ValueError("another number of bits than the number of nodes needs")
+    column, row = torch.tril_indices(n, n, -1)
+    adj = torch.zeros(n, n)
+    adj[row, column] = adj[column, row] = bits[:pairs].float()
+    return adj

@@ -4,7 +4,7 @@ A multigraph H with some output vertices stands for the polynomial of a matrix X
 ways to place the vertices of H among the n nodes with the outputs at i and j, of the product of the entries of X along the
 edges of H. These polynomials, one for each H up to isomorphism, are a basis of all polynomials that commute with permutations
 of the nodes (Puny, Lim, Kiani, Maron and Lipman, "Equivariant Polynomials for Graph Neural Networks", ICML 2023, theorem 2).
-`erlangen.nn.GraphPolynomials` evaluates them.
+`erlangen.nn.GraphPolynomials` evaluates them, `erlangen.nn.MatrixProgram` those that need products of matrices alone.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ MOST_HALF_EDGES = 10
 """Largest ``2 degree + order`` that is enumerated: Bell(10) = 115,975 partitions."""
 MOST_SIMPLE_EDGES = 6
 """Connected simple graphs with more edges may have more than the seven vertices of networkx's atlas."""
+
+
+_CONNECTED = {7: 79, 8: 227, 9: 710, 10: 2322}
+"""Connected graphs by their number of edges beyond the atlas (OEIS A002905)."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +98,10 @@ def multigraphs(degree: int, order: int) -> tuple[Multigraph, ...]:
     """
     ends = 2 * degree + order
     if degree < 1 or order not in (0, 1, 2) or ends > MOST_HALF_EDGES:
+        partitions = f"{_bell(ends):,}" if 0 <= ends <= 100 else "more than 10^100"
         raise ErlangenError(
             f"degree = {degree}, order = {order}: take a positive degree, order 0, 1 or 2, and at most {MOST_HALF_EDGES} for "
-            f"2 degree + order; the number of multigraphs grows like Bell's numbers, here Bell({ends})"
+            f"2 degree + order; the number of multigraphs grows like Bell's numbers, here Bell({ends}) = {partitions} partitions"
         )
     found: dict[tuple[int, ...], None] = {}
     for blocks in _growth_strings(ends):
@@ -109,6 +114,14 @@ def multigraphs(degree: int, order: int) -> tuple[Multigraph, ...]:
     return tuple(
         Multigraph(tuple((b[2 * e], b[2 * e + 1]) for e in range(degree)), tuple(b[2 * degree :])) for b in found
     )
+
+
+def _bell(things: int) -> int:
+    """How many partitions things have: the last number of each row of Aitken's array begins the next one."""
+    row = [1]
+    for _ in range(things):
+        row = list(itertools.accumulate([row[-1], *row]))
+    return row[0]
 
 
 def _growth_strings(length: int) -> Iterator[tuple[int, ...]]:
@@ -140,9 +153,10 @@ def simple_multigraphs(edges: int, order: int) -> tuple[Multigraph, ...]:
         ErlangenError: a number out of range.
     """
     if not 1 <= edges <= MOST_SIMPLE_EDGES or order not in (0, 1, 2):
+        count = f"; there are {_CONNECTED[edges]:,} connected graphs of {edges} edges" if edges in _CONNECTED else ""
         raise ErlangenError(
             f"edges = {edges}, order = {order}: take 1 to {MOST_SIMPLE_EDGES} edges, and order 0, 1 or 2; graphs with more edges "
-            "are not all in the atlas"
+            f"are not all in the atlas{count}, and the hardest take n^4 operations on tensors of n^3 entries"
         )
     import networkx as nx
 

@@ -19,7 +19,7 @@ from erlangen.nn.flow_recurrence import DriftRecurrence2d, SpinRecurrence2d
 from erlangen.nn.gates import Gate, NormActivation, gated
 from erlangen.nn.graph_networks import EGNN, GIN, MessageLayer, MessagePassing
 from erlangen.nn.graph_norm import GraphNorm
-from erlangen.nn.graph_polynomials import GraphPolynomials
+from erlangen.nn.graph_polynomials import GraphPolynomials, MatrixProgram, MatrixStep
 from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d
 from erlangen.nn.irreps_network import IrrepsNetwork
 from erlangen.nn.linear import EquivariantLinear
@@ -56,6 +56,8 @@ __all__ = [
     "LiftConv2d",
     "ManyBodyProduct",
     "MessageLayer",
+    "MatrixProgram",
+    "MatrixStep",
     "MessagePassing",
     "NormActivation",
     "NormNonlinearity2d",

@@ -12,8 +12,9 @@ import math
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn.functional import linear
 
-from erlangen.errors import ErlangenError, ShapeError
+from erlangen.errors import ErlangenError, ShapeError, check_sizes
 from erlangen.nn.backbones import mlp
 from erlangen.nn.segments import check_mask
 
@@ -249,6 +250,8 @@ class PPGNBlock(nn.Module):
         self, in_channels: int, out_channels: int, *, depth: int = 2, generator: Generator | None = None
     ) -> None:
         super().__init__()
+        check_sizes(in_channels=in_channels, out_channels=out_channels, depth=depth)
+        self.in_channels = in_channels
         sizes = [in_channels] + depth * [out_channels]
         self.left, self.right = (mlp(sizes, nn.ReLU, last=True, generator=generator) for _ in range(2))
         self.skip = mlp([in_channels + out_channels, out_channels], generator=generator)
@@ -259,10 +262,43 @@ class PPGNBlock(nn.Module):
         Args:
             adj: features of pairs.
             mask: nodes that exist, bool ``[..., n]``; others take no part, and their pairs become zero.
+
+        Raises:
+            ShapeError: shapes do not fit.
         """
-        left, right = (net(adj) for net in (self.left, self.right))
+        if adj.dim() < 3 or adj.shape[-2] != adj.shape[-3] or adj.shape[-1] != self.in_channels:
+            raise ShapeError(f"adj has shape {tuple(adj.shape)}; pass [..., n, n, {self.in_channels}]")
         if mask is not None:
-            left = _masked(left, mask, 2)
-        product = (left.movedim(-1, -3) @ right.movedim(-1, -3)).movedim(-3, -1)
-        out = self.skip(torch.cat([adj, product], -1))
+            check_mask(mask, adj.shape[:-2])
+        pairs = adj.flatten(0, -2)
+        left, right = (net.unflatten(1, adj.shape[:-1]) for net in self._channels_first(pairs))
+        if mask is not None:
+            left = left * mask[..., None, :].to(
+                adj.dtype
+            )  # only sums over nodes matter: other pairs are cut at the end
+        product = (left @ right).flatten(1)
+        (mix,) = _linear_layers(self.skip)
+        ours, theirs = mix.weight.split([self.in_channels, len(product)], 1)
+        out = torch.addmm(mix.bias, pairs, ours.T).addmm(product.T, theirs.T).unflatten(0, adj.shape[:-1])
         return out if mask is None else _masked(out, mask, 2)
+
+    def _channels_first(self, pairs: Tensor) -> list[Tensor]:
+        """Outputs ``[out_channels, P]`` of both networks, of features ``[P, in_channels]`` of all pairs.
+
+        Every channel is a matrix without gaps, as its product needs it, and no layer copies its input. Both first layers are
+        one product of matrices, and the last ones turn the axes round.
+        """
+        nets = [_linear_layers(net) for net in (self.left, self.right)]
+        weight, bias = (torch.cat([getattr(layers[0], name) for layers in nets]) for name in ("weight", "bias"))
+        found = [x.T for x in linear(pairs, weight, bias).relu_().chunk(2, -1)]
+        for depth in range(1, len(nets[0])):
+            layers = [layers[depth] for layers in nets]
+            found = [
+                torch.addmm(layer.bias[:, None], layer.weight, x).relu_()
+                for layer, x in zip(layers, found, strict=True)
+            ]
+        return found
+
+
+def _linear_layers(net: nn.Sequential) -> list[nn.Linear]:
+    return [layer for layer in net if isinstance(layer, nn.Linear)]

@@ -1,0 +1,261 @@
+"""Equivariant polynomials: features against brute force, networks and their readout, bad inputs, separation, the smoke run."""
+
+import itertools
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from erlangen.claims import Result
+from erlangen.data import connected_graphs, rook_graph, shrikhande_graph, strongly_regular_graphs
+from erlangen.errors import DataError, ErlangenError, NotFiniteError, ShapeError, UnknownNameError
+from erlangen.geometry import is_computable
+from erlangen.groups import Symmetric
+from erlangen.ledger import discover_systems, run
+from erlangen.symmetry import Symmetry
+from erlangen.systems.graphs import _polynomials_regression as regression
+from erlangen.systems.graphs import _separation as separation
+from erlangen.systems.graphs import equivariant_polynomials as system
+from erlangen.systems.graphs._polynomials_degrees import over_all_maps
+from erlangen.systems.graphs.equivariant_polynomials import PPGN, missing_polynomials, pair_means, polynomial_features
+from erlangen.testing import check_layer
+
+F64 = torch.float64
+
+
+def randn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
+
+
+def symmetric(*shape: int, seed: int = 0) -> Tensor:
+    X = randn(*shape, seed=seed)
+    return X + X.mT
+
+
+# --- the experiment --------------------------------------------------------------------------------------------------
+def test_smoke_run() -> None:
+    assert discover_systems()["equivariant_polynomials"] == "erlangen.systems.graphs.equivariant_polynomials"
+    entry = run("equivariant_polynomials", "smoke", 0)
+    holds = {claim["id"]: claim["holds"] for claim in entry["claims"]}
+    assert holds.pop("published-benchmarks") is None
+    assert [name for name, verdict in holds.items() if not verdict] == []
+    parts: dict[str, set[frozenset[str]]] = {}
+    for row in entry["rows"]:
+        parts.setdefault(row["part"], set()).add(frozenset(row))
+    assert set(parts) == {"basis", "expressivity by degree", "separation", "regression"}
+    assert all(len(columns) == 1 for columns in parts.values())  # each part is printed as one table
+    assert {row["model"] for row in entry["rows"] if row["part"] == "separation"} == set(separation.separators(0))
+    drawn = system.figure(Result.from_dict(entry))
+    assert drawn.startswith("<svg ")
+    assert "PPGN + random features" in drawn
+
+
+def test_expressivity_by_degree_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    from erlangen.survey_tables import paper_console, print_entry
+    from erlangen.systems.graphs._polynomials_degrees import degree_rows
+
+    head = {"claims": [], "scale": "full", "seed": 0, "seconds": 1.0, "version": "0", "machine": "none"}
+    print_entry(paper_console(), {"rows": [*degree_rows(), {"part": "other", "error": 1.0}], **head})
+    lines = [line for line in capsys.readouterr().out.splitlines() if "expressivity" in line]
+    assert len(lines) == 18
+    assert [cell.strip() for cell in lines[-1].strip("│ ").split("│")][1:3] == ["6", "pairs"]
+
+
+# --- features --------------------------------------------------------------------------------------------------------
+def test_missing_polynomials_are_decided_not_listed() -> None:
+    assert [len(missing_polynomials(degree)) for degree in range(1, 7)] == [0, 0, 0, 0, 1, 12]
+    assert not any(is_computable(graph, 2) for graph in missing_polynomials(6))
+
+
+def test_features_are_sums_over_all_maps() -> None:
+    X = symmetric(5, 5)
+    found = polynomial_features(X[None], 6, size="raw")[0]
+    graphs = sorted(missing_polynomials(6), key=lambda graph: graph.order)
+    for k, graph in enumerate(graphs):
+        value = over_all_maps(graph, X)
+        expected = value if graph.order == 2 else torch.diag(value) if graph.order == 1 else value.expand(5, 5)
+        torch.testing.assert_close(found[..., k], expected)
+        loop = torch.zeros(5, 5, dtype=F64)  # one map after the other, slowly
+        if graph.order == 2 and graph.vertices == 4:
+            for place in itertools.product(range(5), repeat=4):
+                value = np.prod([X[place[r], place[s]].item() for r, s in graph.edges])
+                loop[place[graph.outputs[0]], place[graph.outputs[1]]] += value
+            torch.testing.assert_close(found[..., k], loop)
+
+
+def test_cliques_are_counted() -> None:
+    """The first feature of a simple graph counts complete subgraphs of four nodes, 24 times each."""
+    graph = nx.gnp_random_graph(9, 0.7, seed=1)
+    adj = torch.from_numpy(nx.to_numpy_array(graph))[None]
+    cliques = sum(len(found) == 4 for found in nx.enumerate_all_cliques(graph))
+    raw, logs = (polynomial_features(adj, 6, size=size)[0, 0, 0, 0] for size in ("raw", "logarithm"))
+    assert cliques > 0
+    assert float(raw) == 24 * cliques
+    assert float(logs) == pytest.approx(np.log1p(24 * cliques))
+
+
+@pytest.mark.parametrize("size", ["raw", "norms", "logarithm"])
+def test_features_move_with_the_nodes_and_ignore_padding(size: str) -> None:
+    X, p = symmetric(2, 6, 6), torch.randperm(6, generator=torch.Generator().manual_seed(1))
+    features = polynomial_features(X, 6, size=size)
+    torch.testing.assert_close(polynomial_features(X[:, p][:, :, p], 6, size=size), features[:, p][:, :, p])
+    mask = torch.arange(6) < torch.tensor([[4], [6]])
+    padded = polynomial_features(X, 6, mask, size=size)
+    torch.testing.assert_close(padded[:1, :4, :4], polynomial_features(X[:1, :4, :4], 6, size=size))
+    torch.testing.assert_close(padded[1], features[1])
+    assert bool((padded[0, 4:] == 0).all())
+
+
+def test_norms_are_one_or_zero() -> None:
+    features = polynomial_features(torch.stack([rook_graph(4), torch.zeros(16, 16)]).double(), 6)
+    norms = features.norm(dim=(1, 2))
+    assert bool((norms[1] == 0).all())
+    torch.testing.assert_close(norms[0], torch.ones(12, dtype=F64))
+
+
+# --- networks --------------------------------------------------------------------------------------------------------
+def test_network_keeps_the_contract() -> None:
+    class Alone(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = PPGN(3, 4, 6, layers=2, generator=torch.Generator().manual_seed(0))
+
+        def forward(self, x: dict[str, Tensor]) -> Tensor:
+            return self.net(x)
+
+    sym = Symmetry(Symmetric(5), input="graph(channels=True)", output="invariant")
+    check_layer(Alone(), {"adj": randn(2, 5, 5, 3).float()}, sym)
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize(("dtype", "tol"), [(torch.float32, 1e-5), (F64, 1e-12)])
+def test_padded_batch_is_its_graphs(dtype: torch.dtype, tol: float) -> None:
+    net = PPGN(2, 3, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
+    sizes = (1, 2, 5)
+    mask = torch.arange(5) < torch.tensor(sizes)[:, None]
+    x = randn(3, 5, 5, 2).to(dtype)
+    for b, n in enumerate(sizes):
+        noise = torch.where((mask[:, :, None] & mask[:, None])[..., None], x, 0)
+        alone = net(noise[b : b + 1, :n, :n])
+        assert bool(alone.isfinite().all())
+        torch.testing.assert_close(net({"adj": noise, "mask": mask})[b : b + 1], alone, rtol=tol, atol=tol)
+
+
+def test_readout_by_hand() -> None:
+    x = torch.tensor([[1.0, 2.0], [4.0, 3.0]])[None, ..., None]
+    assert pair_means(x).tolist() == [[2.0, 3.0]]
+    assert pair_means(torch.full((1, 1, 1, 1), 5.0)).tolist() == [[5.0, 0.0]]  # one node has no other pairs
+    padded = nn.functional.pad(x, (0, 0, 0, 3, 0, 3))
+    assert pair_means(padded, torch.tensor([[True, True, False, False, False]])).tolist() == [[2.0, 3.0]]
+
+
+def test_products_of_matrices_confuse_what_the_polynomials_tell_apart() -> None:
+    pair = torch.stack([rook_graph(4), shrikhande_graph()]).double()
+    for seed in range(3):
+        plain, more = (separation.ppgn(pair, degree, seed).detach() for degree in (0, 6))
+        torch.testing.assert_close(plain[0], plain[1], rtol=1e-11, atol=1e-11)
+        assert float((more[0] - more[1]).abs().max()) > 1e-6 * float(more.abs().max())
+
+
+# --- separation ------------------------------------------------------------------------------------------------------
+def test_counts_of_subgraphs_are_networkxs() -> None:
+    adj = connected_graphs(6)[60:90].double()
+    counts = separation.node_counts(adj)
+    for graph, found in zip(adj, counts, strict=True):
+        g = nx.from_numpy_array(graph.numpy())
+        triangles = torch.tensor([float(k) for k in nx.triangles(g).values()], dtype=F64)
+        assert torch.equal(found[:, 0], 2 * triangles)
+        cliques = [c for c in nx.enumerate_all_cliques(g) if len(c) == 4]
+        assert found[:, 3].tolist() == [6 * sum(v in c for c in cliques) for v in g]
+        cycles = list(nx.simple_cycles(g, 5))
+        for column, length in ((1, 4), (2, 5)):
+            assert found[:, column].tolist() == [2 * sum(v in c for c in cycles if len(c) == length) for v in g]
+
+
+def test_gin_separates_what_colours_separate() -> None:
+    adj = connected_graphs(6)
+    row = separation.separation_row("GIN", separation.separators(0)["GIN"], separation.Family("six", [adj]), 0)
+    hashes = [nx.weisfeiler_lehman_graph_hash(g, node_attr="c", iterations=6) for g in map(coloured, adj)]
+    confused = sum(a == b for a, b in itertools.combinations(hashes, 2))
+    assert row["pairs"] == 112 * 111 // 2
+    assert row["pairs not separated"] == confused == 3
+
+
+def coloured(adj: Tensor) -> "nx.Graph[int]":
+    graph = nx.from_numpy_array(adj.numpy())
+    nx.set_node_attributes(graph, "", "c")
+    return graph
+
+
+def test_an_invariant_separator_is_exact_and_another_is_not() -> None:
+    family = separation.Family("some", [connected_graphs(5).double(), strongly_regular_graphs(16)])
+    row = separation.separation_row("edges", lambda adj: adj.sum((1, 2))[:, None], family, 0)
+    edges = connected_graphs(5).sum((1, 2))
+    equal = sum(bool(a == b) for a, b in itertools.combinations(edges, 2))
+    assert row["pairs not separated"] == equal + 1
+    assert row["reordering error"] == 0
+    row = separation.separation_row("first", lambda adj: adj[:, 0].cumsum(-1), family, 0)
+    assert row["reordering error"] > 0.1
+
+
+def test_brec(shared_data) -> None:  # type: ignore[no-untyped-def]
+    every = separation.brec_families(str(shared_data / "expressivity"))
+    pairs = {family.name: len(family.groups) for family in every}
+    assert pairs["BREC, basic"] == 60
+    assert pairs["BREC, extension"] == 100
+    basic = next(family for family in every if family.name == "BREC, basic")
+    few = separation.Family("few", basic.groups[:5])
+    left = {
+        name: separation.separation_row(name, separate, few, 0)["pairs not separated"]
+        for name, separate in separation.separators(0).items()
+    }
+    assert left["GIN"] == 5
+    assert left["PPGN"] == left["PPGN++"] == 0
+    with pytest.raises(DataError, match="no such file"):
+        separation.brec_families("nowhere")
+
+
+# --- regression ------------------------------------------------------------------------------------------------------
+def test_every_model_reads_the_same_molecules() -> None:
+    pytest.importorskip("rdkit")
+    data = regression.molecules(12, 8, 6)
+    assert float(data.target[:8].mean()) == pytest.approx(0, abs=1e-6)
+    assert float(data.target[:8].std()) == pytest.approx(1, abs=1e-6)
+    shapes = {name: regression.inputs(name, data, 0)["adj"].shape[-1] for name in regression.MODELS}
+    assert shapes["PPGN++"] == shapes["PPGN + random features"] == shapes["PPGN"] + data.polynomials.shape[-1]
+    random = regression.inputs("PPGN + random features", data, 0)["adj"]
+    assert torch.equal(random, random.transpose(1, 2))
+    p = torch.randperm(data.mask.shape[1], generator=torch.Generator().manual_seed(1))
+    for name in regression.MODELS:
+        x = regression.inputs(name, data, 0)
+        model = regression.model_of(name, x["adj"].shape[-1], regression.Budget(8, 2, 2, 1))
+        moved = {"adj": x["adj"][:, p][:, :, p], "mask": x["mask"][:, p]}
+        torch.testing.assert_close(model(moved), model(x), rtol=1e-4, atol=1e-5)
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+SKEW = torch.tensor([[[0.0, 1.0], [0.0, 0.0]]])
+BAD = {
+    "degree": (lambda: missing_polynomials(7), ErlangenError, "79 connected graphs of 7 edges"),
+    "features' degree": (lambda: polynomial_features(torch.zeros(1, 3, 3), 8), ErlangenError, "1 to 6 edges"),
+    "not square": (lambda: polynomial_features(torch.zeros(1, 3, 2), 6), ShapeError, "square matrices"),
+    "skew": (lambda: polynomial_features(SKEW, 6), ErlangenError, r"not symmetric at \(0, 0, 1\).*directed multigraphs"),
+    "size": (lambda: polynomial_features(SKEW, 6, size="log"), UnknownNameError, "known are norms, logarithm, raw"),
+    "mask": (lambda: polynomial_features(torch.zeros(1, 3, 3), 6, torch.ones(3)), ShapeError, "pass bool"),
+    "overflow": (lambda: polynomial_features(torch.full((1, 5, 5), 1e7), 6), NotFiniteError, "pass float64"),
+    "channels": (lambda: PPGN(2, 1)(torch.zeros(1, 3, 3, 1)), ShapeError, r"pass \[G, n, n, 2\]"),
+    "layers": (lambda: PPGN(2, 1, layers=0), ErlangenError, "layers = 0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case: str) -> None:
+    call, error, message = BAD[case]
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_float64_holds_what_float32_does_not() -> None:
+    assert bool(polynomial_features(torch.full((1, 5, 5), 1e7, dtype=F64), 6).isfinite().all())
