@@ -31,7 +31,7 @@ class Bucket(NamedTuple):
     """Sub-graphs of one size: their number of nodes, and how many they are."""
 
     size: int
-    count: int
+    number: int
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Subgraphs:
 
     def common_sizes(self, share: float = 0.02) -> tuple[int, ...]:
         """Sizes of at least this share of all sub-graphs, ascending: those worth weights of their own."""
-        return tuple(bucket.size for bucket in self.buckets if bucket.count >= share * len(self))
+        return tuple(bucket.size for bucket in self.buckets if bucket.number >= share * len(self))
 
 
 def _runs(sizes: Tensor, order: Tensor) -> Tensor:
@@ -225,11 +225,11 @@ class SubgraphLinear(nn.Module):
         powers = {"adj": 2, "x": 1, "y": 0}
         begin = dict.fromkeys(x, 0)
         parts: dict[str, list[Tensor]] = {key: [] for key in self.out_channels}
-        for size, count in buckets:
+        for size, number in buckets:
             inputs: Features = {}
             for key, value in x.items():
-                length = count * size ** powers[key]
-                inputs[key] = value.narrow(0, begin[key], length).unflatten(0, (count, *[size] * powers[key]))
+                length = number * size ** powers[key]
+                inputs[key] = value.narrow(0, begin[key], length).unflatten(0, (number, *[size] * powers[key]))
                 begin[key] += length
             layer = self.maps[str(size) if str(size) in self.maps else "other"]
             for key, value in layer(inputs).items():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Generator, Tensor, nn
@@ -40,6 +41,7 @@ class SPEN(nn.Module):
             These weights are what tells ego-networks that can be mapped onto each other from others.
         hidden: the representations of hidden layers, some of `HIDDEN`.
         norm: whether there is GraphNorm.
+        activation: after every equivariant layer; a smooth one keeps small differences.
         per_node: whether the small network reads every ego-network by itself, for an answer per node.
         readout: widths of the small network.
         dropout: before every layer of the small network but the first.
@@ -68,6 +70,7 @@ class SPEN(nn.Module):
         sizes: Sequence[int] = (),
         hidden: Sequence[str] = HIDDEN,
         norm: bool = True,
+        activation: Callable[[Tensor], Tensor] = elu,
         per_node: bool = False,
         readout: Sequence[int] = READOUT,
         dropout: float = 0.5,
@@ -83,6 +86,7 @@ class SPEN(nn.Module):
         self.per_node, self.undirected, self.limit = per_node, undirected, limit
         channels = layer_channels(node_labels, edge_labels, features, layers, hidden)
         self.layers = nn.ModuleList(SubgraphLinear(a, b, sizes, generator=generator) for a, b in channels)
+        self.activation = activation
         self.norms = nn.ModuleList(
             nn.ModuleDict({key: GraphNorm(n) if norm else nn.Identity() for key, n in out.items()})
             for _, out in channels[:-1]
@@ -120,14 +124,14 @@ class SPEN(nn.Module):
         x = {"adj": pairs}
         owner = {"adj": subgraphs.pair_batch, "x": subgraphs.batch}
         for layer, norms in zip(self.layers, self.norms, strict=False):
-            x = {key: elu(value) for key, value in layer(x, subgraphs).items()}
+            x = {key: self.activation(value) for key, value in layer(x, subgraphs).items()}
             for key, norm in norms.items():  # pyright: ignore[reportCallIssue]
                 x[key] = norm(x[key], owner[key], graphs=subgraphs.graphs) if isinstance(norm, GraphNorm) else x[key]
-        return elu(self.layers[-1](x, subgraphs)["y"])
+        return self.activation(self.layers[-1](x, subgraphs)["y"])
 
 
 class GlobalT2(nn.Module):
-    """The same network on all pairs of nodes of each graph, padded to the largest: the baseline that SPEN wants to be cheaper than.
+    """The same network on all pairs of nodes of each graph, padded to the largest: the dear baseline.
 
     Invariant graph networks of order 2 (Maron et al. 2019). Arguments as for `SPEN`.
     """
@@ -141,6 +145,7 @@ class GlobalT2(nn.Module):
         layers: int = 3,
         edge_labels: int = 0,
         norm: bool = True,
+        activation: Callable[[Tensor], Tensor] = elu,
         readout: Sequence[int] = READOUT,
         dropout: float = 0.5,
         generator: Generator | None = None,
@@ -150,6 +155,7 @@ class GlobalT2(nn.Module):
         self.node_labels, self.edge_labels = node_labels, edge_labels
         channels = layer_channels(node_labels, edge_labels, features, layers, HIDDEN)
         self.layers = nn.ModuleList(PermutationLinear(a, b, generator=generator) for a, b in channels)
+        self.activation = activation
         self.norms = nn.ModuleList(
             nn.ModuleDict({key: GraphNorm(n) if norm else nn.Identity() for key, n in out.items()})
             for _, out in channels[:-1]
@@ -174,11 +180,11 @@ class GlobalT2(nn.Module):
         """Numbers per graph ``[G, F]`` of features of pairs ``[G, n, n, C]``."""
         x = {"adj": pairs}
         for layer, norms in zip(self.layers, self.norms, strict=False):
-            x = {key: elu(value) for key, value in layer(x, mask).items()}
+            x = {key: self.activation(value) for key, value in layer(x, mask).items()}
             for key, norm in norms.items():  # pyright: ignore[reportCallIssue]
                 exists = mask if key == "x" else mask[:, :, None] & mask[:, None]
                 x[key] = padded_norm(norm, x[key], exists) if isinstance(norm, GraphNorm) else x[key]
-        return elu(self.layers[-1](x, mask)["y"])
+        return self.activation(self.layers[-1](x, mask)["y"])
 
 
 class NodeNetwork(nn.Module):
@@ -234,7 +240,7 @@ class GCN(nn.Module):
     ) -> None:
         super().__init__()
         widths = [in_features] + layers * [features]
-        self.layers = nn.ModuleList(mlp([a, b], generator=generator) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(mlp([a, b], generator=generator) for a, b in itertools.pairwise(widths))
         self.decode = mlp([features, out_features], generator=generator)
 
     def forward(self, x: Tensor, edge_index: Tensor, batch: Tensor) -> Tensor:
@@ -274,7 +280,7 @@ def layer_channels(
     inputs: Channels = {"adj": 1 + node_labels + (edge_labels if edge_labels > 1 else 0)}
     between: Channels = dict.fromkeys(hidden, features)
     steps = [inputs, *[between] * (layers - 1), {"y": 4 * features}]
-    return list(zip(steps, steps[1:], strict=False))
+    return list(itertools.pairwise(steps))
 
 
 def head(
