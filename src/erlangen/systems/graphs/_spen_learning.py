@@ -55,18 +55,19 @@ def balanced(label: Callable[[Sequence[str]], Tensor], count: int, seed: int) ->
         DataError: there are too few of a class.
     """
     every = drug_like_smiles()
-    order = torch.randperm(len(every), generator=Generator().manual_seed(seed)).tolist()
+    generator = Generator().manual_seed(seed)
+    order = torch.randperm(len(every), generator=generator).tolist()
     smiles = [every[i] for i in order[: 4 * count]]  # labels cost time, and one in four is enough
     y = label(smiles)
     classes = [(y == k).nonzero()[: count // 2, 0] for k in (0, 1)]
     if min(map(len, classes)) < count // 2:
         raise DataError(f"count = {count}: there are only {min(map(len, classes))} molecules of a class; ask for fewer")
-    chosen = torch.cat(classes).sort().values
+    chosen = torch.cat(classes)[torch.randperm(2 * (count // 2), generator=generator)]
     return molecular_graphs([smiles[i] for i in chosen.tolist()], y[chosen])
 
 
 # --- models ----------------------------------------------------------------------------------------------------------
-def _labels(data: GraphData) -> dict[str, int]:
+def _labels(data: GraphData) -> dict[str, Any]:
     """Numbers of labels of nodes and edges."""
     return {
         "node_labels": int(data.node_labels.max()) + 1,

@@ -55,7 +55,7 @@ def graph_data(adj: Tensor) -> GraphData:
 def circular_skip_links(skips: Sequence[int] = SKIPS, nodes: int = 41) -> Tensor:
     """A circle of nodes, with links over every skip length: adjacency matrices ``[len(skips), nodes, nodes]``, float32."""
     step = (torch.arange(nodes)[:, None] - torch.arange(nodes)) % nodes
-    return torch.stack([sum((step == s) | (step == nodes - s) for s in (1, skip)) > 0 for skip in skips]).float()
+    return torch.stack([torch.isin(step, torch.tensor([1, nodes - 1, skip, nodes - skip])) for skip in skips]).float()
 
 
 def joined(nodes: int, edges: Sequence[tuple[int, int]]) -> Tensor:
