@@ -171,12 +171,13 @@ def kernel_answers(found: Sequence[Tensor], y: Tensor, train: Tensor, others: Te
     """Classes ``[options, len(others)]`` by ridge regression of the classes' indicators, over kernels and `PENALTIES`."""
     target = one_hot(y).double()
     mean = target[train].mean(0)
+    one = torch.eye(len(train), dtype=torch.float64)
     answers: list[Tensor] = []
     for kernel in found:
-        values, vectors = torch.linalg.eigh(kernel[train][:, train])
-        seen = vectors.mT @ (target[train] - mean)
-        reading = kernel[others][:, train] @ vectors
-        answers += [(mean + reading @ (seen / (values + p)[:, None])).argmax(-1) for p in PENALTIES]
+        for penalty in PENALTIES:
+            factor = torch.linalg.cholesky(kernel[train][:, train] + penalty * one)
+            weights = torch.cholesky_solve(target[train] - mean, factor)
+            answers.append((mean + kernel[others][:, train] @ weights).argmax(-1))
     return torch.stack(answers)
 
 

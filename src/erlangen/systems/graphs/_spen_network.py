@@ -11,8 +11,8 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import elu
 
 from erlangen.data import GraphData
-from erlangen.errors import DataError, ErlangenError, ErlangenWarning, check_sizes
-from erlangen.nn import GIN, GraphNorm, PermutationLinear, SubgraphLinear, Subgraphs, ego_subgraphs, mlp, segment_mean
+from erlangen.errors import DataError, ErlangenError, ErlangenWarning, UnknownNameError, check_sizes
+from erlangen.nn import GraphNorm, PermutationLinear, SubgraphLinear, Subgraphs, ego_subgraphs, mlp, segment_mean
 from erlangen.nn.segments import segment_sum
 
 HIDDEN = ("adj", "x")
@@ -133,7 +133,8 @@ class SPEN(nn.Module):
 class GlobalT2(nn.Module):
     """The same network on all pairs of nodes of each graph, padded to the largest: the dear baseline.
 
-    Invariant graph networks of order 2 (Maron et al. 2019). Arguments as for `SPEN`.
+    Invariant graph networks of order 2 (Maron et al. 2019), with batch normalisation before ELU: under GraphNorm, the means over
+    a graph that the last layer reads would be much the same for all graphs. Arguments as for `SPEN`.
     """
 
     def __init__(
@@ -157,7 +158,7 @@ class GlobalT2(nn.Module):
         self.layers = nn.ModuleList(PermutationLinear(a, b, generator=generator) for a, b in channels)
         self.activation = activation
         self.norms = nn.ModuleList(
-            nn.ModuleDict({key: GraphNorm(n) if norm else nn.Identity() for key, n in out.items()})
+            nn.ModuleDict({key: nn.BatchNorm1d(n) if norm else nn.Identity() for key, n in out.items()})
             for _, out in channels[:-1]
         )
         self.head = head(channels[-1][1]["y"], out_features, readout, dropout, generator)
@@ -180,21 +181,26 @@ class GlobalT2(nn.Module):
         """Numbers per graph ``[G, F]`` of features of pairs ``[G, n, n, C]``."""
         x = {"adj": pairs}
         for layer, norms in zip(self.layers, self.norms, strict=False):
-            x = {key: self.activation(value) for key, value in layer(x, mask).items()}
+            x = layer(x, mask)
             for key, norm in norms.items():  # pyright: ignore[reportCallIssue]
                 exists = mask if key == "x" else mask[:, :, None] & mask[:, None]
-                x[key] = padded_norm(norm, x[key], exists) if isinstance(norm, GraphNorm) else x[key]
+                x[key] = self.activation(padded_norm(norm, x[key], exists))
         return self.activation(self.layers[-1](x, mask)["y"])
 
 
 class NodeNetwork(nn.Module):
-    """A baseline that passes messages between neighbours, then the same small network as `SPEN`.
+    """A baseline that passes messages between neighbours: the mean over nodes of all layers, and the small network of `SPEN`.
 
-    Kinds of edges enter as features of nodes: how many edges of each kind a node has.
+    Layers are followed by batch normalisation, with which they learn better here than with GraphNorm, and ELU. Kinds of edges
+    enter as features of nodes: how many edges of each kind a node has.
 
     Args:
-        kind: "GIN" (Xu et al. 2019) or "GCN" (Kipf and Welling 2017, mean over nodes).
+        kind: "GIN" (Xu et al. 2019), a network of two layers of the sum over neighbours and, weighted, the node itself; or
+            "GCN" (Kipf and Welling 2017), ``D^-1/2 (A + 1) D^-1/2 h W``.
         node_labels, out_features, features, layers, edge_labels, readout, dropout, generator: as for `SPEN`.
+
+    Raises:
+        UnknownNameError: another kind.
     """
 
     def __init__(
@@ -211,45 +217,37 @@ class NodeNetwork(nn.Module):
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        self.node_labels, self.edge_labels = node_labels, edge_labels
-        inputs = node_labels + (edge_labels if edge_labels > 1 else 0)
-        make = GIN if kind == "GIN" else GCN
-        self.body = make(inputs, features, features, layers=layers, generator=generator)
-        self.head = head(features, out_features, readout, dropout, generator)
+        if kind not in ("GIN", "GCN"):
+            raise UnknownNameError(f"kind = {kind!r}; known are GIN, GCN")
+        self.kind, self.node_labels, self.edge_labels = kind, node_labels, edge_labels
+        widths = [node_labels + (edge_labels if edge_labels > 1 else 0)] + layers * [features]
+        inner = [features] if kind == "GIN" else []
+        self.layers = nn.ModuleList(
+            mlp([a, *inner, b], nn.ELU, generator=generator) for a, b in itertools.pairwise(widths)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm1d(features) for _ in range(layers))
+        self.eps = nn.Parameter(torch.zeros(layers))
+        self.head = head(sum(widths), out_features, readout, dropout, generator)
 
     def forward(self, data: GraphData) -> Tensor:
         """``[G, out_features]``; errors as `SPEN.forward`."""
         check_graphs(data, undirected=True)
         x = node_features(data, self.node_labels, self.edge_labels).to(next(self.parameters()))
-        return self.head(elu(self.body(x, edge_index=data.edge_index, batch=data.batch)))
+        root = (1 + torch.bincount(data.edge_index[1], minlength=len(x)).to(x.dtype)[:, None]).sqrt()
+        found = [x]
+        for k, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+            if self.kind == "GIN":
+                x = layer((1 + self.eps[k]) * x + _from_neighbours(x, data.edge_index))
+            else:
+                x = layer(x) / root
+                x = (x + _from_neighbours(x, data.edge_index)) / root
+            x = elu(norm(x))
+            found.append(x)
+        return self.head(segment_mean(torch.cat(found, -1), data.batch, len(data)))
 
 
-class GCN(nn.Module):
-    """Graph convolutions: ``relu(D^-1/2 (A + 1) D^-1/2 h W)``, then the mean over nodes (Kipf and Welling 2017).
-
-    Args:
-        in_features: numbers per node.
-        out_features: numbers per graph.
-        features: width.
-        layers: number of convolutions.
-        generator: source of the initial parameters.
-    """
-
-    def __init__(
-        self, in_features: int, out_features: int, features: int, *, layers: int, generator: Generator | None = None
-    ) -> None:
-        super().__init__()
-        widths = [in_features] + layers * [features]
-        self.layers = nn.ModuleList(mlp([a, b], generator=generator) for a, b in itertools.pairwise(widths))
-        self.decode = mlp([features, out_features], generator=generator)
-
-    def forward(self, x: Tensor, edge_index: Tensor, batch: Tensor) -> Tensor:
-        """``[G, out_features]`` of nodes ``[N, in_features]``, edges ``[2, E]`` and graphs of nodes ``[N]``."""
-        degree = 1 + torch.bincount(edge_index[1], minlength=len(x)).to(x.dtype)[:, None]
-        for layer in self.layers:
-            h = layer(x) / degree.sqrt()
-            x = ((h + segment_sum(h.index_select(0, edge_index[0]), edge_index[1], len(h))) / degree.sqrt()).relu()
-        return self.decode(segment_mean(x, batch, int(batch[-1]) + 1 if len(batch) else 0))
+def _from_neighbours(x: Tensor, edge_index: Tensor) -> Tensor:
+    return segment_sum(x.index_select(0, edge_index[0]), edge_index[1], len(x))
 
 
 class GraphLookup(nn.Module):
@@ -293,14 +291,11 @@ def head(
     return nn.Sequential(*layers)
 
 
-def padded_norm(norm: GraphNorm, x: Tensor, exists: Tensor) -> Tensor:
-    """`GraphNorm` of padded features ``[G, ..., F]`` over the entries that exist, bool ``[G, ...]``; zeros elsewhere."""
-    axes = tuple(range(1, exists.dim()))
-    weight = exists[..., None].to(x.dtype)
-    count = weight.sum(axes, keepdim=True).clamp(min=1)
-    x = (x - norm.mean_share * (x * weight).sum(axes, keepdim=True) / count) * weight
-    scale = (x.square().sum(axes, keepdim=True) / count + norm.eps).rsqrt()
-    return (norm.weight * x * scale + norm.bias) * weight
+def padded_norm(norm: nn.Module, x: Tensor, exists: Tensor) -> Tensor:
+    """A norm of rows, of the entries of padded features ``[G, ..., F]`` that exist, bool ``[G, ...]``; zeros elsewhere."""
+    rows = exists.flatten().nonzero()[:, 0]
+    flat = x.flatten(0, -2)
+    return torch.zeros_like(flat).index_copy(0, rows, norm(flat.index_select(0, rows))).view_as(x)
 
 
 def check_graphs(data: GraphData, undirected: bool) -> None:
