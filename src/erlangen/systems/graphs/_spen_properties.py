@@ -15,7 +15,7 @@ from erlangen.errors import ShapeError
 from erlangen.groups import Symmetric
 from erlangen.nn import PermutationLinear, SubgraphLinear, Subgraphs, ego_subgraphs
 from erlangen.nn.permutation_tensors import MAPS
-from erlangen.reps import T, equivariant_projector
+from erlangen.reps import Rep, Scalar, T, equivariant_projector
 from erlangen.systems.graphs._spen_memory import sparse_graph
 from erlangen.systems.graphs._spen_network import SPEN
 
@@ -47,7 +47,7 @@ def basis_errors(nodes: int) -> dict[str, float]:
         maps = map_matrices(k, order, nodes)
         missing += abs(BELL[k + order] - int(torch.linalg.matrix_rank(maps.flatten(1))))
         group = Symmetric(nodes)
-        solved = equivariant_projector(T(k, group=group) >> T(order, group=group)).double()
+        solved = equivariant_projector(_tensors(group, k) >> _tensors(group, order)).double()
         basis = torch.linalg.qr(maps.flatten(1).mT).Q
         distance = max(distance, float((basis @ basis.mT - solved).abs().max()))
         permutation = torch.eye(nodes, dtype=torch.float64)[torch.randperm(nodes, generator=Generator().manual_seed(0))]
@@ -56,6 +56,10 @@ def basis_errors(nodes: int) -> dict[str, float]:
     for small, rank in ((1, 1), (2, 8), (3, 14)):
         missing += abs(rank - int(torch.linalg.matrix_rank(map_matrices(2, 2, small).flatten(1))))
     return {"missing maps": missing, "projector distance": distance, "commutator": commutator}
+
+
+def _tensors(group: Symmetric, order: int) -> Rep:
+    return T(order)(group) if order else Scalar(group)
 
 
 def _power(matrix: Tensor, times: int) -> Tensor:
@@ -146,7 +150,7 @@ def _relative(a: Tensor, b: Tensor) -> float:
 @torch.no_grad()
 def network_errors(data: GraphData, dtype: torch.dtype, seed: int) -> dict[str, float]:
     """Changes of a network's answers by renumbering, for graphs and for nodes, and by the batch that a graph is in."""
-    labels = {"node_labels": 12, "edge_labels": 4, "sizes": (2, 3, 4)}
+    labels: dict[str, Any] = {"node_labels": 12, "edge_labels": 4, "sizes": (2, 3, 4)}
     net, nodes = (
         SPEN(out_features=2, per_node=p, generator=Generator().manual_seed(seed), **labels).to(dtype).eval()
         for p in (False, True)

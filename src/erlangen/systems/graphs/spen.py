@@ -24,8 +24,8 @@ Re-measured here:
    collection: ``erlangen run spen --scale full --set tu=PATH``, a folder of the set or its single text file.
 
 All networks have 3 layers, the same readout, data, epochs, optimiser, schedule and batches, and the better of two learning
-rates on validation data after a third of the epochs, chosen once per set; the kernel has the best of 20 combinations of rounds and
-penalty on the same data. The network on all pairs, "T(2)", has the width of SPEN, 16; GIN and GCN are wider, for about as many
+rates on validation data after a third of the epochs, chosen once per set; the kernel has the best of 20 combinations of rounds
+and penalty on the same data. The network on all pairs, "T(2)", has the width of SPEN, 16; GIN and GCN are wider, for about as many
 numbers. These three have batch normalisation, with which they learn better than with GraphNorm. Variants with other
 hidden representations and without weights by size have one seed and SPEN's rate.
 
