@@ -150,11 +150,12 @@ def accuracy(net: nn.Module, data: GraphData, index: Tensor) -> float:
 
 
 def best_rate(make: Make, data: GraphData, train: Tensor, validation: Tensor, epochs: int, seed: int) -> float:
-    """The learning rate with the best validation accuracy after a third of the epochs."""
+    """The learning rate with the best validation accuracy after a third of the epochs; the first where these are none."""
+    if epochs < 3:
+        return RATES[0]
 
     def score(lr: float) -> float:
-        short = max(1, epochs // 3)
-        return accuracy(trained(make, data, train, validation, short, lr, seed), data, validation)
+        return accuracy(trained(make, data, train, validation, epochs // 3, lr, seed), data, validation)
 
     return max(RATES, key=score)
 

@@ -83,14 +83,14 @@ def decalin_and_bicyclopentyl() -> Tensor:
 
 
 @functools.cache
-def families() -> dict[str, Tensor]:
-    """Sets of graphs of equal size, no two isomorphic."""
+def families(most: int = 7) -> dict[str, Tensor]:
+    """Sets of graphs of equal size, no two isomorphic; the last holds all connected ones of `most` nodes."""
     return {
         "2 triangles, hexagon": two_triangles_and_hexagon(),
         "decalin, bicyclopentyl": decalin_and_bicyclopentyl(),
         "SR(16,6,2,2)": strongly_regular_graphs(16),
         "CSL(41)": circular_skip_links(),
-        "connected, 7 nodes": connected_graphs(7),
+        f"connected, {most} nodes": connected_graphs(most),
     }
 
 
@@ -198,11 +198,11 @@ def equal_pairs(values: Tensor) -> tuple[int, float]:
     return int((above <= EQUAL).sum()), float(different.min()) if len(different) else math.inf
 
 
-def separation_rows(names: Sequence[str], seed: int) -> list[Row]:
-    """A row for each of these families and each separator."""
+def separation_rows(names: Sequence[str], seed: int, most: int = 7) -> list[Row]:
+    """A row for each of these `families` and each separator."""
     rows: list[Row] = []
     for graphs in names:
-        adj = families()[graphs]
+        adj = families(most)[graphs]
         order = torch.randperm(adj.shape[-1], generator=Generator().manual_seed(seed))
         for name, separator in separators(seed).items():
             begin = time.process_time()
