@@ -117,7 +117,8 @@ def test_gradients():
 def test_sizes_choose_weights():
     edges, batch, count = batch_of([nx.star_graph(3)])  # ego-networks of 4, 2, 2 and 2 nodes
     found = ego_subgraphs(edges, batch, count)
-    assert found.common_sizes(0.5) == (2,) and found.common_sizes(0.0) == (2, 4)
+    assert found.common_sizes(0.5) == (2,)
+    assert found.common_sizes(0.0) == (2, 4)
     layer = SubgraphLinear({"adj": 1}, {"y": 1}, sizes=(2,)).double()
     x = {"adj": torch.ones(found.pairs.shape[1], 1, dtype=F64)}
     before = layer(x, found)["y"]

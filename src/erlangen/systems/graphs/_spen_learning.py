@@ -57,7 +57,7 @@ def balanced(label: Callable[[Sequence[str]], Tensor], count: int, seed: int) ->
     every = drug_like_smiles()
     generator = Generator().manual_seed(seed)
     order = torch.randperm(len(every), generator=generator).tolist()
-    smiles = [every[i] for i in order[: 4 * count]]  # labels cost time, and one in four is enough
+    smiles = [every[i] for i in order[: 3 * count]]  # labels cost time, and more are not needed
     y = label(smiles)
     classes = [(y == k).nonzero()[: count // 2, 0] for k in (0, 1)]
     if min(map(len, classes)) < count // 2:
