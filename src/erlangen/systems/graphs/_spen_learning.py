@@ -57,7 +57,7 @@ def balanced(label: Callable[[Sequence[str]], Tensor], count: int, seed: int) ->
     every = drug_like_smiles()
     generator = Generator().manual_seed(seed)
     order = torch.randperm(len(every), generator=generator).tolist()
-    smiles = [every[i] for i in order[: 3 * count]]  # labels cost time, and more are not needed
+    smiles = [every[i] for i in order[: 4 * count]]  # labels cost time; alerts are in one molecule of seven
     y = label(smiles)
     classes = [(y == k).nonzero()[: count // 2, 0] for k in (0, 1)]
     if min(map(len, classes)) < count // 2:
@@ -194,7 +194,7 @@ class Split:
 
 
 def split_rows(split: Split, seeds: Sequence[int], choices: bool) -> list[Row]:
-    """A row for each method, means over seeds, each with molecules of its own; `choices` adds variants, with one seed."""
+    """A row for each method, means over seeds, each with its own split; `choices` adds variants, with one seed."""
     sets = [split.make(sum(split.sizes), seed) for seed in seeds]
     train, validation, test = torch.arange(sum(split.sizes)).split(split.sizes)
     rows: list[Row] = []
