@@ -29,6 +29,7 @@ from erlangen.nn.products import ManyBodyProduct, TensorProduct, edge_gaunt, ten
 from erlangen.nn.segments import dense_batch, segment_max, segment_mean, segment_sum, sparse_batch
 from erlangen.nn.siren import SineLayer, Siren
 from erlangen.nn.steerable_conv import GatedNonlinearity2d, NormNonlinearity2d, SteerableConv2d
+from erlangen.nn.subgraph_layers import SubgraphLinear, Subgraphs, ego_subgraphs, whole_graphs
 from erlangen.nn.vector_channels import VectorGate, VectorLinear, VectorReLU
 
 __all__ = [
@@ -71,6 +72,8 @@ __all__ = [
     "SpinningStates",
     "Spun",
     "SteerableConv2d",
+    "SubgraphLinear",
+    "Subgraphs",
     "TensorProduct",
     "VectorGate",
     "VectorLinear",
@@ -79,6 +82,7 @@ __all__ = [
     "dense_batch",
     "edge_gaunt",
     "edge_harmonics",
+    "ego_subgraphs",
     "gated",
     "hidden_rep",
     "lift_to_directions",
@@ -92,4 +96,5 @@ __all__ = [
     "tensor_product",
     "vectors_of_directions",
     "velocity_grid",
+    "whole_graphs",
 ]

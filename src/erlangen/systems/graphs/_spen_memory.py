@@ -1,0 +1,167 @@
+"""How much memory a layer on ego-networks takes, and one on all pairs of nodes: counted allocations, not those of the process."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from erlangen.claims import Claim
+from erlangen.data import GraphData, drug_like_smiles, molecular_graphs
+from erlangen.nn import PermutationLinear, SubgraphLinear, ego_subgraphs
+
+Row = dict[str, Any]
+CHANNELS = 16
+"""Channels of the pairs, in and out."""
+
+BEYOND = (3_200, 12_800)
+"""Nodes of graphs that are extrapolated to."""
+
+
+class Allocations(TorchDispatchMode):
+    """Counts what tensors hold that are made inside of the block, forward and backward.
+
+    Attributes:
+        peak: bytes of the tensors that were alive at the same time, at most.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self._now = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run an operation, and note the storages of its results; views share that of their source."""
+        for leaf in tree_leaves((args, kwargs)):
+            if isinstance(leaf, Tensor):
+                self._note(leaf, ours=False)  # what is seen here first was made outside of the block
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor):
+                self._note(leaf, ours=True)
+        return out
+
+    def _note(self, tensor: Tensor, ours: bool) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes() if ours else 0
+        if key in self._known:
+            return
+        self._known.add(key)
+        self._now += size
+        self.peak = max(self.peak, self._now)
+        weakref.finalize(storage, self._forget, key, size)
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self._now -= size
+
+
+def peak_bytes(step: Callable[[], Tensor]) -> int:
+    """Most bytes alive at the same time in a forward and a backward pass of what `step` returns, beside its inputs."""
+    with Allocations() as found:
+        step().sum().backward()
+    return found.peak
+
+
+def sparse_graph(nodes: int, degree: float, seed: int) -> GraphData:
+    """A random graph whose pairs of nodes are joined independently, each node to `degree` others on average."""
+    u, v = torch.triu_indices(nodes, nodes, 1)
+    chosen = torch.rand(len(u), generator=Generator().manual_seed(seed)) < degree / (nodes - 1)
+    one = torch.stack([u, v])[:, chosen]
+    edges = torch.cat([one, one.flip(0)], 1)
+    zeros = torch.zeros(nodes, dtype=torch.int64)
+    return GraphData(edges, zeros, zeros, torch.zeros(edges.shape[1]).long(), torch.zeros(1).long())
+
+
+def layer_peaks(data: GraphData, seed: int) -> tuple[int, int]:
+    """Peak bytes of a layer between features of pairs, on ego-networks of one hop and on all pairs, padded to the largest."""
+    subgraphs = ego_subgraphs(data.edge_index, data.batch, len(data))
+    channels, generator = {"adj": CHANNELS}, Generator().manual_seed(seed)
+    ours = SubgraphLinear(channels, channels, subgraphs.common_sizes(), generator=generator)
+    theirs = PermutationLinear(channels, channels, generator=generator)
+    x = torch.randn(subgraphs.pairs.shape[1], CHANNELS, generator=generator, requires_grad=True)
+    mask = data.dense().mask if len(data) > 1 else None
+    nodes = int(data.sizes.max())
+    y = torch.randn(len(data), nodes, nodes, CHANNELS, generator=generator, requires_grad=True)
+    ours({"adj": x.detach()}, subgraphs)  # indices, which do not depend on parameters, are kept from the first call on
+    return peak_bytes(lambda: ours({"adj": x}, subgraphs)["adj"]), peak_bytes(lambda: theirs({"adj": y}, mask)["adj"])
+
+
+def memory_rows(sizes: Sequence[int], molecules: int, seed: int) -> list[Row]:
+    """One row for each size of random graphs with 4 neighbours on average, one for molecules, and extrapolated ones."""
+    rows: list[Row] = []
+    for nodes in sizes:
+        rows.append(memory_row(f"random, {nodes} nodes", nodes, layer_peaks(sparse_graph(nodes, 4.0, seed), seed)))
+    slopes = {name: slope([row["nodes"] for row in rows], [row[name] for row in rows]) for name in ("SPEN", "T(2)")}
+    # Small graphs spend a part on weights and indices, so what lies beyond is reached with the slope of the two largest.
+    measured = rows[-2:]
+    for nodes in BEYOND:
+        peaks = [extrapolated(measured, name, nodes) for name in slopes]
+        rows.append(memory_row(f"extrapolated, {nodes} nodes", nodes, (peaks[0], peaks[1])))
+    rows.append({"part": "memory", "data": "slope of log memory over log nodes", **slopes})
+    data = molecular_graphs(drug_like_smiles(molecules))
+    rows.append(memory_row(f"{molecules} molecules", int(data.sizes.max()), layer_peaks(data, seed)))
+    return rows
+
+
+def memory_row(data: str, nodes: int, peaks: tuple[float, float]) -> Row:
+    """Peaks in MiB, and their ratio."""
+    ours, theirs = (peak / 2**20 for peak in peaks)
+    return {"part": "memory", "data": data, "nodes": nodes, "SPEN": ours, "T(2)": theirs, "ratio": theirs / ours}
+
+
+def extrapolated(rows: Sequence[Row], name: str, nodes: int) -> float:
+    """Bytes for graphs of so many nodes, on the line through the logarithms of the rows."""
+    exponent = slope([row["nodes"] for row in rows], [row[name] for row in rows])
+    return rows[-1][name] * 2**20 * (nodes / rows[-1]["nodes"]) ** exponent
+
+
+def slope(x: Sequence[float], y: Sequence[float]) -> float:
+    """The slope of a line through the logarithms, by least squares."""
+    a, b = (torch.tensor([math.log(value) for value in values]) for values in (x, y))
+    a = a - a.mean()
+    return float((a * b).sum() / a.square().sum())
+
+
+def memory_claims(rows: Sequence[Row]) -> list[Claim]:
+    """Claims about memory."""
+    table = {row["data"]: row for row in rows}
+    slopes = table["slope of log memory over log nodes"]
+    measured = [row for row in rows if str(row["data"]).startswith("random")]
+    molecules = next(row for row in rows if str(row["data"]).endswith("molecules"))
+    return [
+        Claim.ratio(
+            "memory-slope",
+            "Exponent with which the peak memory of a layer on ego-networks grows with the nodes of sparse random graphs.",
+            measured=slopes["SPEN"],
+            at_most=1.2,
+        ),
+        Claim.number(
+            "memory-slope-global",
+            "The same exponent for a layer on all pairs of nodes.",
+            measured=slopes["T(2)"],
+            expected=2,
+            tol=0.2,
+        ),
+        Claim.ratio(
+            "memory-molecules",
+            "Peak memory of a layer on all pairs over that of one on ego-networks, for a batch of molecules.",
+            measured=molecules["ratio"],
+            at_least=1,
+            published="large savings of GPU memory",
+        ),
+        Claim.ratio(
+            "memory-large-graphs",
+            f"The same ratio for the largest random graph that was measured, of {measured[-1]['nodes']} nodes.",
+            measured=measured[-1]["ratio"],
+            at_least=10 if measured[-1]["nodes"] >= 800 else 2,
+        ),
+    ]
