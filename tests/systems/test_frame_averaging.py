@@ -21,9 +21,10 @@ from erlangen.errors import (
 )
 from erlangen.groups import SE, SO, E, Symmetric
 from erlangen.ledger import discover_systems, run
-from erlangen.measure import equivariance_error
+from erlangen.measure import equal_pairs, equivariance_error
 from erlangen.nn import MessagePassing, PointNet
 from erlangen.symmetry import Symmetry
+from erlangen.systems._separation import frame_sizes, framed, framed_by_names, outputs, stretched
 from erlangen.systems.points import _fa_graphs as graphs
 from erlangen.systems.points import _fa_nbody as nbody
 from erlangen.systems.points import _fa_normals as normals
@@ -250,8 +251,8 @@ def test_the_task_is_ten_frames_ahead() -> None:
 def test_named_nodes_are_the_frame_of_graphs_whose_nodes_all_tie() -> None:
     """A 5-cycle: all 120 orders sort its nodes; 20 of them are enough for a network that knows two nodes by name."""
     adj = torch.tensor(nx.to_numpy_array(nx.cycle_graph(5)))[None]
-    network = graphs.stretched(NamedGIN(5, 2, generator=seeded()))
-    every, few = graphs.framed(network, 5), graphs.framed_by_names(network, 5, 2)
+    network = stretched(NamedGIN(5, 2, generator=seeded()))
+    every, few = framed(network, 5), framed_by_names(network, 5, 2)
     frames = few.frame({"adj": adj})
     assert frames.elements.shape == (1, 20, 5)
     assert every.frame({"adj": adj}).elements.shape == (1, 120, 5)
@@ -261,7 +262,7 @@ def test_named_nodes_are_the_frame_of_graphs_whose_nodes_all_tie() -> None:
 
 def test_named_nodes_are_exact_on_any_graph() -> None:
     adj = connected_graphs(6)[::7].double()
-    model = graphs.framed_by_names(graphs.stretched(NamedGIN(6, 2, generator=seeded())), 6, 2)
+    model = framed_by_names(stretched(NamedGIN(6, 2, generator=seeded())), 6, 2)
     graphs_of = Symmetry(Symmetric(6), input="graph", output="invariant")
     assert float(equivariance_error(model, graphs_of, {"adj": adj}, elements=30, reduce="max")) < 1e-12
 
@@ -270,26 +271,16 @@ def test_frame_sizes_are_those_of_sort_frames() -> None:
     adj = connected_graphs(6).double()
     symmetry = Symmetry(Symmetric(6), input="graph", output="invariant")
     weights = SortFrame(symmetry)({"adj": adj}).weights
-    assert torch.equal(graphs.frame_sizes(adj), (weights > 0).sum(-1))
-
-
-def test_equal_pairs_by_brute_force() -> None:
-    values = randn(60, 3)
-    values[[5, 9, 40]] = values[[1, 1, 2]]
-    values[7] = values[8] + 1e-3
-    apart = (values[:, None] - values).abs().amax(-1)[tuple(torch.triu_indices(60, 60, 1))]
-    assert graphs.equal_pairs(values, 1e-9) == (4, pytest.approx(float(apart[apart > 1e-9].min()), rel=1e-9))
-    assert graphs.equal_pairs(values, 2e-3)[0] == 5
-    assert graphs.equal_pairs(values[:1], 1e-9) == (0, math.inf)
+    assert torch.equal(frame_sizes(adj), (weights > 0).sum(-1))
 
 
 def test_epsilon_zero_confuses_graphs() -> None:
     """The finding of the docstring, at 7 nodes: names do not help nodes that are one from the first layer on."""
-    network = graphs.stretched(NamedGIN(7, generator=seeded()))
+    network = stretched(NamedGIN(7, generator=seeded()))
     with torch.no_grad():
         network.gin.eps.zero_()
-    values = graphs.outputs(graphs.framed(network, 7), connected_graphs(7))[0]
-    assert graphs.equal_pairs(values, 1e-9)[0] == 3
+    values = outputs(framed(network, 7), connected_graphs(7))[0]
+    assert equal_pairs(values, 1e-9)[0] == 3
 
 
 def test_one_name_is_not_enough_for_the_rook() -> None:

@@ -3,7 +3,7 @@
 `audit` reports everything; `equivariance_error` is one number, `assert_equivariant` an assertion for tests,
 `worst_case` a search for the worst element, `lie_derivative` the local error per generator, `layer_errors` the place in
 the network where the symmetry is lost, `EquivarianceTracker` the error during training,
-`explore` a page in the browser where samples move through the group.
+`explore` a page in the browser where samples move through the group; `equal_pairs` counts what an invariant network confuses.
 """
 
 from erlangen.measure.audit import audit
@@ -20,6 +20,7 @@ from erlangen.measure.metrics import METRICS, Metric
 from erlangen.measure.models import Model, OnnxModel
 from erlangen.measure.orbit import Orbit, orbit
 from erlangen.measure.report import AuditReport
+from erlangen.measure.separation import equal_pairs
 from erlangen.measure.trajectories import average_displacement, best_of, final_displacement
 from erlangen.measure.worst import WorstCase, worst_case
 
@@ -38,6 +39,7 @@ __all__ = [
     "audit",
     "average_displacement",
     "best_of",
+    "equal_pairs",
     "equivariance_error",
     "explore",
     "final_displacement",

@@ -20,19 +20,19 @@ from erlangen.data import (
     strongly_regular_graphs,
 )
 from erlangen.geometry import Multigraph, injective_terms
+from erlangen.measure import equal_pairs
 from erlangen.nn import GraphPolynomials
-from erlangen.systems.graphs._polynomials_network import PPGN, polynomial_features
-from erlangen.systems.points._fa_graphs import (
+from erlangen.systems._separation import (
     OUTPUTS,
     BareGIN,
     NamedGIN,
-    equal_pairs,
     framed,
     framed_by_names,
     generic_gin,
     outputs,
     stretched,
 )
+from erlangen.systems.graphs._polynomials_network import PPGN, polynomial_features
 
 Separator: TypeAlias = Callable[[Tensor], Tensor]
 """Outputs ``[M, C]`` of graphs ``[M, n, n]``, both float64, that do not depend on the order of the nodes."""

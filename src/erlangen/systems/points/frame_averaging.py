@@ -43,10 +43,11 @@ from torch import Generator
 from erlangen.claims import Claim, Result, Scale, System, averaged
 from erlangen.groups import SE, E
 from erlangen.measure import equivariance_error, svg
+from erlangen.systems._separation import NamedGIN, NamedNodes
 from erlangen.systems.points import _charges as charges
 from erlangen.systems.points import _fa_nbody as nbody
 from erlangen.systems.points import _fa_normals as normals
-from erlangen.systems.points._fa_graphs import FlatMLP, NamedGIN, NamedNodes, graph_claims, graph_rows
+from erlangen.systems.points._fa_graphs import FlatMLP, graph_claims, graph_rows
 from erlangen.systems.points._fa_nbody import Budget, FrameGNN
 from erlangen.systems.points._fa_normals import LocalFrames
 
