@@ -169,6 +169,15 @@ def test_bad_input(change, error, message):
         er.fit(nn.Linear(3, 1), options.pop("x"), options.pop("y"), **options)
 
 
+def test_a_gradient_that_is_not_finite_is_named_before_the_weights_are_lost():
+    """The root has an infinite slope at zero, where its value is finite."""
+    model = nn.Linear(3, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    with pytest.raises(NotFiniteError, match="gradient is not finite at epoch 0, step 0"):
+        er.fit(model, *data(), loss=lambda a, b: a.abs().sqrt().mean(), epochs=1, clip=1.0, progress=False)
+    assert not model.weight.any()
+
+
 def test_a_schedule_sets_the_rate_of_every_step():
     """Plain gradient steps on a linear loss: each moves the weight by its own learning rate."""
     model = torch.nn.Linear(1, 1, bias=False)

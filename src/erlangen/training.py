@@ -154,7 +154,8 @@ def fit(
         ErlangenError: a number that is not positive, or patience without validation data.
         DataError: uneven or empty data, or data that are no tensors.
         ModelError: the model is no module with trainable parameters, or the loss is no scalar.
-        NotFiniteError: the loss became NaN or Inf; the message names epoch and step, the last checkpoint stays.
+        NotFiniteError: the loss, or with `clip` the gradient, became NaN or Inf; the message names epoch and step, the last
+            checkpoint stays.
         CheckpointError: the checkpoint is damaged or of another model.
     """
     _check_options(model, epochs, batch_size, lr, clip, patience, validation)
@@ -291,7 +292,12 @@ class _Run:
             self.optimizer.zero_grad()
             self.fabric.backward(value)
             if clip is not None:
-                self.fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=clip)
+                norm = self.fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=clip, error_if_nonfinite=False)
+                if norm is not None and not bool(torch.isfinite(norm)):
+                    raise NotFiniteError(
+                        f"the gradient is not finite at epoch {self.epoch}, step {step}, though the loss is {value.item():.3g}; "
+                        "lower lr, or look for roots, norms or divisions at zero in the model"
+                    )
             self.optimizer.step()
             total, count = total + float(value.detach()) * len(index), count + len(index)
         return {"epoch": float(self.epoch), "loss": self._mean(total, count)}

@@ -117,8 +117,8 @@ def test_spatial_layer_is_its_formula(vectors: int) -> None:
         step = torch.zeros(3, dtype=F64)
         for j in range(4):
             d = v[i] - v[j]
-            known = [e[i, j], *([length[i, j] ** 2] if vectors == 2 else []), d.square().sum()[None]]
-            known += [(d @ apart[i, j])[None]] if vectors == 2 else []
+            known = [e[i, j], *([length[i, j] ** 2] if vectors == 2 else []), d.square().sum().asinh()[None]]
+            known += [(d @ apart[i, j]).asinh()[None]] if vectors == 2 else []
             hidden.append(torch.nn.functional.silu(layer.first(torch.cat([h[i], h[j], *known]))))
             strength = layer.along(hidden[-1])
             step += strength[0] * d / (math.sqrt(float(d.square().sum()) + 1e-8) + 1) / 4

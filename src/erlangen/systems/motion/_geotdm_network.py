@@ -50,8 +50,9 @@ class Pairs(NamedTuple):
 class SpatialLayer(nn.Module):
     """Messages between the particles of a frame; with vectors, the last of these moves along the differences of all.
 
-    Messages are ``W silu(V [h_i, h_j, d_ij . d_ij, e_ij])``, where ``d_ij`` are the differences of all vectors of i and j
-    and their products are taken in pairs. Pairs outnumber particles, so everything linear is done to particles: V's part of
+    Messages are ``W silu(V [h_i, h_j, asinh(d_ij . d_ij), e_ij])``, where ``d_ij`` are the differences of all vectors of i and
+    j and their products are taken in pairs; the paper takes them as they are, and layers that move vectors may then square a
+    large distance again and again. Pairs outnumber particles, so everything linear is done to particles: V's part of
     h before they meet, W after messages are summed. Particles send to themselves, too, which costs less than leaving it out
     and moves nothing.
 
@@ -90,9 +91,9 @@ class SpatialLayer(nn.Module):
         if moving is not None:
             apart = moving[:, :, :, None] - moving[:, :, None]
             squared = apart.square().sum(-1, keepdim=True)
-            known.append(squared)
+            known.append(squared.asinh())
             if pairs.apart is not None:
-                known.append((apart * pairs.apart).sum(-1, keepdim=True))
+                known.append((apart * pairs.apart).sum(-1, keepdim=True).asinh())
             apart = apart / ((squared + SMALLEST).sqrt() + 1)
         if known:
             total = total + F.linear(torch.cat(known, -1), attr)
@@ -238,7 +239,7 @@ class _Trajectories(nn.Module):
         if pos is not None and self.vector:
             apart = pos[:, :, :, None] - pos[:, :, None]
             squared = apart.square().sum(-1, keepdim=True)
-            pairs = Pairs((*features, squared), apart, apart / ((squared + SMALLEST).sqrt() + 1))
+            pairs = Pairs((*features, squared.asinh()), apart, apart / ((squared + SMALLEST).sqrt() + 1))
             moving, stays, steps = x["vector"], pos, _steps(pos) / self.reach
         start = moving
         for spatial, temporal in zip(self.spatial, self.temporal, strict=True):

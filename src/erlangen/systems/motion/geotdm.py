@@ -33,7 +33,7 @@ What differs from the paper:
   a network that answers nothing is as good as a Gaussian.
 - The network holds that noise as a second vector of each particle, which moves while positions stay; it reads lengths as
   waves, the number of the frame, how far particles moved since the frame before and, for forecasts, all distances in the
-  known frames, as the EGNN does.
+  known frames, as the EGNN does. Layers read products of differences on a scale that is logarithmic where they are large.
 - The learned reference starts as the velocity kept, the paper's as sums of features.
 - 50 steps of a cosine schedule instead of 1000 linear ones, so networks predict the velocity of the chain instead of the
   noise. Forecasts are sampled in few steps with the noise of the posterior, free motions along the flow, by steps of second
