@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -17,6 +17,7 @@ from erlangen.systems.graphs._polynomials_network import PPGN, polynomial_featur
 from erlangen.training import fit, one_cycle
 
 Row = dict[str, Any]
+Model = TypeVar("Model", bound=nn.Module)
 MODELS = ("GIN", "PPGN", "PPGN + random features", "PPGN++")
 
 
@@ -97,14 +98,14 @@ class BondGIN(nn.Module):
 
 
 def model_of(name: str, channels: int, budget: Budget) -> nn.Module:
-    """A fresh network, see `conditioned`; its parameters come from torch's global stream."""
+    """A fresh network, see `conditioned` and `readout`; its parameters come from torch's global stream."""
     if name == "GIN":
-        model = BondGIN(channels, budget.gin_features, budget.layers)
+        model = conditioned(BondGIN(channels, budget.gin_features, budget.layers))
         model.gin.decode = readout(budget.gin_features * budget.layers + channels, budget.readout)
     else:
-        model = PPGN(channels, 1, budget.features, layers=budget.layers)
+        model = conditioned(PPGN(channels, 1, budget.features, layers=budget.layers))
         model.decode = readout(2 * budget.features * budget.layers, budget.readout)
-    return conditioned(model)
+    return model
 
 
 def readout(in_features: int, features: int) -> nn.Sequential:
@@ -115,7 +116,7 @@ def readout(in_features: int, features: int) -> nn.Sequential:
     return nn.Sequential(nn.BatchNorm1d(in_features), mlp([in_features, features, 1], nn.ReLU))
 
 
-def conditioned(model: nn.Module) -> nn.Module:
+def conditioned(model: Model) -> Model:
     """The model with normal weights of variance ``2 / (inputs + outputs)`` and no biases.
 
     A bias gives all pairs without a bond a common number, and in products of matrices these many numbers drown the few bonds.
