@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -12,11 +12,12 @@ from torch.nn.functional import l1_loss
 
 from erlangen.claims import Claim, averaged
 from erlangen.data import drug_like_smiles, molecular_graphs, penalized_logp
-from erlangen.nn import GIN
+from erlangen.nn import GIN, mlp
 from erlangen.systems.graphs._polynomials_network import PPGN, polynomial_features
 from erlangen.training import fit, one_cycle
 
 Row = dict[str, Any]
+Model = TypeVar("Model", bound=nn.Module)
 MODELS = ("GIN", "PPGN", "PPGN + random features", "PPGN++")
 
 
@@ -30,8 +31,10 @@ class Budget:
     epochs: int
     features: int = 16
     gin_features: int = 40
+    readout: int = 64
     layers: int = 3
-    rates: tuple[float, ...] = (2e-3, 5e-3)
+    batch: int = 16
+    rates: tuple[float, ...] = (5e-3, 1e-2)
 
 
 class Molecules(NamedTuple):
@@ -95,10 +98,34 @@ class BondGIN(nn.Module):
 
 
 def model_of(name: str, channels: int, budget: Budget) -> nn.Module:
-    """A fresh network; its parameters come from torch's global stream."""
+    """A fresh network, see `conditioned` and `readout`; its parameters come from torch's global stream."""
     if name == "GIN":
-        return BondGIN(channels, budget.gin_features, budget.layers)
-    return PPGN(channels, 1, budget.features, layers=budget.layers)
+        model = conditioned(BondGIN(channels, budget.gin_features, budget.layers))
+        model.gin.decode = readout(budget.gin_features * budget.layers + channels, budget.readout)
+    else:
+        model = conditioned(PPGN(channels, 1, budget.features, layers=budget.layers))
+        model.decode = readout(2 * budget.features * budget.layers, budget.readout)
+    return model
+
+
+def readout(in_features: int, features: int) -> nn.Sequential:
+    """A number per molecule, from what is read of it in numbers of one size.
+
+    Means over all pairs hardly differ between molecules, so without the normalisation most steps go into large weights.
+    """
+    return nn.Sequential(nn.BatchNorm1d(in_features), mlp([in_features, features, 1], nn.ReLU))
+
+
+def conditioned(model: Model) -> Model:
+    """The model with normal weights of variance ``2 / (inputs + outputs)`` and no biases.
+
+    A bias gives all pairs without a bond a common number, and in products of matrices these many numbers drown the few bonds.
+    """
+    for part in model.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_normal_(part.weight)
+            nn.init.zeros_(part.bias)
+    return model
 
 
 def trained(
@@ -120,7 +147,7 @@ def trained(
         target[rows[0]],
         loss=lambda output, y: l1_loss(output[:, 0], y),
         epochs=epochs,
-        batch_size=32,
+        batch_size=budget.batch,
         lr=lr,
         schedule=one_cycle,
         clip=1.0,

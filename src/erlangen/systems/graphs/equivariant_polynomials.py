@@ -20,16 +20,19 @@ Re-measured here:
    nodes, PPGN, PPGN with the polynomial of degree 5, PPGN++, and a frame-averaged GIN with named nodes. With the option
    ``brec`` (a folder) also the benchmark BREC, up to 64 nodes.
 4. *Regression*: penalised logP of drug-like molecules, the target of the benchmark ZINC-12k: GIN, PPGN, PPGN++ and PPGN with as
-   many random features. All have the same molecules, epochs and batches; parameters are of the same order. Each one's learning
-   rate is the better of two after a third of the epochs on the first seed, judged on separate validation molecules.
+   many random features. All have the same molecules, epochs and batches, the same initialisation and a readout of the same
+   width, whose inputs are normalised over the batch; parameters are of the same order. Each one's learning rate is the better
+   of two after a third of the epochs on the first seed, judged on separate validation molecules. Initialisation, readout, size
+   of batches and the two rates were chosen with PPGN and GIN on other validation molecules, in about fifteen short trainings of
+   PPGN and seven of GIN; the sums that GIN reads and the means that PPGN reads stay as their authors have them.
 
 What differs from the paper: every block reads features, transposes and identity in all three places where the paper's reads
 some of them. Its normalisation of the features divides by their norm over the polynomials, which of the single one of degree 5
 leaves little but zero or not; in the separation logarithms are used instead, and then that one polynomial is enough for the
-families of 16, 25 and 28 nodes. Molecules are a tenth of the published number, epochs a hundredth, widths a sixth; the
-optimiser is AdamW with one cycle of the learning rate instead of LAMB. So errors are larger than published, and only ratios
-compare. Piecewise linear networks can be equal on different graphs by chance: with fewer or larger parameters PPGN confuses
-some skip-link cycles that products of matrices can tell apart.
+families of 16, 25 and 28 nodes. Molecules are a sixth of the published number, epochs less than a hundredth, widths a sixth;
+the optimiser is AdamW with one cycle of the learning rate instead of LAMB; the readout is normalised. So errors are larger than
+published, and only ratios compare. Piecewise linear networks can be equal on different graphs by chance: with fewer or larger
+parameters PPGN confuses some skip-link cycles that products of matrices can tell apart.
 """
 
 from __future__ import annotations
@@ -61,7 +64,7 @@ SYSTEM = System(
 
 BUDGETS: dict[Scale, Budget] = {
     "smoke": Budget(train=100, validation=20, test=60, epochs=3, rates=(5e-3,)),
-    "full": Budget(train=1000, validation=300, test=500, epochs=12),
+    "full": Budget(train=1600, validation=300, test=500, epochs=6),
 }
 
 
