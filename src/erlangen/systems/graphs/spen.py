@@ -32,7 +32,8 @@ and SPEN's rate.
 What was chosen by looking, before this run:
 
 - The baselines on molecules that were drawn with another seed from the same pool, so that some are tested here too, 900 to
-  train and 500 to validate; about eight kinds of GIN, two of GCN and a dozen of T(2), with one seed each. At 6 epochs GIN with ELU had
+  train and 500 to validate; about eight kinds of GIN, two of GCN and a dozen of T(2), with one seed each. At 6 epochs
+  GIN with ELU had
   67 % of alerts right, with ReLU 80 %, and with batch normalisation inside of its small networks too, as in its paper, 90 %;
   GCN with ReLU 84 %. Sums over nodes in place of means for the readout were not better. The size of the batches, 25, was not
   compared.
