@@ -86,7 +86,7 @@ def _classes(data: GraphData) -> int:
 
 MODELS: dict[str, Make] = {
     "SPEN": _spen,
-    "T(2)": lambda data, g: GlobalT2(**_labels(data), out_features=_classes(data), generator=g),
+    "T(2)": lambda data, g: GlobalT2(**_labels(data), out_features=_classes(data), node_channels=64, generator=g),
     "GIN": lambda data, g: NodeNetwork("GIN", **_labels(data), out_features=_classes(data), features=64, generator=g),
     "GCN": lambda data, g: NodeNetwork("GCN", **_labels(data), out_features=_classes(data), features=128, generator=g),
 }
@@ -138,7 +138,7 @@ def trained(
     return net.eval()
 
 
-BATCH = 50
+BATCH = 25
 """Graphs per step."""
 
 
@@ -232,16 +232,17 @@ def split_claims(rows: Sequence[Row]) -> list[Claim]:
     claims: list[Claim] = []
     table = {(row["data"], row["model"]): row for row in rows}
     for data in dict.fromkeys(row["data"] for row in rows):
-        ours, gin = table[data, "SPEN"], table[data, "GIN"]
-        error = math.hypot(standard_error(ours), standard_error(gin))
-        claims.append(
-            Claim.ratio(
-                f"{data.replace(' ', '-')}-not-below-gin",
-                f"Accuracy on {data} of SPEN minus that of GIN, over the standard error of the difference.",
-                measured=(ours["accuracy"] - gin["accuracy"]) / error,
-                at_least=-1,
+        for name, slug in (("GIN", "gin"), ("WL kernel", "kernel")):
+            ours, other = table[data, "SPEN"], table[data, name]
+            error = math.hypot(standard_error(ours), standard_error(other))
+            claims.append(
+                Claim.ratio(
+                    f"{data.replace(' ', '-')}-not-below-{slug}",
+                    f"Accuracy on {data} of SPEN minus that of {name}, over the standard error of the difference.",
+                    measured=(ours["accuracy"] - other["accuracy"]) / error,
+                    at_least=-1,
+                )
             )
-        )
     return claims
 
 

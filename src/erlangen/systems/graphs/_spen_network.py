@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.functional import elu
+from torch.nn.functional import elu, relu
 
 from erlangen.data import GraphData
 from erlangen.errors import DataError, ErlangenError, ErlangenWarning, UnknownNameError, check_sizes
@@ -131,10 +131,17 @@ class SPEN(nn.Module):
 
 
 class GlobalT2(nn.Module):
-    """The same network on all pairs of nodes of each graph, padded to the largest: the dear baseline.
+    """Equivariant layers on all pairs of nodes of each graph, padded to the largest: the dear baseline.
 
-    Invariant graph networks of order 2 (Maron et al. 2019), with batch normalisation before ELU: under GraphNorm, the means over
-    a graph that the last layer reads would be much the same for all graphs. Arguments as for `SPEN`.
+    Invariant graph networks of order 2 (Maron et al. 2019). Most pairs are no edges, so a mean over a row holds a share of only
+    degree / n of what neighbours say, and every mean over pairs is nearly the same for all graphs. With `norm`, diagonals and
+    means over rows and columns are therefore also given to each layer as features of nodes under batch normalisation, which
+    brings them to the scale of the others; outputs of hidden layers, and the numbers per graph, have it before the activation.
+
+    Args:
+        node_channels: channels of nodes in hidden layers, as many as `features`, those of pairs, without it; they are cheap.
+        norm: whether there is batch normalisation, and the features under it.
+        node_labels, out_features, features, layers, edge_labels, activation, readout, dropout, generator: as for `SPEN`.
     """
 
     def __init__(
@@ -143,25 +150,33 @@ class GlobalT2(nn.Module):
         out_features: int,
         features: int = 16,
         *,
+        node_channels: int | None = None,
         layers: int = 3,
         edge_labels: int = 0,
         norm: bool = True,
-        activation: Callable[[Tensor], Tensor] = elu,
+        activation: Callable[[Tensor], Tensor] = relu,
         readout: Sequence[int] = READOUT,
         dropout: float = 0.5,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(node_labels=node_labels, features=features, layers=layers - 1)
+        nodes = features if node_channels is None else node_channels
+        check_sizes(node_labels=node_labels, features=features, node_channels=nodes, layers=layers - 1)
         self.node_labels, self.edge_labels = node_labels, edge_labels
         channels = layer_channels(node_labels, edge_labels, features, layers, HIDDEN)
-        self.layers = nn.ModuleList(PermutationLinear(a, b, generator=generator) for a, b in channels)
+        steps = [({**a, "x": nodes} if "x" in a else a, {**b, "x": nodes} if "x" in b else b) for a, b in channels]
+        extra = [3 * a["adj"] if norm else 0 for a, _ in steps]
+        inputs = [{**a, "x": a.get("x", 0) + more} if more else a for (a, _), more in zip(steps, extra, strict=True)]
+        self.layers = nn.ModuleList(
+            PermutationLinear(a, b, generator=generator) for a, (_, b) in zip(inputs, steps, strict=True)
+        )
+        self.readings = nn.ModuleList(nn.BatchNorm1d(more) for more in extra if more)
         self.activation = activation
         self.norms = nn.ModuleList(
             nn.ModuleDict({key: nn.BatchNorm1d(n) if norm else nn.Identity() for key, n in out.items()})
-            for _, out in channels[:-1]
+            for _, out in steps
         )
-        self.head = head(channels[-1][1]["y"], out_features, readout, dropout, generator)
+        self.head = head(steps[-1][1]["y"], out_features, readout, dropout, generator)
 
     def forward(self, data: GraphData) -> Tensor:
         """``[G, out_features]``; errors as `SPEN.forward`."""
@@ -180,19 +195,29 @@ class GlobalT2(nn.Module):
     def encode(self, pairs: Tensor, mask: Tensor) -> Tensor:
         """Numbers per graph ``[G, F]`` of features of pairs ``[G, n, n, C]``."""
         x = {"adj": pairs}
-        for layer, norms in zip(self.layers, self.norms, strict=False):
+        exists = {"adj": mask[:, :, None] & mask[:, None], "x": mask, "y": mask.new_ones(len(mask))}
+        for k, (layer, norms) in enumerate(zip(self.layers, self.norms, strict=True)):
+            if len(self.readings):
+                read = padded_norm(self.readings[k], _read_pairs(x["adj"], mask), mask)
+                x["x"] = torch.cat([x["x"], read], -1) if "x" in x else read
             x = layer(x, mask)
             for key, norm in norms.items():  # pyright: ignore[reportCallIssue]
-                exists = mask if key == "x" else mask[:, :, None] & mask[:, None]
-                x[key] = self.activation(padded_norm(norm, x[key], exists))
-        return self.activation(self.layers[-1](x, mask)["y"])
+                x[key] = self.activation(padded_norm(norm, x[key], exists[key]))
+        return x["y"]
+
+
+def _read_pairs(pairs: Tensor, mask: Tensor) -> Tensor:
+    """Diagonals and means over columns and rows ``[G, n, 3 C]`` of features of pairs that are zero where nodes do not exist."""
+    count = mask.sum(1).clamp(min=1).to(pairs.dtype)[:, None, None]
+    pairs = pairs * (mask[:, :, None] & mask[:, None])[..., None].to(pairs.dtype)
+    return torch.cat([pairs.diagonal(dim1=1, dim2=2).mT, pairs.sum(1) / count, pairs.sum(2) / count], -1)
 
 
 class NodeNetwork(nn.Module):
     """A baseline that passes messages between neighbours: the mean over nodes of all layers, and the small network of `SPEN`.
 
-    Layers are followed by batch normalisation, with which they learn better here than with GraphNorm, and ELU. Kinds of edges
-    enter as features of nodes: how many edges of each kind a node has.
+    Every linear layer is followed by batch normalisation, with which they learn better here than with GraphNorm, and ReLU, as
+    in their papers. Kinds of edges enter as features of nodes: how many edges of each kind a node has.
 
     Args:
         kind: "GIN" (Xu et al. 2019), a network of two layers of the sum over neighbours and, weighted, the node itself; or
@@ -221,13 +246,16 @@ class NodeNetwork(nn.Module):
             raise UnknownNameError(f"kind = {kind!r}; known are GIN, GCN")
         self.kind, self.node_labels, self.edge_labels = kind, node_labels, edge_labels
         widths = [node_labels + (edge_labels if edge_labels > 1 else 0)] + layers * [features]
-        inner = [features] if kind == "GIN" else []
-        self.layers = nn.ModuleList(
-            mlp([a, *inner, b], nn.ELU, generator=generator) for a, b in itertools.pairwise(widths)
-        )
+        self.layers = nn.ModuleList(self._node_layer(a, b, generator) for a, b in itertools.pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm1d(features) for _ in range(layers))
         self.eps = nn.Parameter(torch.zeros(layers))
         self.head = head(sum(widths), out_features, readout, dropout, generator)
+
+    def _node_layer(self, inputs: int, outputs: int, generator: Generator | None) -> nn.Module:
+        if self.kind == "GCN":
+            return mlp([inputs, outputs], generator=generator)
+        first, second = (mlp([width, outputs], generator=generator) for width in (inputs, outputs))
+        return nn.Sequential(first, nn.BatchNorm1d(outputs), nn.ReLU(), second)
 
     def forward(self, data: GraphData) -> Tensor:
         """``[G, out_features]``; errors as `SPEN.forward`."""
@@ -241,7 +269,7 @@ class NodeNetwork(nn.Module):
             else:
                 x = layer(x) / root
                 x = (x + _from_neighbours(x, data.edge_index)) / root
-            x = elu(norm(x))
+            x = relu(norm(x))
             found.append(x)
         return self.head(segment_mean(torch.cat(found, -1), data.batch, len(data)))
 

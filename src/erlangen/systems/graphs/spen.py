@@ -25,13 +25,31 @@ Re-measured here:
 
 All networks have 3 layers, the same readout, data, epochs, optimiser, schedule and batches, and the better of two learning
 rates on validation data after a third of the epochs, chosen once per set; the kernel has the best of 20 combinations of rounds
-and penalty on the same data. The network on all pairs, "T(2)", has the width of SPEN, 16; GIN and GCN are wider, for about
-as many numbers. These three have batch normalisation, with which they learn better than with GraphNorm. Variants with other
-hidden representations and without weights by size have one seed and SPEN's rate.
+and penalty on the same data. The network on all pairs, "T(2)", has the width of SPEN for pairs, 16, and 64 for nodes; GIN and
+GCN are wider, for about as many numbers. Variants with other hidden representations and without weights by size have one seed
+and SPEN's rate.
 
-Two choices were made by looking: the separating networks have tanh, 5 layers and weights four times as large, since with fewer
-layers, smaller weights or ELU the network on all pairs leaves up to three more pairs of 7 nodes within rounding than colour
-refinement does; and the normalisation of the baselines was tried on the molecules of the first seed. SPEN's was not tuned.
+What was chosen by looking, before this run:
+
+- The baselines on molecules that were drawn with another seed from the same pool, so that some are tested here too, 900 to
+  train and 500 to validate; about eight kinds of GIN, two of GCN and a dozen of T(2), with one seed each. At 6 epochs
+  GIN with ELU had
+  67 % of alerts right, with ReLU 80 %, and with batch normalisation inside of its small networks too, as in its paper, 90 %;
+  GCN with ReLU 84 %. Sums over nodes in place of means for the readout were not better. The size of the batches, 25, was not
+  compared.
+- T(2) on the same molecules: with means over rows and columns that were normalised, more channels for nodes, and ReLU it went
+  from 62 to 70 % (at 8 epochs, not 6). Five layers, a skip from the adjacency, and a readout of all layers, each tried once in
+  slightly different networks, did not help. It is right on 76 % of what it learns from, so it learns too slowly, and we do not
+  know why: compare it with care.
+- Batch normalisation in the baselines, not GraphNorm: on the molecules of the first seed, those that are also measured here.
+- SPEN has the ELU and GraphNorm of the paper; ReLU was not tried in it, and nothing of it was tuned but the rate.
+- The separating networks have tanh, 5 layers and weights four times as large, and rows nearer than 1e-12 count as equal. These
+  were chosen so that T(2) reaches colour refinement: with fewer layers, smaller weights or ELU it leaves up to three more pairs
+  of 7 nodes within rounding. The claim that it equals colour refinement is therefore no independent finding.
+
+Thresholds that are ours and not the paper's: all of the exact properties and of separation; that SPEN is no more than one
+standard error below GIN, and below the kernel, on molecules; two standard errors in cross-validation, for "statistically not
+different"; and the slope of memory. The paper compares on the TU sets alone.
 
 What differs from the paper: contributions of pairs and nodes to a hidden layer are added, not put side by side; adjacency,
 labels and kinds of edges have channels of their own; data and training are small.
@@ -100,14 +118,14 @@ def experiment(scale: Scale, seed: int, tu: str = "") -> Result:
     sizes, epochs = ((1500, 300, 300), 8) if full else ((100, 40, 40), 2)
     splits = [
         learning.Split("alerts", learning.alert_molecules, sizes, epochs),
-        learning.Split("fused rings", learning.ring_molecules, sizes, 6 if full else 2),
+        learning.Split("fused rings", learning.ring_molecules, sizes, 4 if full else 2),
     ]
     molecules = [row for k, split in enumerate(splits) for row in learning.split_rows(split, seeds, full and k == 0)]
     count, folds = (200, 10) if full else (32, 4)
     few = learning.alert_molecules(count, seed)
     folded = learning.fold_rows(f"{count} molecules", few, 8 if full else 1, folds, seed)
     if tu:
-        folded += learning.fold_rows(Path(tu).stem, tu_graphs(tu), 15 if full else 1, folds, seed)
+        folded += learning.fold_rows(Path(tu).stem, tu_graphs(tu), 30 if full else 1, folds, seed)
     claims = [
         *property_claims(properties),
         *separation_claims(separation, circles),
