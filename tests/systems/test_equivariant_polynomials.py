@@ -18,6 +18,7 @@ from erlangen.symmetry import Symmetry
 from erlangen.systems.graphs import _polynomials_regression as regression
 from erlangen.systems.graphs import _separation as separation
 from erlangen.systems.graphs import equivariant_polynomials as system
+from erlangen.systems.graphs._families import Family, separation_row
 from erlangen.systems.graphs._polynomials_degrees import over_all_maps
 from erlangen.systems.graphs.equivariant_polynomials import PPGN, missing_polynomials, pair_means, polynomial_features
 from erlangen.testing import check_layer
@@ -176,7 +177,7 @@ def test_counts_of_subgraphs_are_networkxs() -> None:
 
 def test_gin_separates_what_colours_separate() -> None:
     adj = connected_graphs(6)
-    row = separation.separation_row("GIN", separation.separators(0)["GIN"], separation.Family("six", [adj]), 0)
+    row = separation_row("GIN", separation.separators(0)["GIN"], Family("six", [adj]), 0)
     hashes = [nx.weisfeiler_lehman_graph_hash(g, node_attr="c", iterations=6) for g in map(coloured, adj)]
     confused = sum(a == b for a, b in itertools.combinations(hashes, 2))
     assert row["pairs"] == 112 * 111 // 2
@@ -190,13 +191,13 @@ def coloured(adj: Tensor) -> "nx.Graph[int]":
 
 
 def test_an_invariant_separator_is_exact_and_another_is_not() -> None:
-    family = separation.Family("some", [connected_graphs(5).double(), strongly_regular_graphs(16)])
-    row = separation.separation_row("edges", lambda adj: adj.sum((1, 2))[:, None], family, 0)
+    family = Family("some", [connected_graphs(5).double(), strongly_regular_graphs(16)])
+    row = separation_row("edges", lambda adj: adj.sum((1, 2))[:, None], family, 0)
     edges = connected_graphs(5).sum((1, 2))
     equal = sum(bool(a == b) for a, b in itertools.combinations(edges, 2))
     assert row["pairs not separated"] == equal + 1
     assert row["reordering error"] == 0
-    row = separation.separation_row("first", lambda adj: adj[:, 0].cumsum(-1), family, 0)
+    row = separation_row("first", lambda adj: adj[:, 0].cumsum(-1), family, 0)
     assert row["reordering error"] > 0.1
 
 
@@ -206,9 +207,9 @@ def test_brec(shared_data) -> None:  # type: ignore[no-untyped-def]
     assert pairs["BREC, basic"] == 60
     assert pairs["BREC, extension"] == 100
     basic = next(family for family in every if family.name == "BREC, basic")
-    few = separation.Family("few", basic.groups[:5])
+    few = Family("few", basic.groups[:5])
     left = {
-        name: separation.separation_row(name, separate, few, 0)["pairs not separated"]
+        name: separation_row(name, separate, few, 0)["pairs not separated"]
         for name, separate in separation.separators(0).items()
     }
     assert left["GIN"] == 5

@@ -15,10 +15,10 @@ from erlangen.errors import DataError, ErlangenError, ErlangenWarning, UnknownNa
 from erlangen.groups import Symmetric
 from erlangen.ledger import discover_systems, run
 from erlangen.symmetry import Symmetry
+from erlangen.systems.graphs import _ego_networks as network
+from erlangen.systems.graphs import _families as families
 from erlangen.systems.graphs import _spen_learning as learning
 from erlangen.systems.graphs import _spen_memory as memory
-from erlangen.systems.graphs import _spen_network as network
-from erlangen.systems.graphs import _spen_separation as separation
 from erlangen.systems.graphs import spen as system
 from erlangen.systems.graphs.spen import SPEN, GlobalT2, NodeNetwork, spen_separator
 from erlangen.testing import check_layer
@@ -197,8 +197,8 @@ def test_bad_options(call, error, message):
 # --- separation ------------------------------------------------------------------------------------------------------
 def test_known_graphs():
     for adj, wanted in (
-        (separation.decalin_and_bicyclopentyl(), [nx.Graph(nx.cycle_graph(10)), None]),
-        (separation.two_triangles_and_hexagon(), [nx.disjoint_union(nx.cycle_graph(3), nx.cycle_graph(3)), nx.cycle_graph(6)]),
+        (families.decalin_and_bicyclopentyl(), [nx.Graph(nx.cycle_graph(10)), None]),
+        (families.two_triangles_and_hexagon(), [nx.disjoint_union(nx.cycle_graph(3), nx.cycle_graph(3)), nx.cycle_graph(6)]),
     ):  # fmt: skip
         if wanted[1] is None:
             wanted[0].add_edge(0, 5)
@@ -206,15 +206,8 @@ def test_known_graphs():
             wanted[1].add_edge(0, 5)
         for matrix, expected in zip(adj, wanted, strict=True):
             assert nx.is_isomorphic(nx.from_numpy_array(matrix.numpy()), expected)
-    for matrix, skip in zip(separation.circular_skip_links(), separation.SKIPS, strict=True):
+    for matrix, skip in zip(families.circular_skip_links(), families.SKIPS, strict=True):
         assert nx.is_isomorphic(nx.from_numpy_array(matrix.numpy()), nx.circulant_graph(41, [1, skip]))
-
-
-def test_equal_pairs_of_known_rows():
-    values = torch.tensor([[0.0, 1.0], [0.0, 1.0 + 1e-14], [0.0, 3.0], [4.0, 1.0]], dtype=torch.float64)
-    pairs, closest = separation.equal_pairs(values)
-    assert pairs == 1
-    assert closest == pytest.approx(0.5)
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Generator, Tensor, nn
@@ -16,11 +13,9 @@ from erlangen.data import (
     cfi_graphs,
     connected_graphs,
     graph6_graphs,
-    skip_link_graph,
     strongly_regular_graphs,
 )
 from erlangen.geometry import Multigraph, injective_terms
-from erlangen.measure import equal_pairs
 from erlangen.nn import GraphPolynomials
 from erlangen.systems._separation import (
     OUTPUTS,
@@ -32,27 +27,22 @@ from erlangen.systems._separation import (
     outputs,
     stretched,
 )
+from erlangen.systems.graphs._ego_separators import spen_separator
+from erlangen.systems.graphs._families import (
+    Family,
+    Row,
+    Separator,
+    circular_skip_links,
+    decalin_and_bicyclopentyl,
+    joined,
+    ring,
+    separation_row,
+    two_triangles_and_hexagon,
+)
 from erlangen.systems.graphs._polynomials_network import PPGN, polynomial_features
-
-Separator: TypeAlias = Callable[[Tensor], Tensor]
-"""Outputs ``[M, C]`` of graphs ``[M, n, n]``, both float64, that do not depend on the order of the nodes."""
-
-Row = dict[str, Any]
-
-EQUAL = 1e-11
-"""Outputs that differ by less, relative to the largest output of a family, count as equal; rounding gives some 1e-14."""
-AT_ONCE = 2**19
-"""Pairs of nodes per call of a network."""
 
 
 # --- networks ----------------------------------------------------------------------------------------------------------
-class Family(NamedTuple):
-    """Graphs of which some pairs are to be told apart: all pairs of each group ``[M, n, n]``."""
-
-    name: str
-    groups: list[Tensor]
-
-
 def separators(seed: int) -> dict[str, Separator]:
     """All networks of the table, with random parameters, float64. To add one, give it a name here."""
     return {
@@ -62,6 +52,8 @@ def separators(seed: int) -> dict[str, Separator]:
         "PPGN + degree 5": lambda adj: ppgn(adj, 5, seed),
         "PPGN++": lambda adj: ppgn(adj, 6, seed),
         "FA-GIN+ID": lambda adj: frame_averaged(adj, seed),
+        "SPEN, 1 hop": spen_separator(1, seed),
+        "SPEN, 2 hops": spen_separator(2, seed),
     }
 
 
@@ -119,40 +111,23 @@ def frame_averaged(adj: Tensor, seed: int) -> Tensor:
 
 
 # --- graphs ------------------------------------------------------------------------------------------------------------
-def graph_of(n: int, edges: Sequence[tuple[int, int]]) -> Tensor:
-    """Adjacency ``[n, n]``, float32."""
-    adj = torch.zeros(n, n)
-    for a, b in edges:
-        adj[a, b] = adj[b, a] = 1
-    return adj
-
-
-def cycle(nodes: Sequence[int]) -> list[tuple[int, int]]:
-    """Edges of a cycle through these nodes."""
-    return [(a, b) for a, b in zip(nodes, [*nodes[1:], nodes[0]], strict=True)]
-
-
 def families(sizes: Sequence[int], *, full: bool) -> list[Family]:
     """Connected graphs of these sizes, strongly regular ones, and pairs that are known to be hard, all made by formula."""
-    hexagons = torch.stack([graph_of(6, cycle(range(6))), graph_of(6, cycle(range(3)) + cycle(range(3, 6)))])
-    decalin = graph_of(10, [*cycle(range(10)), (0, 5)])
-    bicyclopentyl = graph_of(10, [*cycle(range(5)), *cycle(range(5, 10)), (0, 5)])
     K4, K33 = 1 - torch.eye(4), torch.kron(1 - torch.eye(2), torch.ones(3, 3))
-    prism = graph_of(6, [*cycle(range(3)), *cycle(range(3, 6)), (0, 3), (1, 4), (2, 5)])
-    diamond = graph_of(4, [*cycle(range(4)), (0, 2)])
+    prism = joined(6, [*ring(0, 1, 2), *ring(3, 4, 5), (0, 3), (1, 4), (2, 5)])
+    diamond = joined(4, [*ring(0, 1, 2, 3), (0, 2)])
     found = [Family(f"connected, {n} nodes", [connected_graphs(n)]) for n in sizes]
     found += [
         Family(f"strongly regular, {n} nodes", [strongly_regular_graphs(n)]) for n in (16, 25, 28)[: 3 if full else 1]
     ]
     found += [
-        Family("hexagon, two triangles", [hexagons]),
-        Family("decalin, bicyclopentyl", [torch.stack([decalin, bicyclopentyl])]),
+        Family("hexagon, two triangles", [two_triangles_and_hexagon()]),
+        Family("decalin, bicyclopentyl", [decalin_and_bicyclopentyl()]),
         Family("CFI, width 2", [cfi_graphs(diamond)]),
         Family("CFI, width 3", [cfi_graphs(base) for base in ((K4, K33, prism) if full else (K4,))]),
     ]
     if full:
-        skips = (2, 3, 4, 5, 6, 9, 11, 12, 13, 16)
-        found.append(Family("skip links, 41 nodes", [torch.stack([skip_link_graph(41, skip) for skip in skips])]))
+        found.append(Family("skip links, 41 nodes", [circular_skip_links()]))
     return found
 
 
@@ -178,38 +153,6 @@ def brec_families(folder: str) -> list[Family]:
 
 
 # --- the table ---------------------------------------------------------------------------------------------------------
-@torch.no_grad()
-def separation_row(name: str, separate: Separator, family: Family, seed: int) -> Row:
-    """How many pairs of graphs get equal outputs, and how far another order of the nodes changes an output."""
-    begin = time.process_time()
-    values = [_outputs(separate, group) for group in family.groups]
-    seconds = time.process_time() - begin
-    scale = max(float(value.abs().max()) for value in values)
-    found = [equal_pairs(value / scale, EQUAL) for value in values]
-    reordered = 0.0
-    for group, value in zip(family.groups[:20], values[:20], strict=True):
-        few = torch.randperm(len(group), generator=generator(seed))[:100]
-        order = torch.randperm(group.shape[-1], generator=generator(seed + 1))
-        again = _outputs(separate, group[few][:, order][:, :, order])
-        reordered = max(reordered, float((again - value[few]).abs().max()) / scale)
-    closest = min(closest for _, closest in found)
-    return {
-        "part": "separation",
-        "model": name,
-        "graphs": family.name,
-        "pairs": sum(math.comb(len(group), 2) for group in family.groups),
-        "pairs not separated": sum(count for count, _ in found),
-        "closest pair": closest if math.isfinite(closest) else None,
-        "reordering error": reordered,
-        "seconds": seconds,
-    }
-
-
-def _outputs(separate: Separator, adj: Tensor) -> Tensor:
-    """Outputs of a few graphs at a time."""
-    return torch.cat([separate(part.double()) for part in adj.split(max(1, AT_ONCE // adj.shape[-1] ** 2))])
-
-
 def separation_rows(sizes: Sequence[int], seed: int, *, full: bool, brec: str = "") -> list[Row]:
     """Every network on every family."""
     every = families(sizes, full=full) + (brec_families(brec) if brec else [])

@@ -17,7 +17,7 @@ from erlangen.data import GraphData, drug_like_smiles, fused_ring_systems, molec
 from erlangen.errors import DataError
 from erlangen.geometry import color_kernel, refined_colors
 from erlangen.nn import ego_subgraphs
-from erlangen.systems.graphs._spen_network import (
+from erlangen.systems.graphs._ego_networks import (
     SPEN,
     GlobalT2,
     GraphLookup,
@@ -77,7 +77,8 @@ def _labels(data: GraphData) -> dict[str, Any]:
 
 def _spen(data: GraphData, generator: Generator, hidden: Sequence[str] = ("adj", "x"), by_size: bool = True) -> SPEN:
     sizes = ego_subgraphs(data.edge_index, data.batch, len(data)).common_sizes() if by_size else ()
-    return SPEN(**_labels(data), out_features=_classes(data), sizes=sizes, hidden=hidden, generator=generator)
+    options: dict[str, Any] = {"sizes": sizes, "hidden": hidden, "activation": torch.relu, "generator": generator}
+    return SPEN(**_labels(data), out_features=_classes(data), **options)
 
 
 def _classes(data: GraphData) -> int:

@@ -16,8 +16,8 @@ from erlangen.groups import Symmetric
 from erlangen.nn import PermutationLinear, SubgraphLinear, Subgraphs, ego_subgraphs
 from erlangen.nn.permutation_tensors import MAPS
 from erlangen.reps import Rep, Scalar, T, equivariant_projector
+from erlangen.systems.graphs._ego_networks import SPEN
 from erlangen.systems.graphs._spen_memory import sparse_graph
-from erlangen.systems.graphs._spen_network import SPEN
 
 Row = dict[str, Any]
 KEYS = ("y", "x", "adj")

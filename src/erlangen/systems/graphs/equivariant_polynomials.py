@@ -17,14 +17,15 @@ Re-measured here:
 3. *Separation*: which pairs of graphs get different outputs from networks with random parameters, in float64. All connected
    graphs of 7 and 8 nodes, strongly regular families, molecules that refined colours confuse, skip-link cycles, pairs of Cai,
    Fürer and Immerman over bases of known tree-width. Networks: GIN, GIN with counts of cycles and of the complete graph of four
-   nodes, PPGN, PPGN with the polynomial of degree 5, PPGN++, and a frame-averaged GIN with named nodes. With the option
-   ``brec`` (a folder) also the benchmark BREC, up to 64 nodes.
+   nodes, PPGN, PPGN with the polynomial of degree 5, PPGN++, a frame-averaged GIN with named nodes, and networks on
+   ego-networks of one and of two hops (see `spen`). With the option ``brec`` (a folder) also the benchmark BREC, up to 64
+   nodes.
 4. *Regression*: penalised logP of drug-like molecules, the target of the benchmark ZINC-12k: GIN, PPGN, PPGN++ and PPGN with as
    many random features. All have the same molecules, epochs and batches, the same initialisation and a readout of the same
    width, whose inputs are normalised over the batch; parameters are of the same order. Each one's learning rate is the better
    of two after a third of the epochs on the first seed, judged on separate validation molecules. Initialisation, readout, size
-   of batches and the two rates were chosen with PPGN and GIN on other validation molecules, in about fifteen short trainings of
-   PPGN and seven of GIN; the sums that GIN reads and the means that PPGN reads stay as their authors have them.
+   of batches and the two rates were chosen by validation molecules in short trainings, most of them of PPGN, half as many of GIN
+   and one of PPGN++; the sums that GIN reads and the means that PPGN reads stay as their authors have them.
 
 What differs from the paper: every block reads features, transposes and identity in all three places where the paper's reads
 some of them. Its normalisation of the features divides by their norm over the polynomials, which of the single one of degree 5
