@@ -14,8 +14,8 @@ from erlangen.symmetry import Symmetry
 from erlangen.systems.motion._geotdm_network import EGTN, check_motion
 
 
-class CentreOfMass(nn.Module):
-    """A reference without parameters: every particle in every frame at the mean of the frames before.
+class Reference(nn.Module):
+    """A reference without parameters, from ``past [B, T, N, dim]`` to ``[B, frames, N, dim]``.
 
     Args:
         frames: frames of the reference.
@@ -26,9 +26,6 @@ class CentreOfMass(nn.Module):
 
     Raises:
         ErlangenError: `frames` is not positive.
-
-    >>> CentreOfMass(10)({"past": torch.randn(8, 5, 4, 3)}).shape
-    torch.Size([8, 10, 4, 3])
     """
 
     def __init__(self, frames: int, dim: int = 3) -> None:
@@ -36,6 +33,14 @@ class CentreOfMass(nn.Module):
         check_sizes(frames=frames)
         self.frames, self.dim = frames, dim
         self.symmetry = Symmetry(E(dim), input={"past": "points"}, output="points")
+
+
+class CentreOfMass(Reference):
+    """Every particle in every frame at the mean of the frames before; arguments as `Reference`.
+
+    >>> CentreOfMass(10)({"past": torch.randn(8, 5, 4, 3)}).shape
+    torch.Size([8, 10, 4, 3])
+    """
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         """``[B, frames, N, 3]`` of ``past [B, T, N, 3]``; the mean is that of particles that exist."""
@@ -49,28 +54,12 @@ class CentreOfMass(nn.Module):
         return centre.expand(-1, self.frames, past.shape[2], -1)
 
 
-class KeptVelocity(nn.Module):
-    """A reference without parameters: every particle keeps the velocity of the last two frames, or its place if there is one.
-
-    Args:
-        frames: frames of the reference.
-        dim: dimension of space, which below is 3.
-
-    Attributes:
-        symmetry: E(dim) on dicts of ``past``, to points.
-
-    Raises:
-        ErlangenError: `frames` is not positive.
+class KeptVelocity(Reference):
+    """Every particle keeps the velocity of the last two frames, or its place if there is one; arguments as `Reference`.
 
     >>> KeptVelocity(10)({"past": torch.randn(8, 5, 4, 3)}).shape
     torch.Size([8, 10, 4, 3])
     """
-
-    def __init__(self, frames: int, dim: int = 3) -> None:
-        super().__init__()
-        check_sizes(frames=frames)
-        self.frames, self.dim = frames, dim
-        self.symmetry = Symmetry(E(dim), input={"past": "points"}, output="points")
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         """``[B, frames, N, 3]`` of ``past [B, T, N, 3]``."""
