@@ -1,6 +1,6 @@
-"""A training step of EGNN against the package egnn-pytorch, at equal width and depth, on complete graphs of particles.
+"""Training steps: `FiberConv` against its formula in plain torch, and EGNN against the package egnn-pytorch.
 
-The peer is installed by ``pip install --no-deps egnn-pytorch einops``; it also asks for numba, which this part does not use.
+The package is installed by ``pip install --no-deps egnn-pytorch einops``; it also asks for numba, which this part does not use.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import torch
 from common import compare
 from torch import Tensor, nn
 
-from erlangen.nn import EGNN
+from erlangen.nn import EGNN, FiberConv
+from erlangen.nn.edges import complete_edges
 
 
 def step(model: nn.Module, parameters: list[nn.Parameter], target: Tensor, answer: Tensor) -> None:
@@ -20,7 +21,33 @@ def step(model: nn.Module, parameters: list[nn.Parameter], target: Tensor, answe
     torch.autograd.grad(loss, parameters, allow_unused=True)
 
 
+def plain_conv(conv: FiberConv, x: Tensor, edges: Tensor, spatial: Tensor, fiber: Tensor) -> Tensor:
+    """The two sums of `FiberConv` as they are written."""
+    kernel = nn.functional.linear(spatial, conv.spatial)
+    y = torch.zeros_like(x).index_add(0, edges[1], x[edges[0]] * kernel)
+    turned = torch.einsum("noc,poc->npc", y, nn.functional.linear(fiber, conv.fiber))
+    return turned / x.shape[1] + conv.bias
+
+
+def compare_convolutions() -> None:
+    """Complete graphs, 12 directions."""
+    for batch, nodes, width in ((100, 5, 32), (16, 16, 64)):
+        conv, edges = FiberConv(width, 24), complete_edges(batch, nodes)
+        x, target = torch.randn(batch * nodes, 12, width, requires_grad=True), torch.randn(batch * nodes, 12, width)
+        spatial = torch.randn(edges.shape[1], 12, 24, requires_grad=True)
+        fiber = torch.randn(12, 12, 24, requires_grad=True)
+        leaves = [*conv.parameters(), x, spatial, fiber]
+        compare(
+            f"FiberConv, {batch} graphs of {nodes} nodes, 12 directions, width {width}, forward and backward",
+            lambda c=conv, p=leaves, t=target, a=(x, edges, spatial, fiber): step(c, p, t, c(*a)),
+            "its formula in torch",
+            lambda c=conv, p=leaves, t=target, a=(x, edges, spatial, fiber): step(c, p, t, plain_conv(c, *a)),
+            target=1,
+        )
+
+
 def main() -> None:
+    compare_convolutions()
     try:
         from egnn_pytorch import EGNN_Network
     except ModuleNotFoundError as error:
