@@ -32,6 +32,17 @@ def test_logarithmic_positions() -> None:
     )
 
 
+def test_table_plot_has_a_cell_for_every_number_that_can_be_read() -> None:
+    values = [[0.0, 100.0, None], [50.0, None, 25.0]]
+    picture = svg.table_plot(values, ["a <&>", "b"], ["x", "y, long", "z"], svg.Scale(0, 100), "percent")
+    root = ET.fromstring(picture)
+    cells = root.findall(".//rect")
+    assert [cell.find("title").text for cell in cells] == ["a <&>, x: 0", "a <&>, y, long: 100", "b, x: 50", "b, z: 25"]
+    inks = [node.get("style") for node in root.iter("text") if node.get("style")]
+    assert inks == ["fill:#fff", "fill:#000", "fill:#fff", "fill:#fff"]
+    assert cells[0].get("fill") != cells[1].get("fill")
+
+
 def test_row_plot_draws_one_bar_per_value() -> None:
     picture = svg.row_plot([("a", [1.0, None]), ("b <&>", [2.0, 4.0])], ["first", "second"], svg.Scale(0, 4), "error")
     root = ET.fromstring(picture)

@@ -422,6 +422,35 @@ def row_plot(series: Sequence[tuple[str, Sequence[float | None]]], names: Sequen
     return svg(left + width + 60, tall, "".join(body), f"{x_label} by {', '.join(names)}")
 
 
+def table_plot(
+    values: Sequence[Sequence[float | None]], rows: Sequence[str], columns: Sequence[str], scale: Scale, label: str
+) -> str:
+    """Numbers in shaded cells, one row and one column per name; None leaves a cell empty. For more kinds than colours."""
+    left, top, wide, tall = 16.0 + 7.2 * max(map(len, rows)), 20.0, 96.0, 27.0
+    height = top + tall * len(rows)
+    body: list[str] = []
+    for i, (name, line) in enumerate(zip(rows, values, strict=True)):
+        y = top + i * tall
+        body.append(text(left - 8, y + tall / 2 + 4, name, anchor="end"))
+        for j, (column, value) in enumerate(zip(columns, line, strict=True)):
+            if value is None:
+                continue
+            x, share = left + j * wide, scale.fraction(value)
+            note = f"<title>{html.escape(name)}, {html.escape(column)}: {scale.text(value)}</title>"
+            # Bright cells have dark numbers.
+            ink = 'style="fill:#000"' if share > 0.55 else 'style="fill:#fff"'
+            body.append(
+                f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide - 2:.1f}" height="{tall - 2:.1f}" fill="{colour(share)}">{note}'
+                "</rect>" + text(x + wide / 2, y + tall / 2 + 4, scale.text(value), extra=ink)
+            )
+    for j, column in enumerate(columns):
+        first, _, rest = column.partition(", ")
+        middle = left + (j + 0.5) * wide - 1
+        body += [text(middle, height + 15, first), text(middle, height + 31, rest)]
+    body.append(text(left + wide * len(columns) / 2, height + 54, label))
+    return svg(left + wide * len(columns) + 12, height + 66, "".join(body), f"{label} by {', '.join(rows)}")
+
+
 def scatter_plot(
     points: Sequence[tuple[float, float, float, str]],
     scale: Scale,

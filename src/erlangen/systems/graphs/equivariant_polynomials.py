@@ -95,14 +95,14 @@ def figure(result: Result) -> str:
 
 
 def separation_plot(rows: Sequence[Any]) -> str:
-    """Percent of pairs separated, of every family of which some network confuses a pair that is not just rare."""
+    """Percent of pairs separated, of the families in which networks confuse more than few pairs."""
     found = [row for row in rows if row["part"] == "separation" and not str(row["graphs"]).startswith("connected")]
     graphs, models = (list(dict.fromkeys(row[key] for row in found)) for key in ("graphs", "model"))
     share = {
         (row["model"], row["graphs"]): 100 * (1 - row["pairs not separated"] / max(1, row["pairs"])) for row in found
     }
-    series = [(model, [share[model, name] for name in graphs]) for model in models]
-    return svg.row_plot(series, graphs, svg.Scale(0.0, 100.0), "percent of pairs separated")
+    values = [[share[model, name] for model in models] for name in graphs]
+    return svg.table_plot(values, graphs, models, svg.Scale(0.0, 100.0), "percent of pairs separated")
 
 
 def error_plot(rows: Sequence[Any]) -> str:
