@@ -164,7 +164,7 @@ def line_plot(
     A dashed line marks the place `here`.
     """
     # Room for the label beside the longest tick.
-    left, top, width, height = max(58.0, 28 + 6.6 * max(len(y.text(tick)) for tick in y.ticks())), 12.0, 430.0, 230.0
+    left, top, width, height = max(58.0, 34 + 6.6 * max(len(y.text(tick)) for tick in y.ticks())), 12.0, 430.0, 230.0
 
     def at(px: float, py: float) -> tuple[float, float]:
         return left + width * x.fraction(px), top + height * (1 - y.fraction(py))
@@ -192,7 +192,8 @@ def line_plot(
     body += [text(left + width / 2, top + height + 38, x_label)]
     body += [text(14, top + height / 2, y_label, extra=f'transform="rotate(-90 14 {top + height / 2:g})"')]
     body.append(_legend([name for name, _ in series], left + 12, top + height + 62))
-    return svg(left + width + 14, top + height + 58 + 17 * len(series), "".join(body), f"{y_label} over {x_label}")
+    right = max([14.0, *(3.6 * len(f"{tick:g}") for tick in x_ticks)])  # half of a label under the end of the axis
+    return svg(left + width + right, top + height + 58 + 17 * len(series), "".join(body), f"{y_label} over {x_label}")
 
 
 def polar_plot(series: Series, y: Scale, y_label: str, *, here: float | None = None) -> str:
