@@ -64,6 +64,7 @@ class GeoTDM(nn.Module):
         UnknownNameError: `target` is not known.
 
     >>> from erlangen.generate import cosine_betas
+    >>> from erlangen.systems.motion._geotdm_priors import CentreOfMass
     >>> model = GeoTDM(EGTN(1, features=16), cosine_betas(10), 6, CentreOfMass(6))
     >>> model.sample({"past": torch.randn(8, 3, 5, 3)}).shape  # 3 frames are known, 6 follow
     torch.Size([8, 6, 5, 3])
