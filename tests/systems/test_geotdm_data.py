@@ -71,7 +71,7 @@ def test_pedestrians_of_a_scene_left_out(shared_data: Path) -> None:
     assert x["pos"].shape[1:] == (12, 8, 2)
     last = (x["past"][:, -1] * x["mask"][..., None]).sum(1)
     close(last, torch.zeros_like(last), 1e-3)
-    size = dataclasses.replace(system.SIZES["smoke"], train=60, test=20, epochs=4)
+    size = dataclasses.replace(system.SIZES["smoke"], train=60, test=20, epochs=10)
     rows = people.pedestrian_rows(str(folder), ["Zara 1"], size, [0], stride=60)
     assert {row["model"] for row in rows} == {*system.DIFFUSIONS[::2], system.REGRESSION, "constant velocity"}
     best = {row["model"]: row["best ADE"] for row in rows}

@@ -149,7 +149,7 @@ def diffusion(name: str, x: Motion, size: Size) -> GeoTDM:
 
 
 DIFFUSIONS = ("GeoTDM, learned prior", "GeoTDM, centre of mass", "plain diffusion")
-"""Forecasters that draw samples. The plain one has the same blocks without geometry, around the centre of mass."""
+"""Forecasters that draw samples. The plain one has the same blocks without geometry, around the velocity kept."""
 REGRESSION = "EGNN regression"
 
 
