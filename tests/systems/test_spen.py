@@ -231,6 +231,13 @@ def test_slopes():
 
 
 # --- learning --------------------------------------------------------------------------------------------------------
+def test_no_batch_has_one_graph_alone():
+    for graphs in range(2, 200):
+        size = learning.batch_size(graphs)
+        assert all(part > 1 for part in [min(size, graphs - k) for k in range(0, graphs, size)])
+        assert learning.BATCH <= size <= learning.BATCH + 2
+
+
 def test_folds_hold_their_share():
     y = torch.tensor([0] * 33 + [1] * 17)
     fold = learning.folds_of(y, 10, 0)

@@ -126,7 +126,7 @@ def trained(
         data.y[train],
         loss=cross_entropy,
         epochs=epochs,
-        batch_size=BATCH,
+        batch_size=batch_size(len(train)),
         lr=lr,
         weight_decay=1e-4,
         schedule=one_cycle,
@@ -141,6 +141,11 @@ def trained(
 
 BATCH = 25
 """Graphs per step."""
+
+
+def batch_size(graphs: int) -> int:
+    """`BATCH`, or a little more, so that no batch of so many graphs has one alone: batch normalisation cannot learn from that."""
+    return next(size for size in range(BATCH, BATCH + graphs + 1) if graphs % size != 1 or graphs == 1)
 
 
 @torch.no_grad()
