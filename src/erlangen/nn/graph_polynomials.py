@@ -170,7 +170,7 @@ class MatrixProgram(nn.Module):
                 f"{graph} cannot be computed by products of matrices: some inner vertices keep three neighbours; evaluate it "
                 "with GraphPolynomials"
             )
-        self.multigraph, self.order = graph, graph.order
+        self.order = graph.order
         self.steps = _Writer(graph).written()
 
     def forward(self, X: Tensor) -> Tensor:

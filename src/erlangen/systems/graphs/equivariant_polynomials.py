@@ -32,8 +32,8 @@ some of them. Its normalisation of the features divides by their norm over the p
 leaves little but zero or not; in the separation logarithms are used instead, and then that one polynomial is enough for the
 families of 16, 25 and 28 nodes. Molecules are a sixth of the published number, epochs less than a hundredth, widths a sixth;
 the optimiser is AdamW with one cycle of the learning rate instead of LAMB; the readout is normalised. So errors are larger than
-published, and only ratios compare. Piecewise linear networks can be equal on different graphs by chance: with fewer or larger
-parameters PPGN confuses some skip-link cycles that products of matrices can tell apart.
+published, and only ratios compare. Piecewise linear networks can be equal on different graphs by chance, so a pair that one draw
+of parameters leaves may be separated by another.
 """
 
 from __future__ import annotations
