@@ -84,6 +84,15 @@ def test_one_hot_names_what_is_too_small() -> None:
         data.one_hot(3)
 
 
+def test_adjacency_matrices_come_back_with_their_directions() -> None:
+    adj = (torch.rand(4, 5, 5, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+    data = GraphData.from_adjacency(adj)
+    assert torch.equal(data.dense().adj.float(), adj)
+    assert data.sizes.tolist() == [5] * 4
+    with pytest.raises(ShapeError, match=r"\[G, n, n\]"):
+        GraphData.from_adjacency(adj[0])
+
+
 def broken(**change: torch.Tensor) -> GraphData:
     fields = {
         "edge_index": torch.tensor([[0, 1], [1, 0]]),

@@ -8,16 +8,15 @@ import networkx as nx
 import pytest
 import torch
 
-from erlangen.data import connected_graphs
+from erlangen.data import GraphData, connected_graphs
 from erlangen.errors import DtypeError, ErlangenError, ShapeError
 from erlangen.geometry import color_kernel, refined_colors
 
 
 def batch_of(adj: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Edges and graphs of the nodes of matrices of one size."""
-    graph, source, target = adj.nonzero(as_tuple=True)
-    n = adj.shape[-1]
-    return torch.stack([graph * n + source, graph * n + target]), torch.arange(len(adj)).repeat_interleave(n)
+    data = GraphData.from_adjacency(adj)
+    return data.edge_index, data.batch
 
 
 def hashed(graph: nx.Graph) -> str:

@@ -20,7 +20,7 @@ class DenseGraphs(NamedTuple):
     """Graphs padded to the largest of them.
 
     Attributes:
-        adj: int64 ``[G, M, M]``: 0 where there is no edge, else 1 and the label of the edge.
+        adj: int64 ``[G, M, M]``, at (source, target): 0 where there is no edge, else 1 and the label of the edge.
         node_labels: int64 ``[G, M]``, 0 where there is no node.
         mask: bool ``[G, M]``, the nodes that exist.
     """
@@ -90,6 +90,28 @@ class GraphData:
         for name in ("node_labels", "edge_labels"):
             if getattr(self, name).numel() and int(getattr(self, name).min()) < 0:
                 raise DataError(f"{name} holds {int(getattr(self, name).min())}; labels are numbered from 0")
+
+    @classmethod
+    def from_adjacency(cls, adj: Tensor) -> GraphData:
+        """Graphs without labels of adjacency matrices ``[G, n, n]``: an entry (i, j) that is not 0 is an edge from i to j.
+
+        Raises:
+            ShapeError: `adj` is not as above.
+
+        >>> GraphData.from_adjacency(1 - torch.eye(3)[None]).edge_counts
+        tensor([6])
+        """
+        if adj.dim() != 3 or adj.shape[-1] != adj.shape[-2]:
+            raise ShapeError(f"adj has shape {tuple(adj.shape)}; pass square matrices [G, n, n]")
+        graph, source, target = adj.nonzero(as_tuple=True)
+        batch = torch.arange(len(adj), device=adj.device).repeat_interleave(adj.shape[-1])
+        return cls(
+            edge_index=torch.stack([source, target]) + graph * adj.shape[-1],
+            batch=batch,
+            node_labels=torch.zeros_like(batch),
+            edge_labels=torch.zeros_like(graph),
+            y=torch.zeros(len(adj), dtype=torch.int64, device=adj.device),
+        )
 
     def __len__(self) -> int:
         return len(self.y)

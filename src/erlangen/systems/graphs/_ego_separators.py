@@ -19,20 +19,6 @@ _AT_ONCE = 2**16
 """Pairs of nodes per call of a network."""
 
 
-def graph_data(adj: Tensor) -> GraphData:
-    """Graphs without labels, of adjacency matrices ``[M, n, n]`` whose entries other than 0 are edges."""
-    graph, target, source = adj.nonzero().T
-    n = adj.shape[-1]
-    batch = torch.arange(len(adj), device=adj.device).repeat_interleave(n)
-    return GraphData(
-        edge_index=torch.stack([source, target]) + graph * n,
-        batch=batch,
-        node_labels=torch.zeros_like(batch),
-        edge_labels=torch.zeros_like(graph),
-        y=torch.zeros(len(adj), dtype=torch.int64, device=adj.device),
-    )
-
-
 class AdjacencyNetwork(nn.Module):
     """A network of graphs as a function of adjacency matrices, in float64, without gradients.
 
@@ -48,7 +34,7 @@ class AdjacencyNetwork(nn.Module):
     def forward(self, adj: Tensor) -> Tensor:
         """``[M, C]`` of ``[M, n, n]``."""
         slabs = adj.split(max(1, _AT_ONCE // max(1, adj.shape[-1]) ** 2))
-        return torch.cat([self.net(graph_data(slab)) for slab in slabs])
+        return torch.cat([self.net(GraphData.from_adjacency(slab)) for slab in slabs])
 
 
 def spen_separator(hops: int = 1, seed: int = 0, *, features: int = 8, layers: int = 5) -> Separator:

@@ -10,12 +10,12 @@ from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
 
 from erlangen.claims import Claim, averaged
-from erlangen.data import connected_graphs, strongly_regular_graphs
+from erlangen.data import GraphData, connected_graphs, strongly_regular_graphs
 from erlangen.geometry import refined_colors
 from erlangen.measure import equal_pairs
 from erlangen.systems._separation import BareGIN, stretched
 from erlangen.systems.graphs._ego_networks import SPEN, GlobalT2, GraphLookup, NodeNetwork
-from erlangen.systems.graphs._ego_separators import global_separator, graph_data, spen_separator
+from erlangen.systems.graphs._ego_separators import global_separator, spen_separator
 from erlangen.systems.graphs._families import (
     Family,
     Separator,
@@ -46,7 +46,7 @@ def color_counts(adj: Tensor) -> Tensor:
 
     Colours are numbered by all the graphs together, so that graphs of different calls cannot be compared.
     """
-    data = graph_data(adj)
+    data = GraphData.from_adjacency(adj)
     colors = refined_colors(data.edge_index, data.node_labels)[-1]
     counts = torch.zeros(len(adj), int(colors.max()) + 1, dtype=torch.float64)
     return counts.index_put((data.batch, colors), torch.ones(len(colors), dtype=torch.float64), accumulate=True)
@@ -101,7 +101,7 @@ def skip_link_run(name: str, skips: Sequence[int], copies: int, epochs: int, see
         "T(2)": lambda: GlobalT2(1, outputs, 8, dropout=0, generator=generator),
         "GIN": lambda: NodeNetwork("GIN", 1, outputs, 32, dropout=0, generator=generator),
     }[name]()
-    lookup = GraphLookup(net, graph_data(adj))
+    lookup = GraphLookup(net, GraphData.from_adjacency(adj))
     first = torch.arange(len(skips)) * (1 + copies)
     others = torch.arange(len(kinds))[~torch.isin(torch.arange(len(kinds)), first)]
     fit(
