@@ -16,9 +16,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from erlangen.claims import Result, System
-from erlangen.ledger import discover_systems, load_system
-from erlangen.results import Entry, cell_text, count_verdicts, read_entry, row_tables, verdict
+from erlangen.survey.claims import Result, System
+from erlangen.survey.ledger import discover_systems, load_system
+from erlangen.survey.results import Entry, cell_text, count_verdicts, read_entry, row_tables, verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs" / "systems"

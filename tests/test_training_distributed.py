@@ -75,7 +75,7 @@ SYSTEM = '''
 """A system of one claim: it trains, and says in how many processes."""
 import torch
 import erlangen as er
-from erlangen.claims import Claim, Result, System
+from erlangen.survey.claims import Claim, Result, System
 
 SYSTEM = System(title="t", authors=("a",), venue="v", year=2024, arxiv="2401.00000", abstract_claims=("c",))
 

@@ -12,6 +12,9 @@ True
 True
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from erlangen import actions, data, enforce, errors, groups, measure, numerics, soft, testing
 from erlangen.enforce import symmetrize
 from erlangen.errors import ErlangenError, ErlangenWarning
@@ -48,7 +51,6 @@ from erlangen.measure import (
     assert_equivariant,
     audit,
     equivariance_error,
-    explore,
     lie_derivative,
     worst_case,
 )
@@ -56,6 +58,10 @@ from erlangen.soft import augment, discover, relax
 from erlangen.symmetry import Symmetry
 from erlangen.training import fit
 from erlangen.version import __version__
+
+if TYPE_CHECKING:
+    from erlangen import claims, explorer, generate, geometry, irreps, nn, reps, simulate, survey, systems
+    from erlangen.explorer import explore
 
 __all__ = [
     "Affine",
@@ -92,21 +98,46 @@ __all__ = [
     "assert_equivariant",
     "audit",
     "augment",
+    "claims",
     "data",
     "discover",
     "enforce",
     "equivariance_error",
     "errors",
     "explore",
+    "explorer",
     "fit",
+    "generate",
+    "geometry",
     "group",
     "groups",
+    "irreps",
     "lie_derivative",
     "measure",
+    "nn",
     "numerics",
     "relax",
+    "reps",
+    "simulate",
     "soft",
+    "survey",
     "symmetrize",
+    "systems",
     "testing",
     "worst_case",
 ]
+
+_ROOMS = {"claims", "explorer", "generate", "geometry", "irreps", "nn", "reps", "simulate", "survey", "systems"}
+"""Rooms that are imported when they are first asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "explore":
+        return importlib.import_module("erlangen.explorer").explore
+    if name in _ROOMS:
+        return importlib.import_module(f"erlangen.{name}")
+    raise AttributeError(f"module 'erlangen' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

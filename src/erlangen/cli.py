@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from erlangen.survey_cli import List, Run, Show, Verify
+from erlangen.survey.commands import List, Run, Show, Verify
 from erlangen.version import __version__
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class Explore:
 
     def run(self) -> int:
         """Audit, then serve the page until Ctrl-C."""
-        from erlangen.measure import explore
+        from erlangen.explorer import explore
 
         reports, classes = self._demo() if self.demo else self._audits()
         explore(

@@ -9,7 +9,7 @@ A paragraph with *Markdown*.
 """
 from pathlib import Path
 import torch
-from erlangen.claims import Claim, Result, System
+from erlangen.survey.claims import Claim, Result, System
 from erlangen.errors import MissingExtraError
 
 SYSTEM = System("A title | of {name}", ("A. Author",), "ICLR", 2022, "2110.03336", ("It holds.",))

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from erlangen.claims import Result
 from erlangen.enforce import PiecewiseFrameAverage, act_piecewise
 from erlangen.errors import ErlangenError, ErlangenWarning, NotFiniteError, ShapeError
 from erlangen.geometry import farthest_points, is_refinement, voronoi
 from erlangen.groups import E
-from erlangen.ledger import discover_systems, run
 from erlangen.simulate import room_clouds
+from erlangen.survey.claims import Result
+from erlangen.survey.ledger import discover_systems, run
 from erlangen.systems.points import _apen_bound as bound
 from erlangen.systems.points import _apen_properties as properties
 from erlangen.systems.points import apen as system

@@ -12,10 +12,10 @@ from torch import Tensor
 from erlangen.data import pedestrians
 from erlangen.errors import DataError, DtypeError, ErlangenError, NotFiniteError, ShapeError, UnknownNameError
 from erlangen.groups import E
-from erlangen.ledger import discover_systems, run
 from erlangen.measure import assert_equivariant, average_displacement, best_of, final_displacement
 from erlangen.nn import VectorReLU
 from erlangen.simulate import springs
+from erlangen.survey.ledger import discover_systems, run
 from erlangen.systems.motion import _eqmotion_models as models
 from erlangen.systems.motion import eqmotion as system
 from erlangen.systems.motion._eqmotion_network import Reasoning, pairs_of, straight

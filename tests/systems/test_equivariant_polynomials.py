@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from erlangen.claims import Result
 from erlangen.data import connected_graphs, rook_graph, shrikhande_graph, strongly_regular_graphs
 from erlangen.errors import DataError, ErlangenError, NotFiniteError, ShapeError, UnknownNameError
 from erlangen.geometry import is_computable
 from erlangen.groups import Symmetric
-from erlangen.ledger import discover_systems, run
+from erlangen.survey.claims import Result
+from erlangen.survey.ledger import discover_systems, run
 from erlangen.symmetry import Symmetry
 from erlangen.systems.graphs import _polynomials_regression as regression
 from erlangen.systems.graphs import _separation as separation
@@ -54,7 +54,7 @@ def test_smoke_run() -> None:
 
 
 def test_expressivity_by_degree_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    from erlangen.survey_tables import paper_console, print_entry
+    from erlangen.survey.tables import paper_console, print_entry
     from erlangen.systems.graphs._polynomials_degrees import degree_rows
 
     head = {"claims": [], "scale": "full", "seed": 0, "seconds": 1.0, "version": "0", "machine": "none"}

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from erlangen.claims import Result
 from erlangen.data import drifting_digits
-from erlangen.ledger import discover_systems, run
 from erlangen.nn import DriftRecurrence2d, velocity_grid
+from erlangen.survey.claims import Result
+from erlangen.survey.ledger import discover_systems, run
 from erlangen.systems.images import fernn as system
 from erlangen.systems.images._fernn_models import (
     RETAINED,

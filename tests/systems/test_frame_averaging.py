@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from erlangen.claims import Result
 from erlangen.data import connected_graphs, rook_graph
 from erlangen.enforce import SortFrame, symmetrize
 from erlangen.errors import (
@@ -20,9 +19,10 @@ from erlangen.errors import (
     UnknownNameError,
 )
 from erlangen.groups import SE, SO, E, Symmetric
-from erlangen.ledger import discover_systems, run
 from erlangen.measure import equal_pairs, equivariance_error
 from erlangen.nn import MessagePassing, PointNet
+from erlangen.survey.claims import Result
+from erlangen.survey.ledger import discover_systems, run
 from erlangen.symmetry import Symmetry
 from erlangen.systems._separation import frame_sizes, framed, framed_by_names, outputs, stretched
 from erlangen.systems.points import _fa_graphs as graphs

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from erlangen.groups import O
 from erlangen.irreps import Irreps, S2Grid, gaunt, gaunt_tensor, spherical_harmonics
-from erlangen.ledger import run
 from erlangen.nn import ManyBodyProduct, TensorProduct
+from erlangen.survey.ledger import run
 from erlangen.systems.molecules.gaunt_tensor_product import (
     NETWORKS,
     ExplicitPowers,

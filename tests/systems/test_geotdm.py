@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from erlangen.claims import Result
 from erlangen.errors import (
     ErlangenError,
     ErlangenWarning,
@@ -17,8 +16,9 @@ from erlangen.errors import (
 )
 from erlangen.generate import cosine_betas, linear_betas
 from erlangen.groups import O
-from erlangen.ledger import discover_systems, run
 from erlangen.measure import equivariance_error
+from erlangen.survey.claims import Result
+from erlangen.survey.ledger import discover_systems, run
 from erlangen.systems.motion import _geotdm_free as free
 from erlangen.systems.motion import _geotdm_properties as properties
 from erlangen.systems.motion import geotdm as system

@@ -6,10 +6,10 @@ import xml.etree.ElementTree as ET
 import pytest
 import torch
 
-from erlangen.claims import Result
 from erlangen.errors import ErlangenError
-from erlangen.ledger import discover_systems, run
 from erlangen.soft import ConstrainedAugment
+from erlangen.survey.claims import Result
+from erlangen.survey.ledger import discover_systems, run
 from erlangen.systems.learning import invariance_constrained_augmentation as system
 
 

@@ -9,7 +9,6 @@ import scipy.stats
 import torch
 from torch import Tensor, nn
 
-from erlangen.claims import Result
 from erlangen.errors import (
     ErlangenError,
     GroupElementError,
@@ -22,9 +21,10 @@ from erlangen.errors import (
 )
 from erlangen.groups import SL, SO, Affine, Cyclic, GLPlus, O
 from erlangen.groups.linear import TrivialGroup
-from erlangen.ledger import discover_systems, run
 from erlangen.nn import FeatureField
 from erlangen.reps import Regular
+from erlangen.survey.claims import Result
+from erlangen.survey.ledger import discover_systems, run
 from erlangen.symmetry import Symmetry
 from erlangen.systems.images import _lie_properties as properties
 from erlangen.systems.images import lie_decomposition as system

@@ -10,12 +10,12 @@ from scipy import stats
 from torch import Tensor, nn
 
 from erlangen.actions import Boxes, Image
-from erlangen.claims import Result
 from erlangen.enforce import symmetrize
 from erlangen.errors import ActionError, DataError, ErlangenError, ShapeError
-from erlangen.ledger import run
 from erlangen.measure import assert_equivariant, audit
 from erlangen.simulate import particle_images
+from erlangen.survey.claims import Result
+from erlangen.survey.ledger import run
 from erlangen.symmetry import Symmetry
 from erlangen.systems.images import _nero_boxes as boxes
 from erlangen.systems.images import _nero_clouds as clouds

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from erlangen.claims import Result
 from erlangen.errors import (
     DegenerateFrameError,
     DtypeError,
@@ -19,8 +18,9 @@ from erlangen.errors import (
 )
 from erlangen.geometry import PairInvariants, knn_graph
 from erlangen.groups import SO, E, Translation, sphere_grid
-from erlangen.ledger import discover_systems, run
 from erlangen.measure import assert_equivariant, equivariance_error
+from erlangen.survey.claims import Result
+from erlangen.survey.ledger import discover_systems, run
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points import _ponita_molecules as molecules
 from erlangen.systems.points import _ponita_nbody as nbody

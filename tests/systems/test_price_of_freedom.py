@@ -10,8 +10,8 @@ from torch import Tensor
 from erlangen.errors import GridError
 from erlangen.groups import O
 from erlangen.irreps import Irrep, Irreps, S2Grid
-from erlangen.ledger import discover_systems, run
 from erlangen.nn import IrrepsNetwork, TensorProduct
+from erlangen.survey.ledger import discover_systems, run
 from erlangen.systems.molecules import price_of_freedom as system
 
 RULES = [(name, rule, road) for name, (rule, road) in system.PRODUCTS.items()]

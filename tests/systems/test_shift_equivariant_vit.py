@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from erlangen.claims import Result
 from erlangen.errors import ErlangenError, NotFiniteError, ShapeError, UnknownNameError
 from erlangen.groups import Shifts
-from erlangen.ledger import discover_systems, run
 from erlangen.measure import audit
 from erlangen.nn import Anchored, component_norms, polyphase
+from erlangen.survey.claims import Result
+from erlangen.survey.ledger import discover_systems, run
 from erlangen.symmetry import Symmetry
 from erlangen.systems.images import _vit_measures as measures
 from erlangen.systems.images import shift_equivariant_vit as system

@@ -7,10 +7,10 @@ import torch
 from torch import Generator
 
 import erlangen as er
-from erlangen._options import read_options
 from erlangen.errors import ErlangenError
-from erlangen.ledger import discover_systems, run
 from erlangen.reps import T
+from erlangen.survey.ledger import discover_systems, run
+from erlangen.survey.options import read_options
 from erlangen.systems.learning import _soft_tasks as tasks
 from erlangen.systems.learning import soft_equivariance as system
 from erlangen.systems.learning._soft_network import ProductGate, ResidualPathway, hidden_of, residual_prior

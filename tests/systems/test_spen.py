@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.nn.functional import elu
 
-from erlangen.claims import Result
 from erlangen.data import GraphData, connected_graphs, drug_like_smiles, molecular_graphs
 from erlangen.errors import DataError, ErlangenError, ErlangenWarning, UnknownNameError
 from erlangen.groups import Symmetric
-from erlangen.ledger import discover_systems, run
+from erlangen.survey.claims import Result
+from erlangen.survey.ledger import discover_systems, run
 from erlangen.symmetry import Symmetry
 from erlangen.systems.graphs import _ego_networks as network
 from erlangen.systems.graphs import _families as families

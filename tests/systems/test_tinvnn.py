@@ -22,7 +22,7 @@ from erlangen.errors import (
     UnknownNameError,
 )
 from erlangen.groups import Cyclic, O
-from erlangen.ledger import discover_systems, run
+from erlangen.survey.ledger import discover_systems, run
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points import tinvnn as system
 from erlangen.systems.points._solids import solids

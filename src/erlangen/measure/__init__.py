@@ -2,8 +2,8 @@
 
 `audit` reports everything; `equivariance_error` is one number, `assert_equivariant` an assertion for tests,
 `worst_case` a search for the worst element, `lie_derivative` the local error per generator, `layer_errors` the place in
-the network where the symmetry is lost, `EquivarianceTracker` the error during training,
-`explore` a page in the browser where samples move through the group; `equal_pairs` counts what an invariant network confuses.
+the network where the symmetry is lost, `EquivarianceTracker` the error during training; `equal_pairs` counts what an
+invariant network confuses.
 """
 
 from erlangen.measure.audit import audit
@@ -13,7 +13,6 @@ from erlangen.measure.error import (
     equivariance_error,
     lie_derivative,
 )
-from erlangen.measure.explorer import Exploration, explore
 from erlangen.measure.html import report_page, write_report
 from erlangen.measure.layers import LayerError, layer_errors
 from erlangen.measure.metrics import METRICS, Metric
@@ -28,7 +27,6 @@ __all__ = [
     "METRICS",
     "AuditReport",
     "EquivarianceTracker",
-    "Exploration",
     "LayerError",
     "Metric",
     "Model",
@@ -41,7 +39,6 @@ __all__ = [
     "best_of",
     "equal_pairs",
     "equivariance_error",
-    "explore",
     "final_displacement",
     "layer_errors",
     "lie_derivative",
@@ -50,3 +47,14 @@ __all__ = [
     "worst_case",
     "write_report",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("explore", "Exploration"):  # until the next release
+        import warnings
+
+        from erlangen import explorer
+
+        warnings.warn(f"erlangen.measure.{name} is now erlangen.explorer.{name}", DeprecationWarning, stacklevel=2)
+        return getattr(explorer, name)
+    raise AttributeError(f"module 'erlangen.measure' has no attribute {name!r}")

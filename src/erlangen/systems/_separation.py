@@ -9,10 +9,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from erlangen.actions import Tree
-from erlangen.claims import Claim
 from erlangen.enforce import FrameSet, SortFrame, Symmetrized, spectral_signature, symmetrize
 from erlangen.groups import Symmetric
 from erlangen.nn import GIN
+from erlangen.survey.claims import Claim
 from erlangen.symmetry import Symmetry
 
 OUTPUTS = 10

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from erlangen.claims import Claim
 from erlangen.data import strongly_regular_graphs
 from erlangen.geometry import Multigraph, injective_terms, is_computable, multigraphs, simple_multigraphs
 from erlangen.nn import GraphPolynomials, MatrixProgram, PermutationLinear
+from erlangen.survey.claims import Claim
 from erlangen.systems.graphs._polynomials_network import PPGN
 
 Row = dict[str, Any]

@@ -10,9 +10,9 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import l1_loss
 
-from erlangen.claims import Claim, averaged
 from erlangen.data import drug_like_smiles, molecular_graphs, penalized_logp
 from erlangen.nn import GIN, mlp
+from erlangen.survey.claims import Claim, averaged
 from erlangen.systems.graphs._polynomials_network import PPGN, polynomial_features
 from erlangen.training import fit, one_cycle
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
-from erlangen.claims import Claim
 from erlangen.data import (
     cfi_graphs,
     connected_graphs,
@@ -17,6 +16,7 @@ from erlangen.data import (
 )
 from erlangen.geometry import Multigraph, injective_terms
 from erlangen.nn import GraphPolynomials
+from erlangen.survey.claims import Claim
 from erlangen.systems._separation import (
     OUTPUTS,
     BareGIN,

@@ -12,11 +12,11 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from erlangen.claims import Claim, averaged
 from erlangen.data import GraphData, drug_like_smiles, fused_ring_systems, molecular_graphs, structural_alerts
 from erlangen.errors import DataError
 from erlangen.geometry import color_kernel, refined_colors
 from erlangen.nn import ego_subgraphs
+from erlangen.survey.claims import Claim, averaged
 from erlangen.systems.graphs._ego_networks import (
     SPEN,
     GlobalT2,

@@ -12,9 +12,9 @@ from torch import Generator, Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from erlangen.claims import Claim
 from erlangen.data import GraphData, drug_like_smiles, molecular_graphs
 from erlangen.nn import PermutationLinear, SubgraphLinear, ego_subgraphs
+from erlangen.survey.claims import Claim
 
 Row = dict[str, Any]
 CHANNELS = 16

@@ -9,10 +9,10 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
 
-from erlangen.claims import Claim, averaged
 from erlangen.data import GraphData, connected_graphs, strongly_regular_graphs
 from erlangen.geometry import refined_colors
 from erlangen.measure import equal_pairs
+from erlangen.survey.claims import Claim, averaged
 from erlangen.systems._separation import BareGIN, stretched
 from erlangen.systems.graphs._ego_networks import SPEN, GlobalT2, GraphLookup, NodeNetwork
 from erlangen.systems.graphs._ego_separators import global_separator, spen_separator

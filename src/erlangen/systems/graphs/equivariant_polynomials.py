@@ -41,8 +41,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from erlangen.claims import Claim, Result, Scale, System
 from erlangen.measure import svg
+from erlangen.survey.claims import Claim, Result, Scale, System
 from erlangen.systems.graphs._polynomials_degrees import basis_rows, degree_claims, degree_rows, property_errors
 from erlangen.systems.graphs._polynomials_network import PPGN, missing_polynomials, pair_means, polynomial_features
 from erlangen.systems.graphs._polynomials_regression import Budget, regression_claims, regression_rows

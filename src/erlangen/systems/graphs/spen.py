@@ -61,9 +61,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from erlangen.claims import Claim, Result, Scale, System
 from erlangen.data import tu_graphs
 from erlangen.measure import svg
+from erlangen.survey.claims import Claim, Result, Scale, System
 from erlangen.systems.graphs import _spen_learning as learning
 from erlangen.systems.graphs._ego_networks import SPEN, GlobalT2, GraphLookup, NodeNetwork
 from erlangen.systems.graphs._ego_separators import spen_separator
@@ -96,7 +96,7 @@ def experiment(scale: Scale, seed: int, tu: str = "") -> Result:
     """All five parts; "full" has three seeds for molecules and circular skip links.
 
     Args:
-        scale: see `erlangen.claims.Scale`.
+        scale: see `erlangen.survey.claims.Scale`.
         seed: of all randomness.
         tu: path of a set of the TU collection for cross-validation, in a form that `erlangen.data.tu_graphs` reads; none without.
     """

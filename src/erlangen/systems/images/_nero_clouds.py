@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from erlangen.claims import averaged
 from erlangen.enforce import symmetrize
 from erlangen.groups import SO
 from erlangen.groups.rotations import axis_angle_to_matrix
 from erlangen.measure import AuditReport, audit
 from erlangen.nn import PointNet
 from erlangen.simulate import surfaces
+from erlangen.survey.claims import averaged
 from erlangen.symmetry import Symmetry
 from erlangen.systems.images._nero_common import Row, Task, parameters, rng, scores_of, spread, train, tuned
 

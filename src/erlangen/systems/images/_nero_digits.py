@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from erlangen.actions import Image
-from erlangen.claims import averaged
 from erlangen.data import digits
 from erlangen.enforce import symmetrize
 from erlangen.groups import SO, Cyclic, Scaling, Shifts
 from erlangen.measure import AuditReport, audit
 from erlangen.soft import augment
+from erlangen.survey.claims import averaged
 from erlangen.symmetry import Symmetry
 from erlangen.systems.images._nero_common import (
     Row,

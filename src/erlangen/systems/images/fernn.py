@@ -44,11 +44,11 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from erlangen.claims import Claim, Result, Scale, System, averaged
 from erlangen.data import drifting_digits, spinning_digits
 from erlangen.groups import Cyclic
 from erlangen.measure import svg
 from erlangen.nn import velocity_grid
+from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.systems.images._fernn_models import (
     Classifier,
     ConvLSTM,

@@ -51,10 +51,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy
 
-from erlangen.claims import Claim, Result, Scale, System, averaged
 from erlangen.data import affine_distortion, digits, homography_distortion
 from erlangen.groups import SL, SO, GLPlus
 from erlangen.measure import svg
+from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.systems.images import _lie_properties as properties
 from erlangen.systems.images._lie_charts import GroupSamples, LinearGroup, PolarChart, PolarSampler
 from erlangen.systems.images._lie_kernel import GroupKernel

@@ -38,8 +38,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from erlangen.claims import Claim, Result, Scale, System
 from erlangen.measure import svg
+from erlangen.survey.claims import Claim, Result, Scale, System
 from erlangen.systems.images import _nero_boxes as boxes
 from erlangen.systems.images import _nero_clouds as clouds
 from erlangen.systems.images import _nero_digits as digits

@@ -43,10 +43,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from erlangen.claims import Claim, Result, Scale, System
 from erlangen.data import digits
 from erlangen.measure import audit, svg
 from erlangen.soft import augment
+from erlangen.survey.claims import Claim, Result, Scale, System
 from erlangen.symmetry import Symmetry
 from erlangen.systems.images import _vit_measures as measures
 from erlangen.systems.images._vit_models import (

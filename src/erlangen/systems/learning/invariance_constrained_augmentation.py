@@ -39,12 +39,12 @@ from scipy.stats import chisquare
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from erlangen.claims import Claim, Result, Scale, System, averaged
 from erlangen.data import ImageData, digits, fashion
 from erlangen.errors import DataError
 from erlangen.groups import SO, Cyclic, Dihedral, Group, Scaling, Translation
 from erlangen.measure import svg
 from erlangen.soft import ConstrainedAugment, augment, metropolis
+from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.symmetry import Symmetry
 from erlangen.training import fit
 

@@ -51,11 +51,11 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from erlangen.claims import Claim, Result, Scale, System
 from erlangen.errors import ErlangenError
 from erlangen.measure import equivariance_error, svg
 from erlangen.soft import discover, relax
 from erlangen.soft.projection import ProjectionPenalty
+from erlangen.survey.claims import Claim, Result, Scale, System
 from erlangen.systems.learning._soft_network import BLOCKS, Method, Network, hidden_of, residual_prior
 from erlangen.systems.learning._soft_tasks import Pair, Task, cosine_task, inertia_task, respects, short
 from erlangen.training import fit

@@ -34,13 +34,13 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from erlangen.claims import Claim, Result, Scale, System
 from erlangen.groups import O
 from erlangen.irreps import Irreps, gaunt_tensor
 from erlangen.irreps.wigner import MAX_WIGNER_DEGREE
 from erlangen.measure import svg
 from erlangen.nn import IrrepsNetwork, ManyBodyProduct, TensorProduct
 from erlangen.simulate import charged
+from erlangen.survey.claims import Claim, Result, Scale, System
 from erlangen.training import fit
 
 SYSTEM = System(

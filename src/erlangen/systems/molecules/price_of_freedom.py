@@ -34,13 +34,13 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from erlangen.claims import Claim, Result, Scale, System
 from erlangen.groups import SO
 from erlangen.irreps import Irrep, Irreps
 from erlangen.measure import svg
 from erlangen.nn import IrrepsNetwork, TensorProduct
 from erlangen.nn.products.module import Road, Rule
 from erlangen.simulate import charged
+from erlangen.survey.claims import Claim, Result, Scale, System
 from erlangen.training import fit
 
 SYSTEM = System(

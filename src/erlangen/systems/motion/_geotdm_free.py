@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Generator, Tensor
 
-from erlangen.claims import averaged
+from erlangen.survey.claims import averaged
 from erlangen.systems.motion._geotdm_diffusion import GeoTDM
 from erlangen.systems.motion._geotdm_scores import learned_scores
 from erlangen.systems.motion._geotdm_training import AT_ONCE, Motion, Row, Size, best_rate, part, splits, trained, whole

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Generator
 
-from erlangen.claims import Claim, averaged
 from erlangen.data import pedestrians
 from erlangen.errors import DataError
+from erlangen.survey.claims import Claim, averaged
 from erlangen.systems.motion._geotdm_training import (
     DIFFUSIONS,
     REGRESSION,

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from erlangen.claims import Claim
 from erlangen.generate import Diffusion, cosine_betas
 from erlangen.groups import E
 from erlangen.measure import equivariance_error
+from erlangen.survey.claims import Claim
 from erlangen.systems.motion._geotdm_diffusion import GeoTDM
 from erlangen.systems.motion._geotdm_network import EGTN
 from erlangen.systems.motion._geotdm_priors import CentreOfMass, LearnedPrior

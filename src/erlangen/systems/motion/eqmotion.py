@@ -48,11 +48,11 @@ from typing import Any
 import torch
 from torch import Generator
 
-from erlangen.claims import Claim, Result, Scale, System, averaged
 from erlangen.errors import MissingExtraError
 from erlangen.groups import E
 from erlangen.measure import equivariance_error, svg
 from erlangen.simulate import ethanol, xtb_trajectory
+from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.systems.motion import _eqmotion_models as models
 from erlangen.systems.motion._eqmotion_models import Budget
 from erlangen.systems.motion._eqmotion_network import (

@@ -57,10 +57,10 @@ from typing import cast
 import torch
 from torch import Generator
 
-from erlangen.claims import Claim, Result, Scale, System, averaged
 from erlangen.errors import MissingExtraError
 from erlangen.groups import O
 from erlangen.measure import svg
+from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.systems.motion._geotdm_diffusion import DenoisingLoss, GeoTDM, Target
 from erlangen.systems.motion._geotdm_free import DIFFUSION, GAUSSIAN, QUANTITIES, free_rows
 from erlangen.systems.motion._geotdm_molecules import ETHANOL, ethanol_splits

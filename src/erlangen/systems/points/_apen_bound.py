@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from erlangen.claims import Claim
 from erlangen.enforce import PiecewiseFrameAverage, act_piecewise, part_frames
 from erlangen.geometry import farthest_points, mixed_points, voronoi
 from erlangen.groups import SE, E
 from erlangen.simulate import Humanoid
+from erlangen.survey.claims import Claim
 from erlangen.systems.points._apen_network import SegmentNet
 
 COUNTS = (4, 8, 16, 32)

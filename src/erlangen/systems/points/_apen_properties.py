@@ -7,10 +7,10 @@ from itertools import pairwise
 import torch
 from torch import Generator, Tensor, nn
 
-from erlangen.claims import Claim
 from erlangen.enforce import PiecewiseFrameAverage, act_piecewise, symmetrize
 from erlangen.geometry import fit_mixture, is_refinement, merge_parts
 from erlangen.groups import E
+from erlangen.survey.claims import Claim
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points._apen_network import APEN, SegmentNet
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from erlangen.claims import Claim
 from erlangen.data import connected_graphs, strongly_regular_graphs
 from erlangen.enforce import Symmetrized
 from erlangen.errors import ShapeError
 from erlangen.measure import equal_pairs
 from erlangen.nn import mlp
+from erlangen.survey.claims import Claim
 from erlangen.systems._separation import (
     OUTPUTS,
     BareGIN,

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from erlangen.claims import Claim
 from erlangen.groups import Symmetric, Translation
 from erlangen.measure import equivariance_error
+from erlangen.survey.claims import Claim
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points._ponita_network import Ponita
 

@@ -10,11 +10,11 @@ from typing import Any, cast
 import torch
 from torch import Generator, Tensor, nn
 
-from erlangen.claims import Claim, averaged
 from erlangen.data import MoleculeData, qm9
 from erlangen.errors import MissingExtraError
 from erlangen.groups import O
 from erlangen.nn import EGNN, MessagePassing, mlp, segment_sum
+from erlangen.survey.claims import Claim, averaged
 from erlangen.systems.points._ponita_network import Ponita
 from erlangen.systems.points._ponita_spaces import Lifted
 from erlangen.training import fit, one_cycle

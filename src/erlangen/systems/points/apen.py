@@ -52,13 +52,13 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from erlangen.claims import Claim, Result, Scale, System, averaged
 from erlangen.enforce import symmetrize
 from erlangen.geometry import mixed_points
 from erlangen.groups import SO
 from erlangen.measure import svg
 from erlangen.nn import PointNet
 from erlangen.simulate import FURNITURE, PARTS, Humanoid, room_clouds
+from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points._apen_bound import bound_claims, bound_rows
 from erlangen.systems.points._apen_network import APEN, SegmentNet, apen_loss, vote_targets

@@ -50,8 +50,8 @@ from typing import Any, cast
 
 from torch import nn
 
-from erlangen.claims import Claim, Result, Scale, System, averaged
 from erlangen.measure import svg
+from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.systems.points import _ponita_molecules as molecules
 from erlangen.systems.points import _ponita_nbody as nbody
 from erlangen.systems.points import _ponita_pixels as pixels

@@ -37,11 +37,11 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from erlangen.claims import Claim, Result, Scale, System, averaged
 from erlangen.enforce import symmetrize
 from erlangen.groups import SO, O, Similarity
 from erlangen.measure import svg
 from erlangen.nn import PointNet
+from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points._representation import (
     EUCLIDEAN,

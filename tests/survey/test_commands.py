@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from erlangen import cli
-from erlangen._options import describe_options, read_options
-from erlangen.claims import ClaimError
 from erlangen.errors import DataError, UnknownNameError
-from erlangen.ledger import run
+from erlangen.survey.claims import ClaimError
+from erlangen.survey.ledger import run
+from erlangen.survey.options import describe_options, read_options
 from helpers.fake_systems import forget, write_area, write_system
 
 

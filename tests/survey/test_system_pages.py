@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from erlangen import cli
-from erlangen.ledger import discover_systems
+from erlangen.survey.ledger import discover_systems
 from helpers.fake_systems import forget, write_area
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RENEW = "out of date; run: python scripts/make_system_pages.py"
 
 

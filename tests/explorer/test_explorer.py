@@ -15,9 +15,8 @@ from torch import Tensor, nn
 import erlangen as er
 from erlangen.actions import Boxes, Custom, Factors, Field, Permuted
 from erlangen.errors import DataError, ErlangenError, GroupElementError, SymmetryError
-from erlangen.measure import Exploration, explore
-from erlangen.measure.explorer import pictures
-from erlangen.measure.explorer.controls import control_of
+from erlangen.explorer import Exploration, explore, pictures
+from erlangen.explorer.controls import control_of
 
 GROUPS = [
     "SO(2)", "O(2)", "SO(3)", "O(3)", "SE(2)", "SE(3)", "E(2)", "E(3)", "Translation(2)", "Scaling(2)", "Similarity(2)",

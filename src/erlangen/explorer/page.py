@@ -14,8 +14,8 @@ from typing import Any
 from torch import Tensor
 
 from erlangen.errors import ErlangenError, MissingExtraError
-from erlangen.measure.explorer.controls import Place
-from erlangen.measure.explorer.session import Exploration
+from erlangen.explorer.controls import Place
+from erlangen.explorer.session import Exploration
 from erlangen.measure.report import AuditReport
 
 HINT = "Drag the picture, or move the sliders (arrow keys work too). Click a dot below for another sample."

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from erlangen.claims import Claim, ClaimError, Result
 from erlangen.errors import DataError, ErlangenError
-from erlangen.ledger import discover_systems
-from erlangen.results import cell_text, check_entry, count_verdicts, read_entry, row_tables, write_json
+from erlangen.survey.claims import Claim, ClaimError, Result
+from erlangen.survey.ledger import discover_systems
+from erlangen.survey.results import cell_text, check_entry, count_verdicts, read_entry, row_tables, write_json
 
 jsonschema = pytest.importorskip("jsonschema")
-RESULTS = Path(__file__).resolve().parents[1] / "results"
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 SCHEMA = json.loads((RESULTS / "schema.json").read_text())
 
 

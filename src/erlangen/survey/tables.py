@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from erlangen.errors import DataError
-from erlangen.ledger import load_system
-from erlangen.results import cell_text, count_verdicts, read_entry, row_tables, verdict
+from erlangen.survey.ledger import load_system
+from erlangen.survey.results import cell_text, count_verdicts, read_entry, row_tables, verdict
 
 if TYPE_CHECKING:
-    from erlangen.verification import Outcome
+    from erlangen.survey.verification import Outcome
 
 _STYLES = {"holds": "green", "fails": "bold red", "not measurable here": "dim"}
 _PAPER_WIDTH = 160
@@ -32,7 +32,7 @@ def system_table(systems: Mapping[str, str], results: Path) -> tuple[Table, list
     """The survey with the verdicts of its full runs, and what could not be read, one line each.
 
     Args:
-        systems: dotted path by name, as of `erlangen.ledger.discover_systems`.
+        systems: dotted path by name, as of `erlangen.survey.ledger.discover_systems`.
         results: folder of results.
     """
     table = Table(title=f"{len(systems)} systems; claims of the full runs in {results}", title_justify="left")

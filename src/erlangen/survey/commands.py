@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 import tyro
 
 if TYPE_CHECKING:
-    from erlangen.verification import Outcome
+    from erlangen.survey.verification import Outcome
 
 _NO_SYSTEMS = "The survey has no systems yet."
 
@@ -26,8 +26,8 @@ class List:
 
     def run(self) -> int:
         """Print the table; 2 if something in it cannot be read."""
-        from erlangen.ledger import discover_systems
-        from erlangen.survey_tables import paper_console, system_table
+        from erlangen.survey.ledger import discover_systems
+        from erlangen.survey.tables import paper_console, system_table
 
         systems = discover_systems()
         if not systems:
@@ -51,10 +51,10 @@ class Show:
 
     def run(self) -> int:
         """Print what is known."""
-        from erlangen._options import describe_options
-        from erlangen.ledger import load_system
-        from erlangen.results import read_entry
-        from erlangen.survey_tables import paper_console, print_entry
+        from erlangen.survey.ledger import load_system
+        from erlangen.survey.options import describe_options
+        from erlangen.survey.results import read_entry
+        from erlangen.survey.tables import paper_console, print_entry
 
         with _from_here():
             name, facts, experiment = load_system(self.system)
@@ -105,11 +105,11 @@ class Run:
 
     def run(self) -> int:
         """Run and print."""
-        from erlangen._options import options_of, read_options
         from erlangen.errors import DataError
-        from erlangen.ledger import load_system, run
-        from erlangen.results import check_writable, write_json
-        from erlangen.survey_tables import paper_console, print_entry
+        from erlangen.survey.ledger import load_system, run
+        from erlangen.survey.options import options_of, read_options
+        from erlangen.survey.results import check_writable, write_json
+        from erlangen.survey.tables import paper_console, print_entry
         from erlangen.training import is_first_process, training_on
 
         if self.json is not None:
@@ -170,9 +170,9 @@ class Verify:
     def run(self) -> int:
         """Verify, print, say what came out."""
         from erlangen.errors import DataError
-        from erlangen.ledger import discover_systems, system_name
-        from erlangen.survey_tables import outcome_line, outcome_table, paper_console
-        from erlangen.verification import exit_code, items_of, verify
+        from erlangen.survey.ledger import discover_systems, system_name
+        from erlangen.survey.tables import outcome_line, outcome_table, paper_console
+        from erlangen.survey.verification import exit_code, items_of, verify
 
         if self.all_ == bool(self.systems):
             raise DataError("name the systems to verify, or pass --all for every one of them; not both")

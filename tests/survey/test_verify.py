@@ -13,12 +13,12 @@ import torch
 
 from erlangen import cli
 from erlangen.errors import DataError, MissingExtraError, UnknownNameError
-from erlangen.results import read_entry
-from erlangen.verification import Outcome, exit_code, verify
+from erlangen.survey.results import read_entry
+from erlangen.survey.verification import Outcome, exit_code, verify
 from erlangen.version import __version__
 from helpers.fake_systems import forget, write_area, write_system
 
-SRC = Path(__file__).resolve().parents[1] / "src"
+SRC = Path(__file__).resolve().parents[2] / "src"
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_resume_runs_only_what_is_missing(survey):
 @pytest.mark.parametrize("other", [{"seed": 1}, {"scale": "smoke"}, {"version": "0.0.9"}])
 def test_resume_takes_only_the_same_run(survey, other, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("erlangen.ledger.__version__", other.get("version", __version__))
+        patch.setattr("erlangen.survey.ledger.__version__", other.get("version", __version__))
         first = {"scale": "full", "seed": 0, **{key: value for key, value in other.items() if key != "version"}}
         list(verify(["good"], **first, file=Path("all.json")))
     [outcome] = verify(["good"], scale="full", file=Path("all.json"), resume=True)

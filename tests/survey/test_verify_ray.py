@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from erlangen import cli
-from erlangen.results import read_entry
-from erlangen.verification import verify
+from erlangen.survey.results import read_entry
+from erlangen.survey.verification import verify
 from helpers.fake_systems import write_system
 
 DIES = """

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from erlangen.claims import ClaimError
 from erlangen.errors import DataError, UnknownNameError
+from erlangen.survey.claims import ClaimError
 
 _WORDS = {"true": True, "false": False}
 

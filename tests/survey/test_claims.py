@@ -12,10 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from erlangen import ledger
-from erlangen.claims import Claim, ClaimError, Result, System, averaged
 from erlangen.errors import ErlangenError, UnknownNameError
-from erlangen.ledger import discover_systems, load_system, run
+from erlangen.survey import ledger
+from erlangen.survey.claims import Claim, ClaimError, Result, System, averaged
+from erlangen.survey.ledger import discover_systems, load_system, run
 from erlangen.version import __version__
 
 FACTS = System(
@@ -30,7 +30,7 @@ KEYS = ["system", "scale", "seed", "version", "machine", "seconds", "rows", "cla
 CLAIM_KEYS = ["id", "statement", "kind", "published", "measured", "threshold", "holds"]
 
 SYSTEM_SOURCE = """
-from erlangen.claims import Claim, Result, System
+from erlangen.survey.claims import Claim, Result, System
 
 SYSTEM = System("T", ("A",), "arXiv", 2020, None, ("It holds.",))
 

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from erlangen.actions import Tree, tree_map
 from erlangen.errors import DataError, SymmetryError
+from erlangen.explorer.controls import Place, control_of
+from erlangen.explorer.pictures import answer_pictures, largest_leaf, pictures, sheet
 from erlangen.groups import Group
 from erlangen.measure.checks import take
 from erlangen.measure.evaluate import relative_error
-from erlangen.measure.explorer.controls import Place, control_of
-from erlangen.measure.explorer.pictures import answer_pictures, largest_leaf, pictures, sheet
 from erlangen.measure.plots import orbit_plots, sample_plot, value_table
 from erlangen.measure.report import AuditReport, Source
 
