@@ -54,7 +54,7 @@ def test_smoke_run() -> None:
 
 
 def test_expressivity_by_degree_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    from erlangen.survey.tables import paper_console, print_entry
+    from erlangen.survey.printing import paper_console, print_entry
     from erlangen.systems.graphs._polynomials_degrees import degree_rows
 
     head = {"claims": [], "scale": "full", "seed": 0, "seconds": 1.0, "version": "0", "machine": "none"}
