@@ -3,7 +3,7 @@
 `audit` reports everything; `equivariance_error` is one number, `assert_equivariant` an assertion for tests,
 `worst_case` a search for the worst element, `lie_derivative` the local error per generator, `layer_errors` the place in
 the network where the symmetry is lost, `EquivarianceTracker` the error during training; `equal_pairs` counts what an
-invariant network confuses.
+invariant network confuses, `separation_table` does so for networks and families of graphs.
 """
 
 from erlangen.measure.audit import audit
@@ -19,7 +19,7 @@ from erlangen.measure.metrics import METRICS, Metric
 from erlangen.measure.models import Model, OnnxModel
 from erlangen.measure.orbit import Orbit, orbit
 from erlangen.measure.report import AuditReport
-from erlangen.measure.separation import equal_pairs
+from erlangen.measure.separation import Separator, equal_pairs, separation_table
 from erlangen.measure.trajectories import average_displacement, best_of, final_displacement
 from erlangen.measure.worst import WorstCase, worst_case
 
@@ -32,6 +32,7 @@ __all__ = [
     "Model",
     "OnnxModel",
     "Orbit",
+    "Separator",
     "WorstCase",
     "assert_equivariant",
     "audit",
@@ -44,6 +45,7 @@ __all__ = [
     "lie_derivative",
     "orbit",
     "report_page",
+    "separation_table",
     "worst_case",
     "write_report",
 ]

@@ -13,6 +13,7 @@ from erlangen.nn.anchoring import (
 from erlangen.nn.backbones import PointNet, mlp
 from erlangen.nn.bilinear import BilinearLayer
 from erlangen.nn.edges import edge_harmonics
+from erlangen.nn.ego_network import SPEN, spen_separator
 from erlangen.nn.emlp import EMLP, hidden_rep
 from erlangen.nn.fiber_conv import FiberConv, KernelBasis, lift_to_directions, vectors_of_directions
 from erlangen.nn.flow_recurrence import DriftRecurrence2d, SpinRecurrence2d
@@ -20,6 +21,7 @@ from erlangen.nn.gates import Gate, NormActivation, gated
 from erlangen.nn.graph_networks import EGNN, GIN, MessageLayer, MessagePassing
 from erlangen.nn.graph_norm import GraphNorm
 from erlangen.nn.graph_polynomials import GraphPolynomials, MatrixProgram, MatrixStep
+from erlangen.nn.graph_separation import AdjacencyNetwork, BareGIN, NamedGIN, generic_gin, stretched
 from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d
 from erlangen.nn.irreps_network import IrrepsNetwork
 from erlangen.nn.linear import EquivariantLinear
@@ -33,9 +35,11 @@ from erlangen.nn.subgraph_layers import SubgraphLinear, Subgraphs, ego_subgraphs
 from erlangen.nn.vector_channels import VectorGate, VectorLinear, VectorReLU
 
 __all__ = [
+    "AdjacencyNetwork",
     "Anchored",
     "AnchoredConv2d",
     "AnchoredPatchEmbed",
+    "BareGIN",
     "BilinearLayer",
     "DriftRecurrence2d",
     "DriftingStates",
@@ -60,12 +64,14 @@ __all__ = [
     "MatrixProgram",
     "MatrixStep",
     "MessagePassing",
+    "NamedGIN",
     "NormActivation",
     "NormNonlinearity2d",
     "PPGNBlock",
     "PermutationLinear",
     "PointNet",
     "PolyphaseAnchor",
+    "SPEN",
     "SineLayer",
     "Siren",
     "SpinRecurrence2d",
@@ -84,6 +90,7 @@ __all__ = [
     "edge_harmonics",
     "ego_subgraphs",
     "gated",
+    "generic_gin",
     "hidden_rep",
     "lift_to_directions",
     "mlp",
@@ -93,6 +100,8 @@ __all__ = [
     "segment_mean",
     "segment_sum",
     "sparse_batch",
+    "spen_separator",
+    "stretched",
     "tensor_product",
     "vectors_of_directions",
     "velocity_grid",

@@ -40,10 +40,11 @@ from typing import Any
 import torch
 from torch import Generator
 
+from erlangen.enforce import NamedNodes
 from erlangen.groups import SE, E
 from erlangen.measure import equivariance_error, svg
+from erlangen.nn import NamedGIN
 from erlangen.survey.claims import Claim, Result, Scale, System, averaged
-from erlangen.systems._separation import NamedGIN, NamedNodes
 from erlangen.systems.points import _charges as charges
 from erlangen.systems.points import _fa_nbody as nbody
 from erlangen.systems.points import _fa_normals as normals
