@@ -23,7 +23,9 @@ from erlangen.nn.graph_norm import GraphNorm
 from erlangen.nn.graph_polynomials import GraphPolynomials, MatrixProgram, MatrixStep
 from erlangen.nn.graph_separation import AdjacencyNetwork, BareGIN, NamedGIN, generic_gin, stretched
 from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d
+from erlangen.nn.group_kernel import GroupKernel
 from erlangen.nn.irreps_network import IrrepsNetwork
+from erlangen.nn.lie_conv import LieConv, LieLift, LieProject
 from erlangen.nn.linear import EquivariantLinear
 from erlangen.nn.permutation_tensors import PermutationLinear, PPGNBlock
 from erlangen.nn.planar import FeatureField
@@ -55,9 +57,13 @@ __all__ = [
     "GraphPolynomials",
     "GroupBatchNorm2d",
     "GroupConv2d",
+    "GroupKernel",
     "GroupPool",
     "IrrepsNetwork",
     "KernelBasis",
+    "LieConv",
+    "LieLift",
+    "LieProject",
     "LiftConv2d",
     "ManyBodyProduct",
     "MessageLayer",
