@@ -19,7 +19,8 @@ from erlangen.errors import (
 )
 from erlangen.groups import SE, SO, E
 from erlangen.measure import equivariance_error
-from erlangen.nn import MessagePassing, PointNet
+from erlangen.nn import CentredMover, MessagePassing, PointNet
+from erlangen.simulate import charges_ahead
 from erlangen.survey.claims import Result
 from erlangen.survey.ledger import discover_systems, run
 from erlangen.symmetry import Symmetry
@@ -27,7 +28,6 @@ from erlangen.systems.points import _fa_graphs as graphs
 from erlangen.systems.points import _fa_nbody as nbody
 from erlangen.systems.points import _fa_normals as normals
 from erlangen.systems.points import frame_averaging as system
-from erlangen.systems.points._charges import bodies
 from erlangen.systems.points.frame_averaging import FrameGNN, LocalFrames
 from erlangen.testing import check_layer
 
@@ -115,12 +115,12 @@ def _slow(plain: MessagePassing, pos: Tensor, vel: Tensor, attr: Tensor, *, prop
 def test_one_layer_is_symmetrize() -> None:
     """Without a second layer nothing is framed anew, so the library's own frame average is the same."""
     model, x = FrameGNN(net(layers=1)), systems()
-    close(model(x), symmetrize(nbody.Mover(model.net), nbody.MOTIONS)(x), 1e-12)
+    close(model(x), symmetrize(CentredMover(model.net), nbody.MOTIONS)(x), 1e-12)
 
 
 def test_latent_frames_matter() -> None:
     model, x = FrameGNN(net(layers=2)), systems()
-    outer = symmetrize(nbody.Mover(model.net), nbody.MOTIONS)
+    outer = symmetrize(CentredMover(model.net), nbody.MOTIONS)
     assert float((model(x) - outer(x)).detach().norm()) > 1e-3
 
 
@@ -218,7 +218,7 @@ def test_nan_names_the_system() -> None:
 
 # --- particles and rivals --------------------------------------------------------------------------------------------
 def test_rivals_are_what_they_are_called() -> None:
-    x = {key: value.float() for key, value in bodies(30, 0)[0].items()}
+    x = {key: value.float() for key, value in charges_ahead(30, 0)[0].items()}
     torch.manual_seed(0)
     errors = {
         name: float(equivariance_error(make(), nbody.MOTIONS, x, elements=20)) for name, make in nbody.MODELS.items()
@@ -228,7 +228,7 @@ def test_rivals_are_what_they_are_called() -> None:
 
 
 def test_random_turns_are_new_in_training_and_fixed_in_evaluation() -> None:
-    x = bodies(30, 0)[0]
+    x = charges_ahead(30, 0)[0]
     torch.manual_seed(0)
     model = nbody.MODELS[system.SAMPLED]()
     with torch.no_grad():

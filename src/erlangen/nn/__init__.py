@@ -12,6 +12,7 @@ from erlangen.nn.anchoring import (
 )
 from erlangen.nn.backbones import PointNet, mlp
 from erlangen.nn.bilinear import BilinearLayer
+from erlangen.nn.body_networks import CentredMover, SpeedEGNN
 from erlangen.nn.edges import edge_harmonics
 from erlangen.nn.ego_network import SPEN, spen_separator
 from erlangen.nn.emlp import EMLP, hidden_rep
@@ -29,6 +30,7 @@ from erlangen.nn.lie_conv import LieConv, LieLift, LieProject
 from erlangen.nn.linear import EquivariantLinear
 from erlangen.nn.permutation_tensors import PermutationLinear, PPGNBlock
 from erlangen.nn.planar import FeatureField
+from erlangen.nn.pointer import Pointer
 from erlangen.nn.products import ManyBodyProduct, TensorProduct, edge_gaunt, tensor_product
 from erlangen.nn.segments import dense_batch, segment_max, segment_mean, segment_sum, sparse_batch
 from erlangen.nn.siren import SineLayer, Siren
@@ -43,6 +45,7 @@ __all__ = [
     "AnchoredPatchEmbed",
     "BareGIN",
     "BilinearLayer",
+    "CentredMover",
     "DriftRecurrence2d",
     "DriftingStates",
     "EGNN",
@@ -76,10 +79,12 @@ __all__ = [
     "PPGNBlock",
     "PermutationLinear",
     "PointNet",
+    "Pointer",
     "PolyphaseAnchor",
     "SPEN",
     "SineLayer",
     "Siren",
+    "SpeedEGNN",
     "SpinRecurrence2d",
     "SpinningStates",
     "Spun",
