@@ -3,10 +3,12 @@
 `audit` reports everything; `equivariance_error` is one number, `assert_equivariant` an assertion for tests,
 `worst_case` a search for the worst element, `lie_derivative` the local error per generator, `layer_errors` the place in
 the network where the symmetry is lost, `EquivarianceTracker` the error during training; `equal_pairs` counts what an
-invariant network confuses, `separation_table` does so for networks and families of graphs.
+invariant network confuses, `separation_table` does so for networks and families of graphs; `peak_memory` and
+`median_times` say what a computation costs.
 """
 
 from erlangen.measure.audit import audit
+from erlangen.measure.cost import Allocations, median_times, peak_memory
 from erlangen.measure.error import (
     EquivarianceTracker,
     assert_equivariant,
@@ -25,6 +27,7 @@ from erlangen.measure.worst import WorstCase, worst_case
 
 __all__ = [
     "METRICS",
+    "Allocations",
     "AuditReport",
     "EquivarianceTracker",
     "LayerError",
@@ -43,7 +46,9 @@ __all__ = [
     "final_displacement",
     "layer_errors",
     "lie_derivative",
+    "median_times",
     "orbit",
+    "peak_memory",
     "report_page",
     "separation_table",
     "worst_case",
