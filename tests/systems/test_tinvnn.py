@@ -22,11 +22,10 @@ from erlangen.errors import (
     UnknownNameError,
 )
 from erlangen.groups import Cyclic, O
+from erlangen.nn import Pointer
 from erlangen.survey.ledger import discover_systems, run
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points import tinvnn as system
-from erlangen.systems.points._solids import solids
-from erlangen.systems.points._tours import MAX_CITIES, Pointer, optimal_tours, rewrite_tours, tour_lengths
 from erlangen.systems.points.tinvnn import ALL, InitialRepresentation, TinvNN, classical_mds
 from erlangen.testing import check_layer
 
@@ -361,57 +360,3 @@ def test_bad_points(x: Tensor, error: type[ErlangenError], message: str) -> None
 def test_bad_options(build, error: type[ErlangenError], message: str) -> None:
     with pytest.raises(error, match=message):
         build()
-
-
-# --- tours and solids ------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("n", [3, 4, 7])
-def test_tours_are_the_best_of_all(n: int) -> None:
-    pos = torch.rand(300, n, 2, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
-    tours = optimal_tours(pos)
-    assert torch.equal(tours.sort(-1).values, torch.arange(n).expand(300, n))
-    assert bool((tours[:, 0] == 0).all())
-    every = [tour_lengths(pos, torch.tensor((0, *rest)).expand(300, n)) for rest in itertools.permutations(range(1, n))]
-    close(tour_lengths(pos, tours), torch.stack(every).amin(0), 1e-12)
-    rewritten = rewrite_tours(tours, torch.Generator().manual_seed(0))
-    close(tour_lengths(pos, rewritten), tour_lengths(pos, tours), 1e-12)
-    assert not torch.equal(rewritten, tours)
-
-
-def test_tours_around_polygons() -> None:
-    angles = torch.arange(MAX_CITIES - 2, dtype=torch.float64) * 2 * math.pi / (MAX_CITIES - 2)
-    order = torch.randperm(len(angles), generator=torch.Generator().manual_seed(0))
-    pos = torch.stack([angles.cos(), angles.sin()], -1)[order][None]
-    length = 2 * len(angles) * math.sin(math.pi / len(angles))
-    close(tour_lengths(pos, optimal_tours(pos)), [length], 1e-12)
-
-
-@pytest.mark.parametrize("n", [2, MAX_CITIES + 1])
-def test_too_few_or_many_cities(n: int) -> None:
-    with pytest.raises(ShapeError, match="cities"):
-        optimal_tours(torch.zeros(1, n, 2))
-
-
-def test_pointer_sees_no_later_city_and_no_order() -> None:
-    torch.manual_seed(0)
-    model = Pointer(2, 8, 1).double().eval()
-    pos = torch.rand(2, 6, 2, dtype=torch.float64)
-    tours = torch.stack([torch.randperm(6) for _ in range(2)])
-    logits = model(pos, tours)
-    other = tours.clone()
-    other[:, [3, 4, 5]] = tours[:, [5, 3, 4]]
-    close(model(pos, other)[:, :3], logits[:, :3], 1e-12)
-    order = torch.randperm(6)
-    close(model(pos[:, order], order.argsort()[tours]), logits[..., order], 1e-12)
-    assert bool((logits.gather(-1, tours[:, 1:, None]) > -11).all())
-    assert bool((logits.gather(-1, tours[:, :-1, None]) == -1e9).all())
-
-
-def test_solids_are_balanced_upright_and_normalised() -> None:
-    x, y = solids(200, 64, noise=0.0, generator=torch.Generator().manual_seed(0))
-    assert torch.bincount(y).tolist() == [20] * 10
-    close(x.square().sum(-1).mean(1), torch.ones(200), 1e-5)
-    assert float(x.mean(1).abs().max()) < 1e-5
-    again = solids(200, 64, noise=0.0, generator=torch.Generator().manual_seed(0))[0]
-    assert torch.equal(x, again)
-    cylinders = x[y == 1]  # turned about z and bent a little: heights stay the longest extent
-    assert float((cylinders[..., 2].std(1) / cylinders[..., 0].std(1)).min()) > 1

@@ -12,7 +12,9 @@ from erlangen.nn.anchoring import (
 )
 from erlangen.nn.backbones import PointNet, mlp
 from erlangen.nn.bilinear import BilinearLayer
+from erlangen.nn.body_networks import CentredMover, SpeedEGNN
 from erlangen.nn.edges import edge_harmonics
+from erlangen.nn.ego_network import SPEN, spen_separator
 from erlangen.nn.emlp import EMLP, hidden_rep
 from erlangen.nn.fiber_conv import FiberConv, KernelBasis, lift_to_directions, vectors_of_directions
 from erlangen.nn.flow_recurrence import DriftRecurrence2d, SpinRecurrence2d
@@ -20,11 +22,15 @@ from erlangen.nn.gates import Gate, NormActivation, gated
 from erlangen.nn.graph_networks import EGNN, GIN, MessageLayer, MessagePassing
 from erlangen.nn.graph_norm import GraphNorm
 from erlangen.nn.graph_polynomials import GraphPolynomials, MatrixProgram, MatrixStep
+from erlangen.nn.graph_separation import AdjacencyNetwork, BareGIN, NamedGIN, generic_gin, stretched
 from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d
+from erlangen.nn.group_kernel import GroupKernel
 from erlangen.nn.irreps_network import IrrepsNetwork
+from erlangen.nn.lie_conv import LieConv, LieLift, LieProject
 from erlangen.nn.linear import EquivariantLinear
 from erlangen.nn.permutation_tensors import PermutationLinear, PPGNBlock
 from erlangen.nn.planar import FeatureField
+from erlangen.nn.pointer import Pointer
 from erlangen.nn.products import ManyBodyProduct, TensorProduct, edge_gaunt, tensor_product
 from erlangen.nn.segments import dense_batch, segment_max, segment_mean, segment_sum, sparse_batch
 from erlangen.nn.siren import SineLayer, Siren
@@ -33,10 +39,13 @@ from erlangen.nn.subgraph_layers import SubgraphLinear, Subgraphs, ego_subgraphs
 from erlangen.nn.vector_channels import VectorGate, VectorLinear, VectorReLU
 
 __all__ = [
+    "AdjacencyNetwork",
     "Anchored",
     "AnchoredConv2d",
     "AnchoredPatchEmbed",
+    "BareGIN",
     "BilinearLayer",
+    "CentredMover",
     "DriftRecurrence2d",
     "DriftingStates",
     "EGNN",
@@ -51,23 +60,31 @@ __all__ = [
     "GraphPolynomials",
     "GroupBatchNorm2d",
     "GroupConv2d",
+    "GroupKernel",
     "GroupPool",
     "IrrepsNetwork",
     "KernelBasis",
+    "LieConv",
+    "LieLift",
+    "LieProject",
     "LiftConv2d",
     "ManyBodyProduct",
     "MessageLayer",
     "MatrixProgram",
     "MatrixStep",
     "MessagePassing",
+    "NamedGIN",
     "NormActivation",
     "NormNonlinearity2d",
     "PPGNBlock",
     "PermutationLinear",
     "PointNet",
+    "Pointer",
     "PolyphaseAnchor",
+    "SPEN",
     "SineLayer",
     "Siren",
+    "SpeedEGNN",
     "SpinRecurrence2d",
     "SpinningStates",
     "Spun",
@@ -84,6 +101,7 @@ __all__ = [
     "edge_harmonics",
     "ego_subgraphs",
     "gated",
+    "generic_gin",
     "hidden_rep",
     "lift_to_directions",
     "mlp",
@@ -93,6 +111,8 @@ __all__ = [
     "segment_mean",
     "segment_sum",
     "sparse_batch",
+    "spen_separator",
+    "stretched",
     "tensor_product",
     "vectors_of_directions",
     "velocity_grid",

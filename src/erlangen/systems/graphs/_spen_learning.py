@@ -15,14 +15,13 @@ from torch.nn.functional import cross_entropy, one_hot
 from erlangen.data import GraphData, drug_like_smiles, fused_ring_systems, molecular_graphs, structural_alerts
 from erlangen.errors import DataError
 from erlangen.geometry import color_kernel, refined_colors
-from erlangen.nn import ego_subgraphs
+from erlangen.nn import SPEN, ego_subgraphs
+from erlangen.nn.graph_inputs import node_features
 from erlangen.survey.claims import Claim, averaged
 from erlangen.systems.graphs._ego_networks import (
-    SPEN,
     GlobalT2,
     GraphLookup,
     NodeNetwork,
-    node_features,
     parameter_count,
 )
 from erlangen.training import fit, one_cycle

@@ -61,13 +61,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from erlangen.data import tu_graphs
+from erlangen.data import SKIPS, tu_graphs
 from erlangen.measure import svg
+from erlangen.nn import SPEN, spen_separator
 from erlangen.survey.claims import Claim, Result, Scale, System
 from erlangen.systems.graphs import _spen_learning as learning
-from erlangen.systems.graphs._ego_networks import SPEN, GlobalT2, GraphLookup, NodeNetwork
-from erlangen.systems.graphs._ego_separators import spen_separator
-from erlangen.systems.graphs._families import SKIPS
+from erlangen.systems.graphs._ego_networks import GlobalT2, GraphLookup, NodeNetwork
 from erlangen.systems.graphs._spen_memory import memory_claims, memory_rows
 from erlangen.systems.graphs._spen_properties import property_claims, property_rows
 from erlangen.systems.graphs._spen_separation import separation_claims, separation_rows, skip_link_rows

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from erlangen.groups.affine import SemidirectProduct
+from erlangen.groups import GroupSamples, LinearGroup, PolarSampler, SemidirectProduct
+from erlangen.nn import LieConv, LieLift, LieProject
+from erlangen.nn.group_kernel import Mask
+from erlangen.nn.lie_conv import Projection
 from erlangen.nn.planar import check_integer
 from erlangen.symmetry import Symmetry
-from erlangen.systems.images._lie_charts import GroupSamples, LinearGroup, PolarSampler
-from erlangen.systems.images._lie_kernel import Mask
-from erlangen.systems.images._lie_layers import LieConv, LieLift, LieProject, Projection
 
 EVAL_SEED = 0
 """Seed of the elements of H that a network in eval mode uses."""

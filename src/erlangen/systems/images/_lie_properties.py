@@ -9,15 +9,13 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from erlangen.groups import SL, SO, Affine, GLPlus
+from erlangen.groups import SL, SO, Affine, GLPlus, GroupSamples, LinearGroup, PolarChart, PolarSampler
 from erlangen.groups.decompositions import polar
 from erlangen.groups.linear import TrivialGroup
 from erlangen.groups.rotations import planar_rotation
+from erlangen.nn import GroupKernel, LieConv, LieLift
 from erlangen.numerics import sym_exp
 from erlangen.survey.claims import Claim
-from erlangen.systems.images._lie_charts import GroupSamples, LinearGroup, PolarChart, PolarSampler
-from erlangen.systems.images._lie_kernel import GroupKernel
-from erlangen.systems.images._lie_layers import LieConv, LieLift
 
 Row = dict[str, Any]
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from erlangen.groups import Shifts
+from erlangen.measure import median_times
 from erlangen.nn import AnchoredConv2d, PolyphaseAnchor, roll_samples
 
 SIZE = 32
@@ -144,10 +144,6 @@ def crops(x: Tensor, side: int, seed: int) -> Tensor:
 @torch.no_grad()
 def milliseconds(models: Sequence[Callable[[Tensor], Tensor]], x: Tensor, rounds: int) -> list[float]:
     """Milliseconds for each image of a batch: medians over rounds in which the models take turns."""
-    times: list[list[float]] = [[] for _ in models]
-    for _ in range(rounds + 1):
-        for model, mine in zip(models, times, strict=True):
-            began = time.perf_counter()
-            model(x)
-            mine.append(time.perf_counter() - began)
-    return [1000 * statistics.median(mine[1:]) / len(x) for mine in times]
+    calls = {k: partial(model, x) for k, model in enumerate(models)}
+    times = median_times(calls, rounds, warmup=1)
+    return [1000 * times[k] / len(x) for k in calls]

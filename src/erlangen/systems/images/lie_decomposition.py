@@ -52,13 +52,11 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy
 
 from erlangen.data import affine_distortion, digits, homography_distortion
-from erlangen.groups import SL, SO, GLPlus
+from erlangen.groups import SL, SO, GLPlus, GroupSamples, LinearGroup, PolarChart, PolarSampler
 from erlangen.measure import svg
+from erlangen.nn import GroupKernel, LieConv, LieLift, LieProject
 from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.systems.images import _lie_properties as properties
-from erlangen.systems.images._lie_charts import GroupSamples, LinearGroup, PolarChart, PolarSampler
-from erlangen.systems.images._lie_kernel import GroupKernel
-from erlangen.systems.images._lie_layers import LieConv, LieLift, LieProject
 from erlangen.systems.images._lie_network import LieGroupCNN, PlainCNN
 from erlangen.systems.images._lie_properties import rng
 from erlangen.training import fit

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import importlib.util
 import statistics
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import chain
@@ -30,14 +29,11 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from erlangen.groups import O
 from erlangen.irreps import Irreps, gaunt_tensor
 from erlangen.irreps.wigner import MAX_WIGNER_DEGREE
-from erlangen.measure import svg
+from erlangen.measure import median_times, peak_memory, svg
 from erlangen.nn import IrrepsNetwork, ManyBodyProduct, TensorProduct
 from erlangen.simulate import charged
 from erlangen.survey.claims import Claim, Result, Scale, System
@@ -137,7 +133,7 @@ def benchmark(degrees: Iterable[int], batch: int, repeats: int) -> tuple[list[Ro
         x, y = torch.randn(2, batch, irreps.dim, generator=Generator().manual_seed(L))
         with torch.no_grad():
             sizes = {name: product(x, y).shape[-1] for name, product in products.items()}
-            times = _medians({name: partial(product, x, y) for name, product in products.items()}, repeats)
+            times = median_times({name: partial(product, x, y) for name, product in products.items()}, repeats)
         equal = [name for name in times if "all paths" not in name]
         for name in ("e3nn, all paths", *(name for name in products if name != "e3nn, all paths")):
             row: Row = {"experiment": "speed", "degree": L, "method": name}
@@ -173,18 +169,6 @@ def _e3nn_product(irreps: Irreps) -> Callable[[Tensor, Tensor], Tensor] | None:
         return None
     o3: Any = importlib.import_module("e3nn.o3")
     return o3.FullTensorProduct(str(irreps), str(irreps))
-
-
-def _medians(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each call, taken in turns after two calls to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(repeats + 2):
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            call()
-            if turn >= 2:
-                seconds[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 # --- learning --------------------------------------------------------------------------------------------------------
@@ -355,7 +339,7 @@ def _step_times(repeats: int) -> dict[str, float]:
     def step(net: nn.Module) -> Callable[[], object]:
         return lambda: torch.autograd.grad(net(x, pos).square().mean(), list(net.parameters()))
 
-    return _medians({name: step(network(name, 4, 0, size)) for name in NETWORKS}, repeats)
+    return median_times({name: step(network(name, 4, 0, size)) for name in NETWORKS}, repeats)
 
 
 # --- many bodies -----------------------------------------------------------------------------------------------------
@@ -402,8 +386,8 @@ def many_body(rows: int, repeats: int, seed: int) -> tuple[list[Row], list[Claim
         return lambda: torch.autograd.grad(layer(x).square().mean(), [x, *layer.parameters()])
 
     calls = {"explicit coupling tensor": step(explicit), "powers of samples": step(product)}
-    times = _medians(calls, repeats)
-    peaks = {name: peak_bytes(call) for name, call in calls.items()}
+    times = median_times(calls, repeats)
+    peaks = {name: peak_memory(call) for name, call in calls.items()}
     peaks["explicit coupling tensor"] += sum(buffer.nbytes for buffer in explicit.buffers())
     table: list[Row] = [
         {
@@ -431,35 +415,6 @@ def many_body(rows: int, repeats: int, seed: int) -> tuple[list[Row], list[Claim
             published="5.8 % of e3nn's memory, 32.8 % for MACE's own contraction: a ratio of 5.7 to the latter (GPU)",
         ),
     ]
-
-
-def peak_bytes(call: Callable[[], object]) -> int:
-    """Most bytes of tensors that a call holds at once, counted after each operation, beyond those made before."""
-    with _Held() as held:
-        call()
-    return held.most
-
-
-class _Held(TorchDispatchMode):
-    """Follows the storages that operations make until they are freed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.before: set[int] = set()
-        self.alive: dict[int, tuple[StorageWeakRef, int]] = {}
-        self.most = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
-        self.alive = {key: pair for key, pair in self.alive.items() if not pair[0].expired()}
-        self.before |= given - set(self.alive)
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in self.before:
-                storage = tensor.untyped_storage()
-                self.alive[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
-        self.most = max(self.most, sum(size for _, size in self.alive.values()))
-        return out
 
 
 def _elsewhere() -> list[Claim]:

@@ -36,7 +36,7 @@ from torch import Generator, Tensor, nn
 
 from erlangen.groups import SO
 from erlangen.irreps import Irrep, Irreps
-from erlangen.measure import svg
+from erlangen.measure import median_times, svg
 from erlangen.nn import IrrepsNetwork, TensorProduct
 from erlangen.nn.products.module import Road, Rule
 from erlangen.simulate import charged
@@ -122,13 +122,8 @@ def milliseconds(product: TensorProduct, batch: int, repeats: int, seed: int) ->
     x, y = (
         irreps.randn(batch, generator=generator, dtype=torch.float32) for irreps in (product.irreps_x, product.irreps_y)
     )
-    times: list[float] = []
     with torch.no_grad():
-        for _ in range(repeats + 2):
-            begin = time.perf_counter()
-            product(x, y)
-            times.append(1e3 * (time.perf_counter() - begin))
-    return statistics.median(times[2:])
+        return 1e3 * median_times({"": lambda: product(x, y)}, repeats)[""]
 
 
 def product_row(name: str, setting: str, L: int, batch: int, repeats: int, seed: int, outputs: str = "natural") -> Row:

@@ -40,11 +40,12 @@ from typing import Any
 import torch
 from torch import Generator
 
+from erlangen.enforce import NamedNodes
 from erlangen.groups import SE, E
 from erlangen.measure import equivariance_error, svg
+from erlangen.nn import NamedGIN
+from erlangen.simulate import charges_ahead
 from erlangen.survey.claims import Claim, Result, Scale, System, averaged
-from erlangen.systems._separation import NamedGIN, NamedNodes
-from erlangen.systems.points import _charges as charges
 from erlangen.systems.points import _fa_nbody as nbody
 from erlangen.systems.points import _fa_normals as normals
 from erlangen.systems.points._fa_graphs import FlatMLP, graph_claims, graph_rows
@@ -86,7 +87,7 @@ def exactness_rows(samples: int, seed: int) -> list[Row]:
 
     The systems are the first 10 of `samples`, which the other parts draw too.
     """
-    data = charges.part(charges.bodies(samples, seed), 0, 10)[0]
+    data = nbody.part(charges_ahead(samples, seed), 0, 10)[0]
     rows: list[Row] = []
     for group in (E(3), SE(3)):
         torch.manual_seed(seed)

@@ -38,9 +38,11 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from erlangen.enforce import symmetrize
+from erlangen.geometry import optimal_tours, rewrite_tours, tour_lengths
 from erlangen.groups import SO, O, Similarity
 from erlangen.measure import svg
-from erlangen.nn import PointNet
+from erlangen.nn import Pointer, PointNet
+from erlangen.simulate import solids
 from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points._representation import (
@@ -52,17 +54,7 @@ from erlangen.systems.points._representation import (
     TinvNN,
     classical_mds,
 )
-from erlangen.systems.points._solids import solids
-from erlangen.systems.points._tours import (
-    Pointer,
-    Router,
-    SortedDistances,
-    greedy_tours,
-    imitation_loss,
-    optimal_tours,
-    rewrite_tours,
-    tour_lengths,
-)
+from erlangen.systems.points._tours import Router, SortedDistances, greedy_tours, imitation_loss
 from erlangen.training import fit
 
 __all__ = [
