@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from erlangen.errors import DtypeError, IrrepsError, NotFiniteError, ShapeError, UnknownNameError
 from erlangen.groups import O
 from erlangen.irreps import Irrep, Irreps, LebedevGrid, RecordsConventions, S2Grid
-from erlangen.nn._features import features_of
+from erlangen.nn.features import features_of
 from erlangen.nn.products.blocked import blocked
 from erlangen.nn.products.carriers import Carrier, Road, SphereCarrier
 from erlangen.nn.products.coupled import CoupledProduct, Edges

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from erlangen.errors import GroupError, ModelError, ShapeError, UnknownNameError
 from erlangen.groups import SL, GLPlus
-from erlangen.nn._kept import Kept
-from erlangen.nn.planar import check_integer, kernel_points
+from erlangen.nn.images.planar import check_integer, kernel_points
+from erlangen.nn.kept import Kept
 from erlangen.systems.images._lie_charts import GroupSamples, LinearGroup
 from erlangen.systems.images._lie_kernel import GroupKernel
 

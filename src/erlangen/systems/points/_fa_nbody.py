@@ -26,7 +26,7 @@ from erlangen.errors import (
 from erlangen.groups import SE, SO, E, O
 from erlangen.measure import equivariance_error
 from erlangen.nn import EGNN, MessagePassing
-from erlangen.nn.graph_networks import edges_of
+from erlangen.nn.graphs.graph_networks import edges_of
 from erlangen.soft import augment
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points._charges import Bodies, Budget, Mover, Pushed, mean_square, part, splits
