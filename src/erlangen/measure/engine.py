@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from erlangen.errors import MissingExtraError
 from erlangen.measure.evaluate import Block, Chunk, evaluate_block
+from erlangen.measure.models import Model
+from erlangen.measure.plan import Plan
 from erlangen.measure.targets import FROM_FILES
-
-if TYPE_CHECKING:
-    from erlangen.measure.audit import Plan
 
 
 def local_blocks(plan: Plan, starts: Iterable[int]) -> Iterator[tuple[int, Block]]:
@@ -63,8 +62,6 @@ def _remote_blocks(ray: Any, plan: Plan, starts: list[int], chunk: int) -> Itera
 
 def _work(shared: tuple[Any, ...], x: Any, y: Any, chunk: int, first: int) -> Block:
     """One block on a worker, with one thread: the workers share the machine."""
-    from erlangen.measure.models import Model
-
     torch.set_num_threads(1)
     target, symmetry, elements, metric = shared
     model = Model(target)

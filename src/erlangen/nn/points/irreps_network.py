@@ -13,7 +13,7 @@ from erlangen.irreps import Irrep, Irreps
 from erlangen.nn.edges import complete_edges, edge_harmonics, radial_basis, smooth_cutoff
 from erlangen.nn.features import features_of
 from erlangen.nn.products import TensorProduct
-from erlangen.nn.products.module import Rule
+from erlangen.nn.products.paths import Rule
 from erlangen.nn.reps.gates import Gate
 from erlangen.nn.reps.linear import EquivariantLinear
 from erlangen.numerics import safe_norm
