@@ -6,7 +6,7 @@ import torch
 from common import compare
 
 from erlangen.groups import Cyclic
-from erlangen.nn.group_conv import GroupConv2d
+from erlangen.nn.images.group_conv import GroupConv2d
 
 FIELDS, KERNEL = 8, 5
 BATCH, PIXELS = 16, 32

@@ -11,7 +11,6 @@ import hashlib
 import platform
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +27,7 @@ from erlangen.measure.layers import layer_errors
 from erlangen.measure.metrics import Metric, MetricFunction, resolve_metric
 from erlangen.measure.models import Model, ModelLike
 from erlangen.measure.orbit import Orbit, orbit
+from erlangen.measure.plan import Plan
 from erlangen.measure.report import AuditReport, Source
 from erlangen.symmetry import Symmetry
 from erlangen.version import __version__
@@ -146,25 +146,6 @@ def audit(
         },
         source=Source(wrapped, x, y),
     )
-
-
-@dataclass
-class Plan:
-    """One audit, ready to be cut into blocks of samples."""
-
-    model: Model
-    symmetry: Symmetry
-    elements: Tensor
-    x: Tree
-    y: Tree | None
-    metric: Metric | None
-    chunk: int | None
-    width: int
-
-    def block(self, start: int) -> tuple[Tree, Tree | None]:
-        """Inputs and targets of the block that starts at sample `start`."""
-        window = slice(start, start + self.width)
-        return take(self.x, window), None if self.y is None else take(self.y, window)
 
 
 def _seconds_per_sample(model: Model, block: Tree) -> float:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from erlangen.errors import MissingExtraError
 from erlangen.measure.evaluate import Block, Chunk, evaluate_block
+from erlangen.measure.models import Model
+from erlangen.measure.plan import Plan
 from erlangen.measure.targets import FROM_FILES
-
-if TYPE_CHECKING:
-    from erlangen.measure.audit import Plan
+from erlangen.remote import Failure, ray_session, require_ray, results
 
 
 def local_blocks(plan: Plan, starts: Iterable[int]) -> Iterator[tuple[int, Block]]:
@@ -28,11 +27,7 @@ def ray_blocks(plan: Plan, starts: Iterable[int]) -> Iterator[tuple[int, Block]]
 
     The chunk is found on the first block in this process and then sent along, so that all blocks are cut alike.
     """
-    try:
-        import ray
-        from ray import cloudpickle
-    except ImportError as error:
-        raise MissingExtraError("ray", "ray", "engine='ray'") from error
+    ray = require_ray("engine='ray'")
     rest = list(starts)
     if not rest:
         return
@@ -40,31 +35,19 @@ def ray_blocks(plan: Plan, starts: Iterable[int]) -> Iterator[tuple[int, Block]]
     x, y = plan.block(first)
     policy = Chunk.of(plan.model, x, plan.chunk)
     yield first, evaluate_block(plan.model, plan.symmetry, plan.elements, x, y, plan.metric, policy)
-    own = not ray.is_initialized()
-    if own:
-        ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
-    try:
+    with ray_session(ray):
         for module in FROM_FILES:
-            cloudpickle.register_pickle_by_value(module)
-        yield from _remote_blocks(ray, plan, rest, policy.size)
-    finally:
-        if own:
-            ray.shutdown()
-
-
-def _remote_blocks(ray: Any, plan: Plan, starts: list[int], chunk: int) -> Iterator[tuple[int, Block]]:
-    shared = ray.put((plan.model.target, plan.symmetry, plan.elements, plan.metric))
-    task = ray.remote(num_cpus=1, max_retries=3)(_work)
-    waiting = {task.remote(shared, *plan.block(start), chunk, start): start for start in starts}
-    while waiting:
-        done, _ = ray.wait(list(waiting), num_returns=1)
-        yield waiting.pop(done[0]), ray.get(done[0])
+            ray.cloudpickle.register_pickle_by_value(module)
+        shared = ray.put((plan.model.target, plan.symmetry, plan.elements, plan.metric))
+        tasks = {start: (shared, *plan.block(start), policy.size, start) for start in rest}
+        for start, found in results(ray, _work, tasks):
+            if isinstance(found, Failure):
+                raise found.error
+            yield start, found
 
 
 def _work(shared: tuple[Any, ...], x: Any, y: Any, chunk: int, first: int) -> Block:
     """One block on a worker, with one thread: the workers share the machine."""
-    from erlangen.measure.models import Model
-
     torch.set_num_threads(1)
     target, symmetry, elements, metric = shared
     model = Model(target)

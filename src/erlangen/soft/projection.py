@@ -18,7 +18,7 @@ from erlangen.soft._distances import Distances
 from erlangen.symmetry import Symmetry
 
 if TYPE_CHECKING:
-    from erlangen.nn.emlp import RepLike
+    from erlangen.nn.reps.emlp import RepLike
 
 SMALLEST = 1e-12
 """Violations below count as this much in the ratios of `ProjectionPenalty.adjust`."""
@@ -183,7 +183,7 @@ def linear_layers(model: nn.Module) -> list[nn.Linear]:
 
 def _maps(layers: Sequence[nn.Linear], symmetry: Symmetry, representations: Sequence[RepLike]) -> list[_Maps]:
     """The equivariant maps of every layer for one symmetry."""
-    from erlangen.nn.gates import gated  # the layers take long to import, and `erlangen` imports this module
+    from erlangen.nn.reps.gates import gated  # the layers take long to import, and `erlangen` imports this module
 
     if len(representations) != len(layers) + 1:
         raise RepresentationError(

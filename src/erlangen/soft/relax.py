@@ -16,7 +16,7 @@ from erlangen.soft.projection import ProjectionPenalty
 from erlangen.symmetry import Symmetry
 
 if TYPE_CHECKING:
-    from erlangen.nn.emlp import RepLike
+    from erlangen.nn.reps.emlp import RepLike
 
 
 class SoftEquivariance(nn.Module):

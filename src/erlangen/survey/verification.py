@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from erlangen.errors import DataError, ErlangenError, MissingExtraError, UnknownNameError
+from erlangen.remote import Failure, ray_session, require_ray, results
 from erlangen.survey.claims import Scale
 from erlangen.survey.ledger import discover_systems, fingerprint, run, system_name
 from erlangen.survey.results import (
@@ -33,9 +34,6 @@ Engine = Literal["local", "ray"]
 THREADS = 1
 """Threads of an experiment. Sums depend on how they are split over threads, so this is one number on all machines; and
 threads that wait for each other stall on a machine that has other work."""
-
-TRIES = 3
-"""How often an experiment is given to a worker before it is said to kill them."""
 
 HOLDS, FAILS, BROKEN, EXTRA = 0, 1, 2, 3
 _WORST_FIRST = (BROKEN, FAILS, EXTRA, HOLDS)
@@ -223,42 +221,19 @@ def _local(jobs: dict[str, _Job]) -> Iterator[Outcome]:
 
 def _ray(jobs: dict[str, _Job], threads: int, note: Callable[[str], None]) -> Iterator[Outcome]:
     """The same on Ray workers, as they finish; a system whose worker dies is tried again, by name."""
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingExtraError("ray", "ray", "--engine ray") from error
+    ray = require_ray("--engine ray")
     if not jobs:
         return
-    own = not ray.is_initialized()
-    if own:
-        ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
-    try:
-        yield from _remote(ray, jobs, threads, note)
-    finally:
-        if own:
-            ray.shutdown()
+    tasks = {name: (name, job, sys.path) for name, job in jobs.items()}
+    with ray_session(ray):
+        for name, found in results(ray, _work, tasks, cores=threads, fresh=True, note=note):
+            yield Outcome(name, error=_obituary(found)) if isinstance(found, Failure) else found
 
 
-def _remote(ray: Any, jobs: dict[str, _Job], threads: int, note: Callable[[str], None]) -> Iterator[Outcome]:
-    cores = min(threads, int(ray.cluster_resources().get("CPU", 1)))
-    # Ray's own retries are silent; ours say which system killed its worker.
-    task = ray.remote(num_cpus=cores, max_retries=0, max_calls=1)(_work)
-    tries = dict.fromkeys(jobs, 1)
-    waiting = {task.remote(name, job, sys.path): name for name, job in jobs.items()}
-    while waiting:
-        done, _ = ray.wait(list(waiting), num_returns=1)
-        name = waiting.pop(done[0])
-        try:
-            yield ray.get(done[0])
-        except ray.exceptions.RayTaskError as error:  # errors of experiments are outcomes, so this is the worker's
-            yield Outcome(name, error=f"its worker cannot start it: {_line(error.cause)[:300]}")
-        except ray.exceptions.RayError as error:
-            if tries[name] == TRIES:
-                yield Outcome(name, error=f"its worker died {TRIES} times, the last time with {_line(error)[:300]}")
-                continue
-            tries[name] += 1
-            note(f"{name}: its worker died; try {tries[name]} of {TRIES}")
-            waiting[task.remote(name, jobs[name], sys.path)] = name
+def _obituary(failure: Failure) -> str:
+    if failure.deaths == 0:  # errors of experiments are outcomes, so this is the worker's
+        return f"its worker cannot start it: {_line(getattr(failure.error, 'cause', failure.error))[:300]}"
+    return f"its worker died {failure.deaths} times, the last time with {_line(failure.error)[:300]}"
 
 
 def _work(name: str, job: _Job, path: list[str]) -> Outcome:

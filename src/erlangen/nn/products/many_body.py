@@ -14,7 +14,7 @@ from erlangen.actions import Invariant
 from erlangen.errors import DtypeError, ErlangenError, IrrepsError, ShapeError, UnknownNameError, first_index
 from erlangen.groups import O
 from erlangen.irreps import MAX_DEGREE, Irrep, Irreps, LebedevGrid, RecordsConventions, S2Grid
-from erlangen.nn._features import features_of
+from erlangen.nn.features import features_of
 from erlangen.nn.products.carriers import Slot, SphereCarrier
 from erlangen.nn.products.signals import signals_reach
 from erlangen.numerics import full_precision

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from erlangen.irreps import Irreps
-
-if TYPE_CHECKING:
-    from erlangen.nn.products.module import Rule, TensorProduct
 
 RANK_TOL = 1e-9
 """Singular values below this part of the largest count as zero; they are 1e-2 or 1e-16 in all cases tried."""
@@ -21,9 +18,22 @@ CHUNK = 16
 """Weights by which a product is differentiated at once."""
 
 
-def expressivity(product: TensorProduct) -> int:
-    """`TensorProduct.expressivity`."""
-    single = _single_channel(product)
+class Bilinear(Protocol):
+    """What is measured: a product of irreps with as many weights as it says, its own or given."""
+
+    irreps_x: Irreps
+    irreps_y: Irreps
+    irreps_out: Irreps
+    weight: nn.Parameter | None
+    weight_numel: int
+
+    def __call__(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        """Features ``[..., irreps_out.dim]``."""
+        ...
+
+
+def expressivity(single: Bilinear) -> int:
+    """`TensorProduct.expressivity` of a product with given weights between one copy of each irrep."""
     generator = torch.Generator().manual_seed(0)
     # Maps into one irrep are combinations of at most one path per pair of blocks: so many rows tell them apart.
     rows = len(single.irreps_x) * len(single.irreps_y) + 8
@@ -42,9 +52,8 @@ def expressivity(product: TensorProduct) -> int:
     return int((values > RANK_TOL * values.amax()).sum()) if len(values) else 0
 
 
-def interacts(product: TensorProduct, l1: int, l2: int, l3: int) -> bool:
-    """`TensorProduct.interacts`."""
-    single = _single_channel(product)
+def interacts(single: Bilinear, l1: int, l2: int, l3: int) -> bool:
+    """`TensorProduct.interacts` of a product with given weights between one copy of each irrep."""
     generator = torch.Generator().manual_seed(0)
     x = _only(single.irreps_x, l1, generator)
     y = _only(single.irreps_y, l2, generator)
@@ -58,7 +67,7 @@ def interacts(product: TensorProduct, l1: int, l2: int, l3: int) -> bool:
     return any(bool((block.abs() > 1e-10).any()) for block in blocks)
 
 
-def flops(product: TensorProduct) -> int:
+def flops(product: Bilinear) -> int:
     """`TensorProduct.flops`."""
     x, y = (torch.randn(1, irreps.dim) for irreps in (product.irreps_x, product.irreps_y))
     given = product.weight is None and product.weight_numel > 0
@@ -84,17 +93,6 @@ class _Elementwise(TorchDispatchMode):
             sizes = [t.numel() for t in (*args, out) if isinstance(t, Tensor)]
             self.total += max(sizes, default=0)
         return out
-
-
-def _single_channel(product: TensorProduct) -> TensorProduct:
-    """The same rule, depthwise, between one copy of each irrep, with given weights."""
-    x, y, out = (_types(irreps) for irreps in (product.irreps_x, product.irreps_y, product.irreps_out))
-    rule: Rule = "cg" if product.rule == "cg_sparse" else product.rule
-    return type(product)(x, y, out, rule=rule, form="depthwise", weights="given", road=product.road)
-
-
-def _types(irreps: Irreps) -> Irreps:
-    return Irreps([(1, ir) for ir in dict.fromkeys(block.ir for block in irreps if block.mul)])
 
 
 def _only(irreps: Irreps, l: int, generator: torch.Generator) -> Tensor:

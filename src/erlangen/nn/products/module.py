@@ -11,20 +11,17 @@ from torch import Generator, Tensor, nn
 from erlangen.errors import DtypeError, IrrepsError, NotFiniteError, ShapeError, UnknownNameError
 from erlangen.groups import O
 from erlangen.irreps import Irrep, Irreps, LebedevGrid, RecordsConventions, S2Grid
-from erlangen.nn._features import features_of
+from erlangen.nn.features import features_of
 from erlangen.nn.products.blocked import blocked
 from erlangen.nn.products.carriers import Carrier, Road, SphereCarrier
 from erlangen.nn.products.coupled import CoupledProduct, Edges
 from erlangen.nn.products.fields import MatrixCarrier, VectorCarrier
 from erlangen.nn.products.measures import expressivity, flops, interacts
 from erlangen.nn.products.pairwise import PairwiseProduct, SparseProduct
-from erlangen.nn.products.paths import FORMS, Form, layout
+from erlangen.nn.products.paths import FORMS, RULES, Form, Rule, layout
 from erlangen.nn.products.signals import CarriedProduct, reachable, signals_reach
 from erlangen.numerics import full_precision
 from erlangen.symmetry import Symmetry
-
-Rule = Literal["auto", "cg", "cg_sparse", "gaunt", "vector", "matrix"]
-RULES: tuple[Rule, ...] = get_args(Rule)
 
 GAUNT_FROM = 4
 """Degree from which ``rule="auto"`` multiplies signals instead of coupling paths. On a CPU a depthwise product with its
@@ -295,15 +292,21 @@ class TensorProduct(RecordsConventions):
         The rank of the derivative of the map by its weights, at generic weights, in float64. For "cg" it is the number of
         paths; for "gaunt" from degrees 0..L to 0..2L it is 4L + 1, as only products of weights per degree appear.
         """
-        return expressivity(self)
+        return expressivity(self._single_channel())
 
     def interacts(self, l1: int, l2: int, l3: int) -> bool:
         """Whether degree l1 of x and l2 of y can give something of degree l3."""
-        return interacts(self, l1, l2, l3)
+        return interacts(self._single_channel(), l1, l2, l3)
 
     def flops(self) -> int:
         """Floating-point operations of the forward pass for one row, counted in a run."""
         return flops(self)
+
+    def _single_channel(self) -> TensorProduct:
+        """The same rule, depthwise, between one copy of each irrep, with given weights."""
+        x, y, out = (_one_of_each(irreps) for irreps in (self.irreps_x, self.irreps_y, self.irreps_out))
+        rule: Rule = "cg" if self.rule == "cg_sparse" else self.rule
+        return type(self)(x, y, out, rule=rule, form="depthwise", weights="given", road=self.road)
 
     def extra_repr(self) -> str:
         """Irreps, rule and form."""
@@ -343,6 +346,10 @@ def _checked(irreps: Irreps | str, name: str) -> Irreps:
         return Irreps(irreps)
     except IrrepsError as error:
         raise IrrepsError(f"{name}: {error}") from error
+
+
+def _one_of_each(irreps: Irreps) -> Irreps:
+    return Irreps([(1, ir) for ir in dict.fromkeys(block.ir for block in irreps if block.mul)])
 
 
 def _choose(x: Irreps, y: Irreps, out: Irreps | None, rule: Rule, form: Form) -> tuple[Rule, str]:

@@ -10,6 +10,10 @@ from typing import Literal, get_args
 from erlangen.errors import IrrepsError
 from erlangen.irreps import Irrep, Irreps
 
+Rule = Literal["auto", "cg", "cg_sparse", "gaunt", "vector", "matrix"]
+"""What couples, and how: see `erlangen.nn.TensorProduct`."""
+RULES: tuple[Rule, ...] = get_args(Rule)
+
 Form = Literal["full", "elementwise", "depthwise", "connected"]
 """How copies meet: see `erlangen.nn.TensorProduct`."""
 FORMS: tuple[Form, ...] = get_args(Form)

@@ -12,7 +12,6 @@ from torch.nn.functional import relu
 from erlangen.data import GraphData
 from erlangen.errors import UnknownNameError, check_sizes
 from erlangen.nn import AdjacencyNetwork, PermutationLinear, mlp, segment_mean, stretched
-from erlangen.nn.ego_network import PLAIN
 from erlangen.nn.graph_inputs import (
     HIDDEN,
     READOUT,
@@ -23,6 +22,7 @@ from erlangen.nn.graph_inputs import (
     padded_norm,
     pair_features,
 )
+from erlangen.nn.graphs.ego_network import PLAIN
 from erlangen.nn.segments import segment_sum
 
 

@@ -13,7 +13,7 @@ from erlangen.data import GraphData, drug_like_smiles, molecular_graphs
 from erlangen.errors import ShapeError
 from erlangen.groups import Symmetric
 from erlangen.nn import SPEN, PermutationLinear, SubgraphLinear, Subgraphs, ego_subgraphs
-from erlangen.nn.permutation_tensors import MAPS
+from erlangen.nn.graphs.permutation_tensors import MAPS
 from erlangen.reps import Rep, Scalar, T, equivariant_projector
 from erlangen.survey.claims import Claim
 from erlangen.systems.graphs._spen_memory import sparse_graph

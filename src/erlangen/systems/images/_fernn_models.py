@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from erlangen.groups import Cyclic
 from erlangen.nn import DriftRecurrence2d, GroupConv2d, GroupPool, SpinRecurrence2d, velocity_grid
-from erlangen.nn.flow_recurrence import circular_conv, circular_pad
-from erlangen.nn.planar import unit_gain
+from erlangen.nn.images.flow_recurrence import circular_conv, circular_pad
+from erlangen.nn.images.planar import unit_gain
 
 RETAINED = 0.5
 """Recurrent kernels start as this much of the identity: past frames fade by halves, in every model without gates."""

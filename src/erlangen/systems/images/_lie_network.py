@@ -10,9 +10,9 @@ from torch import Generator, Tensor, nn
 
 from erlangen.groups import GroupSamples, LinearGroup, PolarSampler, SemidirectProduct
 from erlangen.nn import LieConv, LieLift, LieProject
-from erlangen.nn.group_kernel import Mask
-from erlangen.nn.lie_conv import Projection
-from erlangen.nn.planar import check_integer
+from erlangen.nn.images.group_kernel import Mask
+from erlangen.nn.images.lie_conv import Projection
+from erlangen.nn.images.planar import check_integer
 from erlangen.symmetry import Symmetry
 
 EVAL_SEED = 0

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from erlangen.errors import ErlangenError, ShapeError, UnknownNameError
 from erlangen.groups import Shifts
 from erlangen.nn import AnchoredPatchEmbed, PolyphaseAnchor
-from erlangen.nn.anchoring import OnTie
+from erlangen.nn.images.anchoring import OnTie
 from erlangen.symmetry import Symmetry
 
 Position = Literal["depthwise", "table", "none"]

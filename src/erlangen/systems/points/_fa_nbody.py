@@ -26,7 +26,7 @@ from erlangen.errors import (
 from erlangen.groups import SE, SO, E, O
 from erlangen.measure import equivariance_error
 from erlangen.nn import EGNN, CentredMover, MessagePassing, SpeedEGNN
-from erlangen.nn.graph_networks import edges_of
+from erlangen.nn.graphs.graph_networks import edges_of
 from erlangen.simulate.charges import Charges, charges_ahead
 from erlangen.soft import augment
 from erlangen.symmetry import Symmetry

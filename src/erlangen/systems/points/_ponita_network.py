@@ -20,7 +20,7 @@ from erlangen.errors import (
 )
 from erlangen.groups import Group, Translation
 from erlangen.nn import FiberConv, mlp, segment_sum
-from erlangen.nn.graph_networks import edges_of
+from erlangen.nn.graphs.graph_networks import edges_of
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points._ponita_spaces import Cloud, EdgeDirections, Grid, Lifted, Positions, Space, grid_of
 

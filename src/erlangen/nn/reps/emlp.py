@@ -9,10 +9,10 @@ from torch import Generator, Tensor, nn
 
 from erlangen.errors import RepresentationError
 from erlangen.groups import Group
-from erlangen.nn._features import check_size, symmetry_between
-from erlangen.nn.bilinear import BilinearLayer
-from erlangen.nn.gates import Elementwise, Gate, gated, permutes
-from erlangen.nn.linear import EquivariantLinear
+from erlangen.nn.features import check_size, symmetry_between
+from erlangen.nn.reps.bilinear import BilinearLayer
+from erlangen.nn.reps.gates import Elementwise, Gate, gated, permutes
+from erlangen.nn.reps.linear import EquivariantLinear
 from erlangen.reps import Regular, Rep, Scalar, T, V
 
 RepLike = Rep | Callable[[Group], Rep]

@@ -19,8 +19,8 @@ from erlangen.errors import (
 from erlangen.groups import SO, Cyclic, Dihedral, Flow, Shifts
 from erlangen.measure import assert_equivariant, equivariance_error
 from erlangen.nn import DriftingStates, DriftRecurrence2d, SpinningStates, SpinRecurrence2d, Spun, velocity_grid
-from erlangen.nn.flow_recurrence import circular_pad
-from erlangen.nn.planar import FeatureField
+from erlangen.nn.images.flow_recurrence import circular_pad
+from erlangen.nn.images.planar import FeatureField
 from erlangen.reps import Regular
 from erlangen.symmetry import Symmetry
 from erlangen.testing import check_layer

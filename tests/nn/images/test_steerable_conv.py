@@ -12,8 +12,8 @@ from erlangen.actions import Field
 from erlangen.errors import ActionError, ErlangenError, RepresentationError, ShapeError
 from erlangen.groups import SE, SO, Cyclic, Dihedral
 from erlangen.measure import assert_equivariant
-from erlangen.nn.planar import FeatureField, kernel_points, ring_harmonics
-from erlangen.nn.steerable_conv import (
+from erlangen.nn.images.planar import FeatureField, kernel_points, ring_harmonics
+from erlangen.nn.images.steerable_conv import (
     GatedNonlinearity2d,
     NormNonlinearity2d,
     SteerableConv2d,

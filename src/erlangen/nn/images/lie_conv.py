@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from erlangen.errors import GroupError, ModelError, ShapeError, UnknownNameError
 from erlangen.groups import SL, GLPlus, GroupSamples, LinearGroup
-from erlangen.nn._kept import Kept
-from erlangen.nn.group_kernel import GroupKernel
-from erlangen.nn.planar import check_integer, kernel_points
+from erlangen.nn.images.group_kernel import GroupKernel
+from erlangen.nn.images.planar import check_integer, kernel_points
+from erlangen.nn.kept import Kept
 
 Measure = Literal["proposal", "haar"]
 Projection = Literal["max", "mean"]

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from erlangen.data.graph_sets import GraphData
-from erlangen.nn.graph_networks import GIN
+from erlangen.nn.graphs.graph_networks import GIN
 
 OUTPUTS = 10
 """Numbers per graph, by default."""

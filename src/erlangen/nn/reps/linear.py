@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from erlangen.errors import RepresentationError
-from erlangen.nn._assembly import Assembly
-from erlangen.nn._features import check_size, symmetry_between
-from erlangen.nn._kept import Kept
+from erlangen.nn.features import check_size, symmetry_between
+from erlangen.nn.kept import Kept
+from erlangen.nn.reps._assembly import Assembly
 from erlangen.reps import HomBasis, Rep, Scalar, hom_basis
 
 

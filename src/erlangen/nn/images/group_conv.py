@@ -28,7 +28,7 @@ from torch import Generator, Tensor, nn
 from erlangen.actions.image import Interpolation
 from erlangen.errors import GroupError, ShapeError, UnknownNameError
 from erlangen.groups import Cyclic, Dihedral, Group
-from erlangen.nn.planar import (
+from erlangen.nn.images.planar import (
     RINGS,
     PlanarConv2d,
     check_integer,
@@ -126,7 +126,7 @@ class LiftConv2d(_RegularConv2d):
 
     For n = 1, 2, 4 filters are free on the k x k pixels and are turned by moving pixels: equivariance under the group on
     square images is exact to the last rounding of the convolution. For other n (6, 8, ...) filters are combinations of
-    circular harmonics on Gaussian rings (`erlangen.nn.planar.ring_harmonics`, with its band limit), sampled at the pixels
+    circular harmonics on Gaussian rings (`erlangen.nn.images.planar.ring_harmonics`, with its band limit), sampled at the pixels
     for every orientation. Equivariance is then exact for the elements that move pixels to pixels, and approximate for the
     others: a turn by 45 degrees of images that vary over a few pixels (white noise blurred by a Gaussian of 1.5 pixels)
     costs 2 to 5 % of the output's norm per layer, resampling included. So the declared `symmetry` is that under the exact

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from erlangen.errors import GroupError, UnknownNameError
 from erlangen.groups import SO, GLPlus, GroupSamples, LinearGroup, PolarChart
-from erlangen.nn.planar import check_integer
+from erlangen.nn.images.planar import check_integer
 from erlangen.nn.siren import Siren
 
 Mask = Literal["hard", "sigmoid"]

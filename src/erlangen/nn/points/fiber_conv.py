@@ -16,9 +16,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from erlangen.errors import ErlangenError, ShapeError, check_sizes
-from erlangen.nn._gathering import gathered, turned
 from erlangen.nn.backbones import mlp
 from erlangen.nn.edges import smooth_cutoff
+from erlangen.nn.points._gathering import gathered, turned
 
 __all__ = ["FiberConv", "KernelBasis", "lift_to_directions", "vectors_of_directions"]
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from erlangen.errors import RepresentationError, ShapeError
 from erlangen.groups import SL, SO, Cyclic, Dihedral, DirectProduct, Lorentz, O, Octahedral, Scaling, Symmetric
-from erlangen.nn.gates import Gate, NormActivation, gated, permutes
+from erlangen.nn.reps.gates import Gate, NormActivation, gated, permutes
 from erlangen.reps import Irreps, Pseudovector, Quotient, Regular, Rep, Scalar, T, V
 from erlangen.testing import check_layer
 

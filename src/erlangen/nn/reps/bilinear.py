@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from erlangen.errors import RepresentationError
-from erlangen.nn._features import check_size, split_copies, symmetry_between
+from erlangen.nn.features import check_size, split_copies, symmetry_between
 from erlangen.reps import Rep, equivariant_basis
 
 MAX_UNKNOWNS = 10_000

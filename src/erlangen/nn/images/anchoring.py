@@ -46,7 +46,7 @@ from erlangen.errors import (
     tell_degenerate,
 )
 from erlangen.groups import Shifts
-from erlangen.nn.planar import check_integer
+from erlangen.nn.images.planar import check_integer
 from erlangen.symmetry import Symmetry
 
 Selector: TypeAlias = Callable[[Tensor], Tensor]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from erlangen.nn.graph_networks import EGNN, MessagePassing
+from erlangen.nn.graphs.graph_networks import EGNN, MessagePassing
 
 
 class CentredMover(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from erlangen.errors import ErlangenError, ShapeError
 from erlangen.groups import Symmetric
 from erlangen.nn import PermutationLinear, PPGNBlock
-from erlangen.nn.permutation_tensors import MAPS, ORDERS
+from erlangen.nn.graphs.permutation_tensors import MAPS, ORDERS
 from erlangen.symmetry import Symmetry
 from erlangen.testing import check_layer
 

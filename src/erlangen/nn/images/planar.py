@@ -22,7 +22,7 @@ from erlangen.actions.base import check_tensor
 from erlangen.actions.image import Interpolation, Padding
 from erlangen.errors import ActionError, ConventionError, ErlangenError, ShapeError
 from erlangen.groups import Group
-from erlangen.nn._kept import Kept
+from erlangen.nn.kept import Kept
 from erlangen.reps import Rep
 from erlangen.symmetry import Symmetry
 

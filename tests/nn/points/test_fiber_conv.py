@@ -7,8 +7,9 @@ from erlangen.errors import ErlangenError, ShapeError
 from erlangen.geometry import PairInvariants, edge_vectors, spatial_invariants
 from erlangen.groups import SO, Icosahedral, Octahedral
 from erlangen.groups.grids import circle_grid, sphere_grid
-from erlangen.nn import FiberConv, KernelBasis, _gathering, lift_to_directions, vectors_of_directions
+from erlangen.nn import FiberConv, KernelBasis, lift_to_directions, vectors_of_directions
 from erlangen.nn.edges import complete_edges, smooth_cutoff
+from erlangen.nn.points import _gathering
 
 F64 = torch.float64
 

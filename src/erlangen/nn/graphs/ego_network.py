@@ -13,10 +13,10 @@ from torch.nn.functional import elu
 from erlangen.data.graph_sets import GraphData
 from erlangen.errors import ErlangenError, ErlangenWarning, check_sizes
 from erlangen.nn.graph_inputs import HIDDEN, READOUT, check_graphs, graph_head, layer_channels, pair_features
-from erlangen.nn.graph_norm import GraphNorm
-from erlangen.nn.graph_separation import AdjacencyNetwork, stretched
+from erlangen.nn.graphs.graph_norm import GraphNorm
+from erlangen.nn.graphs.graph_separation import AdjacencyNetwork, stretched
+from erlangen.nn.graphs.subgraph_layers import SubgraphLinear, Subgraphs, ego_subgraphs
 from erlangen.nn.segments import segment_mean
-from erlangen.nn.subgraph_layers import SubgraphLinear, Subgraphs, ego_subgraphs
 
 PLAIN: dict[str, Any] = {"norm": False, "activation": torch.tanh, "readout": (16,)}
 """Options of networks with random parameters that tell graphs apart."""

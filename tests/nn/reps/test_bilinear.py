@@ -7,7 +7,7 @@ import torch
 
 from erlangen.errors import RepresentationError, ShapeError
 from erlangen.groups import SO, Cyclic, Dihedral, DirectProduct, Lorentz, O, Octahedral, Sp, Symmetric
-from erlangen.nn.bilinear import BilinearLayer, _multiply
+from erlangen.nn.reps.bilinear import BilinearLayer, _multiply
 from erlangen.reps import Irreps, Pseudovector, Quotient, Regular, Rep, Scalar, T, V
 from erlangen.testing import check_layer
 

@@ -19,8 +19,8 @@ from erlangen.errors import (
 )
 from erlangen.groups import SO, Cyclic, Dihedral, Group, Octahedral
 from erlangen.measure import assert_equivariant, equivariance_error
-from erlangen.nn.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d, pixel_subgroup
-from erlangen.nn.planar import RINGS, PlanarConv2d, kernel_points, ring_harmonics
+from erlangen.nn.images.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d, pixel_subgroup
+from erlangen.nn.images.planar import RINGS, PlanarConv2d, kernel_points, ring_harmonics
 from erlangen.reps import Regular, TableRep, equivariant_basis
 from erlangen.symmetry import Symmetry
 from erlangen.testing import check_layer

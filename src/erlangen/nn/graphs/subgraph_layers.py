@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 
 from erlangen.errors import DtypeError, ErlangenError, ShapeError
 from erlangen.geometry import ego_networks
-from erlangen.nn.permutation_tensors import PermutationLinear
+from erlangen.nn.graphs.permutation_tensors import PermutationLinear
 from erlangen.nn.segments import segment_mean
 
 __all__ = ["SubgraphLinear", "Subgraphs", "ego_subgraphs", "whole_graphs"]

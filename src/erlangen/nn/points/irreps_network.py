@@ -10,12 +10,12 @@ from torch import Generator, Tensor, nn
 from erlangen.errors import ErlangenError, IrrepsError, ShapeError
 from erlangen.groups import E, O
 from erlangen.irreps import Irrep, Irreps
-from erlangen.nn._features import features_of
 from erlangen.nn.edges import complete_edges, edge_harmonics, radial_basis, smooth_cutoff
-from erlangen.nn.gates import Gate
-from erlangen.nn.linear import EquivariantLinear
+from erlangen.nn.features import features_of
 from erlangen.nn.products import TensorProduct
-from erlangen.nn.products.module import Rule
+from erlangen.nn.products.paths import Rule
+from erlangen.nn.reps.gates import Gate
+from erlangen.nn.reps.linear import EquivariantLinear
 from erlangen.numerics import safe_norm
 from erlangen.symmetry import Symmetry
 

@@ -29,10 +29,10 @@ from erlangen.actions import Image
 from erlangen.actions import Sequence as SequenceOf
 from erlangen.errors import ErlangenError, ShapeError, UnknownNameError, check_floating
 from erlangen.groups import Cyclic, Flow, Shifts
-from erlangen.nn._velocities import DriftingStates, SpinningStates, Spun, check_velocities, velocity_grid
-from erlangen.nn.anchoring import roll_samples
-from erlangen.nn.group_conv import GroupConv2d, LiftConv2d, check_planar, pixel_subgroup, regular_under
-from erlangen.nn.planar import FeatureField, check_integer, unit_gain
+from erlangen.nn.images.anchoring import roll_samples
+from erlangen.nn.images.group_conv import GroupConv2d, LiftConv2d, check_planar, pixel_subgroup, regular_under
+from erlangen.nn.images.planar import FeatureField, check_integer, unit_gain
+from erlangen.nn.images.velocities import DriftingStates, SpinningStates, Spun, check_velocities, velocity_grid
 from erlangen.symmetry import Symmetry
 
 Activation = Literal["relu", "tanh"]

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from erlangen.errors import RepresentationError, ShapeError
 from erlangen.groups import SL, SO, Dihedral, DirectProduct, Group, Lorentz, O, Scaling, Shifts, Sp, Symmetric
-from erlangen.nn.emlp import EMLP, hidden_rep
+from erlangen.nn.reps.emlp import EMLP, hidden_rep
 from erlangen.reps import Irreps, PermutationTensor, Regular, Rep, Scalar, T, V
 from erlangen.testing import check_layer
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from erlangen.errors import RepresentationError
-from erlangen.nn._features import check_size, split_copies, symmetry_between
+from erlangen.nn.features import check_size, split_copies, symmetry_between
 from erlangen.numerics import safe_norm
 from erlangen.reps import Rep, Scalar
 from erlangen.reps.base import generators

@@ -27,7 +27,7 @@ from torch import Generator, Tensor, nn
 from erlangen.actions.image import Interpolation
 from erlangen.errors import ErlangenError, RepresentationError, ShapeError
 from erlangen.groups import Cyclic, Group
-from erlangen.nn.planar import (
+from erlangen.nn.images.planar import (
     RINGS,
     PlanarConv2d,
     field_symmetry,
@@ -84,7 +84,7 @@ class SteerableConv2d(PlanarConv2d):
     Kernels between the frequencies m and n are, on every ring, the harmonics ``exp(i (n - m) t)`` and ``exp(i (n + m) t)``
     times constant 2 x 2 matrices: 4 per ring where both are vectors, 2 where one is, 1 where none is (Weiler and Cesa
     2019, table 8), as far as the band limit of the ring reaches. Rings, band limit and its reason:
-    `erlangen.nn.planar.ring_harmonics`.
+    `erlangen.nn.images.planar.ring_harmonics`.
 
     The kernel is steerable in the plane and sampled on pixels. So equivariance is exact for quarter turns of square images,
     which the declared `symmetry` states (``Cyclic(4)``), and approximate between: a turn by 45 degrees of fields that vary
@@ -96,7 +96,7 @@ class SteerableConv2d(PlanarConv2d):
     Args:
         fields_in: multiplicities by frequency of the input, for example ``{0: 3}`` for a colour image.
         fields_out: the same of the output.
-        kernel_size, padding, stride: as for `erlangen.nn.group_conv.LiftConv2d`.
+        kernel_size, padding, stride: as for `erlangen.nn.images.group_conv.LiftConv2d`.
         bias: whether fields of frequency 0 have a bias; others cannot.
         generator: source of the initial coefficients; torch's global stream without it.
 
