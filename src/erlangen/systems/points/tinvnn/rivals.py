@@ -1,23 +1,9 @@
-"""Models of cities and tours for `tinvnn`: an invariant rival, greedy tours, and the loss of imitation."""
+"""How networks of cities learn and make tours, and the rule that goes to the nearest city."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-
-
-class SortedDistances(nn.Module):
-    """A model of the sorted distances from each city to the others, in units of their root mean square: invariant."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor, tour: Tensor) -> Tensor:
-        """The model's answer for cities ``x [B, n, d]``."""
-        D = torch.cdist(x, x)
-        unit = D.square().mean((1, 2), keepdim=True).sqrt()
-        return self.model((D / unit).sort(-1).values[..., 1:], tour)
 
 
 class Router(nn.Module):
@@ -35,7 +21,7 @@ class Router(nn.Module):
 @torch.no_grad()
 def greedy_tours(router: nn.Module, pos: Tensor) -> Tensor:
     """Tours ``[B, n]`` from city 0, always to the most likely city."""
-    tours = torch.zeros(pos.shape[:2], dtype=torch.long)
+    tours = torch.zeros(pos.shape[:2], dtype=torch.long, device=pos.device)
     for place in range(1, pos.shape[1]):
         tours[:, place] = router({"pos": pos, "tour": tours})[:, place - 1].argmax(-1)
     return tours
@@ -44,3 +30,13 @@ def greedy_tours(router: nn.Module, pos: Tensor) -> Tensor:
 def imitation_loss(logits: Tensor, tour: Tensor) -> Tensor:
     """Mean cross-entropy of the cities at places 1..n-2; the last city is no choice."""
     return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), tour[:, 1:-1].flatten())
+
+
+def nearest_tours(pos: Tensor) -> Tensor:
+    """Tours ``[B, n]`` from city 0, always to the nearest city not yet visited."""
+    D = torch.cdist(pos, pos)
+    tours = torch.zeros(pos.shape[:2], dtype=torch.long, device=pos.device)
+    for place in range(1, pos.shape[1]):
+        row = D.gather(1, tours[:, place - 1, None, None].expand(-1, 1, D.shape[-1]))[:, 0]
+        tours[:, place] = row.scatter(1, tours[:, :place], torch.inf).argmin(-1)
+    return tours
