@@ -22,6 +22,7 @@ from erlangen.errors import (
     UnknownNameError,
 )
 from erlangen.groups import Cyclic, O
+from erlangen.measure import relative_change
 from erlangen.nn import Pointer
 from erlangen.survey.ledger import discover_systems, run
 from erlangen.symmetry import Symmetry
@@ -131,7 +132,7 @@ def test_only_the_chosen_transformations_are_ignored(names: tuple[system.Invaria
     represent = InitialRepresentation(3, names)
     H = represent(x).coordinates
     for name, changed in changes.items():
-        error = system.relative(represent(changed).coordinates, H)
+        error = relative_change(represent(changed).coordinates, H)
         assert (error < 1e-10) == (name in names), (name, error)
 
 
@@ -194,7 +195,7 @@ def test_the_remedy_of_the_warning_works() -> None:
     turned = PENTAGON @ torch.tensor(Rotation.from_euler("z", 0.3).as_matrix()[:2, :2]).mT
     with torch.no_grad():
         close(exact(turned), exact(PENTAGON), 1e-6)
-        assert system.relative(model(turned), model(PENTAGON)) > 0.01
+        assert relative_change(model(turned), model(PENTAGON)) > 0.01
 
 
 def ordered() -> nn.Module:

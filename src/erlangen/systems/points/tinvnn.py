@@ -40,7 +40,7 @@ from torch.nn.functional import cross_entropy
 from erlangen.enforce import symmetrize
 from erlangen.geometry import optimal_tours, rewrite_tours, tour_lengths
 from erlangen.groups import SO, O, Similarity
-from erlangen.measure import svg
+from erlangen.measure import accuracy, relative_change, svg
 from erlangen.nn import Pointer, PointNet
 from erlangen.simulate import solids
 from erlangen.survey.claims import Claim, Result, Scale, System, averaged
@@ -106,12 +106,6 @@ def moved(x: Tensor, generator: Generator | None, *, smallest: float = 3.0) -> T
     return (scale * x.double() @ turn.mT + shift).to(x.dtype)
 
 
-def relative(a: Tensor, b: Tensor) -> float:
-    """Largest relative difference of two batches."""
-    size = b.flatten(1).norm(dim=1)
-    return float(((a.double() - b.double()).flatten(1).norm(dim=1) / size).max())
-
-
 # --- 1. properties ---------------------------------------------------------------------------------------------------
 def clouds(count: int, d: int, seed: int) -> Tensor:
     """Asymmetric clouds ``[count, 20, d]``, float64, with variances one apart."""
@@ -137,16 +131,18 @@ def property_errors(count: int, seed: int) -> dict[str, float]:
     net = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 1)).double()
     point_symmetric = torch.cat([x, -x], 1)
     return {
-        "distances, float64": relative(pairwise(H), distances),
-        "distances, float32": relative(pairwise(represent(x.float()).coordinates), pairwise(x.float())),
-        "mds": relative(mds * (mds * H).sum(1, keepdim=True).sign(), H),
-        "permutation": relative(represent(x[:, order]).coordinates, H[:, order]),
-        "similarity, float64": relative(similar(moved(x, generator)).coordinates, similar(x).coordinates),
-        "similarity, float32": relative(similar(moved(x.float(), generator)).coordinates, similar(x).coordinates),
-        "mirror": relative(represent(mirrored).coordinates, H),
-        "chirality": 1 / relative(chiral(x).coordinates, chiral(mirrored).coordinates),
+        "distances, float64": relative_change(pairwise(H), distances),
+        "distances, float32": relative_change(pairwise(represent(x.float()).coordinates), pairwise(x.float())),
+        "mds": relative_change(mds * (mds * H).sum(1, keepdim=True).sign(), H),
+        "permutation": relative_change(represent(x[:, order]).coordinates, H[:, order]),
+        "similarity, float64": relative_change(similar(moved(x, generator)).coordinates, similar(x).coordinates),
+        "similarity, float32": relative_change(
+            similar(moved(x.float(), generator)).coordinates, similar(x).coordinates
+        ),
+        "mirror": relative_change(represent(mirrored).coordinates, H),
+        "chirality": 1 / relative_change(chiral(x).coordinates, chiral(mirrored).coordinates),
         "ambiguous": _ambiguous_error(net, point_symmetric, generator),
-        "idempotence": relative(represent(H).coordinates, H),
+        "idempotence": relative_change(represent(H).coordinates, H),
     }
 
 
@@ -156,7 +152,7 @@ def _ambiguous_error(net: nn.Module, x: Tensor, generator: Generator) -> float:
     if not bool(model.represent(x).ambiguous.all()):
         return math.inf
     with torch.no_grad():
-        return relative(model(moved(x, generator)), model(x))
+        return relative_change(model(moved(x, generator)), model(x))
 
 
 def ambiguity_rows(seed: int) -> list[Row]:
@@ -373,12 +369,6 @@ def learned_classifier(name: str, x: Tensor, y: Tensor, epochs: int, lr: float, 
         progress=False,
     )
     return model
-
-
-@torch.no_grad()
-def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Percent of right answers."""
-    return 100 * float(torch.cat([model(part).argmax(-1) for part in x.split(100)]).eq(y).double().mean())
 
 
 def solid_rows(
