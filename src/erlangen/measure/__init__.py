@@ -21,6 +21,7 @@ from erlangen.measure.metrics import METRICS, Metric
 from erlangen.measure.models import Model, OnnxModel
 from erlangen.measure.orbit import Orbit, orbit
 from erlangen.measure.report import AuditReport
+from erlangen.measure.scores import accuracy, relative_change, spearman
 from erlangen.measure.separation import Separator, equal_pairs, separation_table
 from erlangen.measure.trajectories import average_displacement, best_of, final_displacement
 from erlangen.measure.worst import WorstCase, worst_case
@@ -37,6 +38,7 @@ __all__ = [
     "Orbit",
     "Separator",
     "WorstCase",
+    "accuracy",
     "assert_equivariant",
     "audit",
     "average_displacement",
@@ -49,8 +51,10 @@ __all__ = [
     "median_times",
     "orbit",
     "peak_memory",
+    "relative_change",
     "report_page",
     "separation_table",
+    "spearman",
     "worst_case",
     "write_report",
 ]

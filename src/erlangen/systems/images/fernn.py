@@ -46,7 +46,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from erlangen.data import drifting_digits, spinning_digits
 from erlangen.groups import Cyclic
-from erlangen.measure import svg
+from erlangen.measure import accuracy, svg
 from erlangen.nn import velocity_grid
 from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.systems.images._fernn_models import (
@@ -67,7 +67,6 @@ from erlangen.systems.images._fernn_training import (
     Data,
     Row,
     Size,
-    accuracy,
     facts,
     horizon_errors,
     trained,
@@ -375,7 +374,7 @@ def class_rows(size: Size, seeds: Sequence[int]) -> list[Row]:
         runs: list[Row] = []
         for (data, tests), seed in zip(sets, seeds, strict=True):
             model = trained(make, data, cross_entropy, size, seed)
-            found = {f"accuracy, drift {s}": accuracy(model, test) for s, test in enumerate(tests)}
+            found = {f"accuracy, drift {s}": accuracy(model, *test, batch=20) for s, test in enumerate(tests)}
             runs.append({**found, **facts(model, data[0], size)})
         rows.append(averaged(runs, part="classes", model=name))
     return rows

@@ -44,7 +44,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from erlangen.data import digits
-from erlangen.measure import audit, svg
+from erlangen.measure import accuracy, audit, svg
 from erlangen.soft import augment
 from erlangen.survey.claims import Claim, Result, Scale, System
 from erlangen.symmetry import Symmetry
@@ -268,12 +268,12 @@ def train(method: Method, data: Digits, epochs: int, lr: float, seed: int) -> nn
 def tuned(method: Method, data: Digits, epochs: int, seed: int) -> float:
     """The learning rate with the best validation accuracy after a third of the epochs; the first of equals."""
     short = max(epochs // 3, 1)
-    return max(RATES, key=lambda lr: measures.accuracy(train(method, data, short, lr, seed), *data.validation))
+    return max(RATES, key=lambda lr: accuracy(train(method, data, short, lr, seed), *data.validation))
 
 
 def tested(model: nn.Module, data: Digits, sizes: Sizes) -> Row:
     """What is measured about a trained model."""
-    row: Row = {name: measures.accuracy(model, x, data.labels) for name, x in data.tests.items()}
+    row: Row = {name: accuracy(model, x, data.labels) for name, x in data.tests.items()}
     scores = measures.orbit_scores(model, data.tests["clean"][: sizes.orbit], data.labels[: sizes.orbit])
     return row | {
         "consistency": measures.percent(scores.same),

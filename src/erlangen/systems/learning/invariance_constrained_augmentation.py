@@ -42,7 +42,7 @@ from torch.nn.functional import cross_entropy
 from erlangen.data import ImageData, digits, fashion
 from erlangen.errors import DataError
 from erlangen.groups import SO, Cyclic, Dihedral, Group, Scaling, Translation
-from erlangen.measure import svg
+from erlangen.measure import accuracy, svg
 from erlangen.soft import ConstrainedAugment, augment, metropolis
 from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.symmetry import Symmetry
@@ -245,19 +245,15 @@ def train(method: str, number: float, world: World, data: Sets, epochs: int, see
     return model, extra
 
 
-@torch.no_grad()
-def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Percent of right answers."""
-    return 100 * float((torch.cat([model(part) for part in x.split(500)]).argmax(-1) == y).double().mean())
-
-
 def chosen(method: str, world: World, data: Sets, epochs: int, seed: int) -> float:
     """The number of the best validation accuracy after a third of the epochs; the first of equals."""
     numbers = METHODS[method]
     if len(numbers) == 1 or (method == "oracle" and world.moved_by is None):
         return numbers[0]
     short = max(1, epochs // 3)
-    return max(numbers, key=lambda n: accuracy(train(method, n, world, data, short, seed)[0], *data.validation))
+    return max(
+        numbers, key=lambda n: accuracy(train(method, n, world, data, short, seed)[0], *data.validation, batch=500)
+    )
 
 
 def world_rows(world: World, sizes: tuple[int, int, int], epochs: int, seeds: Sequence[int], tune: bool) -> list[Row]:
@@ -270,7 +266,9 @@ def world_rows(world: World, sizes: tuple[int, int, int], epochs: int, seeds: Se
         for data, seed in zip(every, seeds, strict=True):
             begin = time.perf_counter()
             model, extra = train(method, number, world, data, epochs, seed)
-            runs.append({"accuracy": accuracy(model, *data.test), **extra, "seconds": time.perf_counter() - begin})
+            runs.append(
+                {"accuracy": accuracy(model, *data.test, batch=500), **extra, "seconds": time.perf_counter() - begin}
+            )
         row = averaged(runs, part="worlds", world=world.name, method=method)
         if method == "constrained, each":
             row["costliest"] = ", ".join(costliest(run) for run in runs)

@@ -33,7 +33,7 @@ from torch import Generator, Tensor, nn
 from erlangen.groups import O
 from erlangen.irreps import Irreps, gaunt_tensor
 from erlangen.irreps.wigner import MAX_WIGNER_DEGREE
-from erlangen.measure import median_times, peak_memory, svg
+from erlangen.measure import median_times, peak_memory, relative_change, svg
 from erlangen.nn import IrrepsNetwork, ManyBodyProduct, TensorProduct
 from erlangen.simulate import charged
 from erlangen.survey.claims import Claim, Result, Scale, System
@@ -82,12 +82,12 @@ def exactness(lmax: int, seed: int) -> list[Claim]:
         x, y = torch.randn(2, 20, (L + 1) ** 2, generator=generator, dtype=torch.float64)
         for dtype in [torch.float64] + [torch.float32] * (L <= 6):
             dense, *others = (gaunt_product(L, road)(x.to(dtype), y.to(dtype)) for road in ("dense", "grid", "fourier"))
-            gaps[dtype] = max(gaps[dtype], *(_relative(other, dense) for other in others))
+            gaps[dtype] = max(gaps[dtype], *(relative_change(other, dense, over="batch") for other in others))
     irreps, product = Irreps.spherical_harmonics(4), gaunt_product(4, "fourier")
     g = O(3).sample(100, generator=generator, dtype=torch.float64)
     x, y = torch.randn(2, 100, irreps.dim, generator=generator, dtype=torch.float64)
     moved = product(irreps.act(g, x), irreps.act(g, y))
-    error = _relative(moved, product.irreps_out.act(g, product(x, y)))
+    error = relative_change(moved, product.irreps_out.act(g, product(x, y)), over="batch")
     return [
         Claim.exact(
             "roads-agree-float64",
@@ -108,10 +108,6 @@ def exactness(lmax: int, seed: int) -> list[Claim]:
             tol=1e-11,
         ),
     ]
-
-
-def _relative(a: Tensor, b: Tensor) -> float:
-    return float((a - b).norm() / b.norm())
 
 
 # --- speed -----------------------------------------------------------------------------------------------------------
@@ -380,7 +376,7 @@ def many_body(rows: int, repeats: int, seed: int) -> tuple[list[Row], list[Claim
     product = ManyBodyProduct(inputs, outputs, 3, generator=generator)
     explicit = ExplicitPowers(product)
     x = torch.randn(rows, inputs.dim, generator=generator, requires_grad=True)
-    gap = _relative(product(x).detach(), explicit(x).detach())
+    gap = relative_change(product(x).detach(), explicit(x).detach(), over="batch")
 
     def step(layer: nn.Module) -> Callable[[], object]:
         return lambda: torch.autograd.grad(layer(x).square().mean(), [x, *layer.parameters()])
