@@ -42,7 +42,9 @@ def test_it_is_a_package_of_the_one_form(name: str) -> None:
     assert {"__init__.py", "README.md", "experiment.py"} <= files
     public = {file for file in files if not file.startswith("_") or file == "__init__.py"}
     extra = public - FILES
-    assert not extra, f"{sorted(extra)}: a system has method, experiment, rivals and data; parts of one are private files"
+    assert not extra, (
+        f"{sorted(extra)}: a system has method, experiment, rivals and data; parts of one are private files"
+    )
     assert len((folder / "__init__.py").read_text().splitlines()) <= 45
     assert all(len(path.read_text().splitlines()) <= 500 for path in folder.glob("*.py"))
 
@@ -192,4 +194,4 @@ def test_layers_of_the_method_pass_the_contract(name: str, layer: str) -> None:
     build = module.LAYERS[layer.rpartition(".")[2]]
     model, x, options = build()
     assert type(model).__name__ == layer.rpartition(".")[2]
-    assert {"shapes", "gradient"} & set(check_layer(model, x, **options)) or options
+    assert "gradient" in check_layer(model, x, **options)

@@ -60,10 +60,13 @@ class _Pooled(nn.Module):
         return self.layers(x).mean(1)
 
 
-LAYERS = {
-    # Frames take a batch, and look at values; the mode that compiles is tested below.
-    "TinvNN": lambda: (TinvNN(net().float(), 3, differentiable=True), clouds(4, 3, 0)[:, :8].float(), {"skip": ["vmap", "compile"]})
-}  # fmt: skip
+def layer() -> tuple[nn.Module, Tensor, dict[str, list[str]]]:
+    """Frames take a batch, and look at values; the mode that compiles is tested below."""
+    model = TinvNN(net().float(), 3, differentiable=True)
+    return model, clouds(4, 3, 0)[:, :8].float(), {"skip": ["vmap", "compile"]}
+
+
+LAYERS = {"TinvNN": layer}
 
 
 # --- the representation ----------------------------------------------------------------------------------------------

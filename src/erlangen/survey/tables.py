@@ -32,7 +32,7 @@ class Table:
     array([3. , 2.5])
     >>> claim = table.beats("a-beats-b", "a", "b", "error")
     >>> claim.statement, claim.threshold, claim.verdict
-    ('toy: error of a over that of b; smaller is better.', '< 1', 'holds')
+    ('Toy: "error" of a over that of b; smaller is better.', '< 1', 'holds')
 
     Args:
         name: name of the part of the experiment.
@@ -201,7 +201,7 @@ class Table:
         words = rival if isinstance(theirs, str) else f"the best of {', '.join(theirs)}"
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = self[ours, column] / self[rival, column]
-        text = f"{self.name}: {column} of {ours} over that of {words}; {self.better(column)} is better."
+        text = f'{self.name.capitalize()}: "{column}" of {ours} over that of {words}; {self.better(column)} is better.'
         return self._values(ratio), text
 
     def _values(self, values: Values) -> float | list[float]:

@@ -13,10 +13,10 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from erlangen.enforce import symmetrize
-from erlangen.groups import SO, O, Similarity
 from erlangen.geometry import optimal_tours, rewrite_tours, tour_lengths
+from erlangen.groups import SO, O, Similarity
 from erlangen.measure import accuracy, relative_change
-from erlangen.nn import PointNet, Pointer
+from erlangen.nn import Pointer, PointNet
 from erlangen.simulate import solids
 from erlangen.survey import (
     Claim,
@@ -212,7 +212,9 @@ def routes_part(run: Run[Budget]) -> Part:
     table = compare("routes", rivals, draw, how, measure, best="gap", run=run)
     ours = table["TinvNN", "gap"], table["TinvNN", "gap, moved"]
     return table.part(
-        table.same("routes-unmoved", "Largest difference between the gaps of TinvNN in place and moved.", *ours, tol=1e-6),
+        table.same(
+            "routes-unmoved", "Largest difference between the gaps of TinvNN in place and moved.", *ours, tol=1e-6
+        ),
         table.beats("routes-beat-plain-moved", "TinvNN", "plain", "gap, moved"),
         table.beats("routes-beat-augmented-moved", "TinvNN", "augmented", "gap, moved"),
         table.beats("routes-beat-longer-augmented-moved", "TinvNN", "augmented, 4 times as long", "gap, moved"),
