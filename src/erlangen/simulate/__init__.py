@@ -11,7 +11,7 @@ from erlangen.simulate.nbody import NBody, charged, evolve, gravity, springs
 from erlangen.simulate.particles import ParticleImages, Vortices, particle_images
 from erlangen.simulate.rooms import FURNITURE, Rooms, room_clouds
 from erlangen.simulate.shapes import Surfaces, surfaces
-from erlangen.simulate.solids import solids
+from erlangen.simulate.solid_families import solids
 
 __all__ = [
     "FURNITURE",
