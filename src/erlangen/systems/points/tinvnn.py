@@ -37,9 +37,9 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from erlangen import plots
 from erlangen.enforce import symmetrize
 from erlangen.groups import SO, O, Similarity
-from erlangen.measure import svg
 from erlangen.nn import PointNet
 from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.symmetry import Symmetry
@@ -485,12 +485,10 @@ def experiment(scale: Scale, seed: int) -> Result:
 
 
 # --- picture ---------------------------------------------------------------------------------------------------------
-def figure(result: Result) -> str:
+def figure(result: Result) -> plots.Figure:
     """How much longer than optimal the routes of each model are, in place and on moved cities."""
     rows = {row["model"]: row for row in result.rows if row["part"] == "routes"}
-    series = [
-        (label, [row.get(key) for row in rows.values()])
-        for label, key in (("in place", "gap"), ("moved", "gap, moved"))
-    ]
-    x = svg.scale_of([value for _, values in series for value in values if value is not None])
-    return svg.row_plot(series, list(rows), x, "mean of length / optimal length - 1")
+    gaps = {
+        label: [row.get(key) for row in rows.values()] for label, key in (("in place", "gap"), ("moved", "gap, moved"))
+    }
+    return plots.barh(gaps, list(rows), "mean of length / optimal length - 1")
