@@ -239,7 +239,7 @@ def heatmap(
         limits: lowest and highest colour; by default those of the values.
         log: colours by powers of ten.
         percent: the values are shares of one.
-        annot: write the numbers into the cells; by default where they have room (fewer than 150 cells).
+        annot: write the numbers into the cells, instead of a bar of colours; by default where there are fewer than 150.
         title: heading.
         xlabel, ylabel: what columns and rows are.
         ax: the panel; by default a figure of its own.
@@ -268,12 +268,13 @@ def heatmap(
     ax.tick_params(length=0)
     for spine in ax.spines.values():
         spine.set_visible(False)
-    ax.set_title(title)
+    ax.set_title(": ".join(filter(None, (title, label))) if annot else title)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     longest = max(len(part) for name in columns for part in _two_lines(name).split("\n"))
     side = max(LETTER * 8.5 / 9 * longest + 0.1, 0.5) if annot else 0.26
-    colour_bar(ax, cells, label, percent=percent)
+    if not annot:
+        colour_bar(ax, cells, label, percent=percent)
     make_room(ax, side * len(columns), (0.29 if annot else side) * len(rows))
     return figure
 
@@ -303,11 +304,14 @@ def frame(ax: Axes) -> None:
 
 def colour_bar(ax: Axes, coloured: Any, label: str, *, percent: bool = False) -> None:
     """The colours of a plot, to its right."""
+    from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm
     from matplotlib.ticker import PercentFormatter
 
     place = ax.inset_axes((1.04, 0.0, 0.05, 1.0))
-    colours = ax.figure.colorbar(coloured, cax=place)
+    # In steps, because matplotlib writes a bar of many colours as an image, whose bytes are not the same everywhere.
+    steps = ScalarMappable(coloured.norm, coloured.get_cmap().resampled(40))
+    colours = ax.figure.colorbar(steps, cax=place)
     colours.outline.set_visible(False)  # pyright: ignore[reportCallIssue] - a spine, which the stubs take for a list
     colours.set_label(label)
     if isinstance(coloured.norm, LogNorm):
