@@ -4,8 +4,8 @@
 
 Reads ``SYSTEM`` and the docstring of every system and results/<system>.json; writes docs/systems/<system>.md,
 docs/systems/index.md, the nav of mkdocs.yml, and docs/systems/<system>.svg where the system's module has a function
-``figure(result: Result) -> str`` that draws an SVG with the helpers of `erlangen.measure.svg`. Pages of systems that are
-gone are removed. The tests compare what is in docs with what this would write.
+``figure(result: Result) -> plots.Figure`` that draws what a run found with `erlangen.plots`. Pages of systems that are gone
+are removed. The tests compare what is in docs with what this would write.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from erlangen import plots
 from erlangen.survey.claims import Result, System
 from erlangen.survey.ledger import discover_systems, load_system
 from erlangen.survey.results import Entry, cell_text, count_verdicts, read_entry, row_tables, verdict
@@ -27,11 +28,6 @@ NAV = ROOT / "mkdocs.yml"
 
 NO_SYSTEMS = "The survey has no systems yet."
 NO_RESULTS = "No full run is in the ledger yet."
-# A file of its own takes no colours from the page around it, so it brings a light ground.
-STYLE = (
-    "<style>svg{background:#fff;color:#24292f;font:12px system-ui,sans-serif}"
-    "text{fill:currentColor}.heading{font-size:13px;font-weight:600}</style>"
-)
 
 
 def main() -> None:
@@ -132,10 +128,9 @@ def figure(path: str, entry: Entry | None) -> str | None:
     if draw is None or entry is None:
         return None
     drawn = draw(Result.from_dict(entry))
-    if not isinstance(drawn, str) or not drawn.startswith("<svg "):
-        raise TypeError(f"{path}.figure must return an SVG element as erlangen.measure.svg makes them")
-    opening, rest = drawn.split(">", 1)
-    return f'{opening} xmlns="http://www.w3.org/2000/svg">{STYLE}{rest}\n'
+    if not isinstance(drawn, plots.Figure):
+        raise TypeError(f"{path}.figure must return a figure of matplotlib, as the functions of erlangen.plots do")
+    return plots.to_svg(drawn)
 
 
 def navigation(text: str, systems: dict[str, str]) -> str:

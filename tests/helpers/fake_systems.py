@@ -30,8 +30,8 @@ def experiment(scale, seed, *, throws: int = 100, rule: str | None = None):
     ])
 
 def figure(result):
-    from erlangen.measure.svg import svg, text
-    return svg(100, 20, text(50, 10, str(result.rows[0]["throws"])), "throws")
+    from erlangen import plots
+    return plots.barh({"throws": [result.rows[0]["throws"]]}, ["coin"], "throws")
 """,
     "failing": """
 def experiment(scale, seed, device="cpu"):

@@ -125,6 +125,15 @@ def test_curves_have_colours_marks_and_dashes_of_their_own() -> None:
     assert len({color for color, _, _ in looks[:7]}) == 7
 
 
+def test_what_is_not_positive_is_left_out_of_logarithmic_curves() -> None:
+    points = [(0, 1), (1, 0.5), (2, 0), (3, -1)]
+    drawn = {
+        name: plots.line({"a": points}, "x", "y", **how).axes[0].lines[0].get_xydata().tolist()
+        for name, how in {"x": {"logx": True}, "y": {"logy": True}, "both": {"logx": True, "logy": True}}.items()
+    }
+    assert drawn == {"x": [[1, 0.5], [2, 0], [3, -1]], "y": [[0, 1], [1, 0.5]], "both": [[1, 0.5]]}
+
+
 def test_heatmap_numbers_can_be_read() -> None:
     ax = drawings()["heatmap"].axes[0]
     assert [(t.get_text(), t.get_color()) for t in ax.texts] == [("0", "white"), ("100", "black"), ("50", "white")]

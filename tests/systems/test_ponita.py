@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from erlangen import plots
 from erlangen.errors import (
     DegenerateFrameError,
     DtypeError,
@@ -63,8 +64,7 @@ def test_smoke_run() -> None:
     for part in ("n-body", "superpixels"):
         sizes = [row["parameters"] for row in rows[part] if row["parameters"]]
         assert max(sizes) < 1.2 * min(sizes)
-    picture = system.figure(Result.from_dict(entry))
-    assert picture.startswith("<svg")
+    picture = plots.to_svg(system.figure(Result.from_dict(entry)))
     assert "PONITA, 12 directions" in picture
     assert "trained parameters" in picture
 

@@ -47,7 +47,9 @@ def test_smoke_run():
     for part in ("molecules", "cross-validation"):
         models = {row["model"] for row in entry["rows"] if row["part"] == part}
         assert models == {*learning.MODELS, "WL kernel"}
-    assert system.figure(Result.from_dict(entry)).startswith("<svg")
+    memory, accuracy = system.figure(Result.from_dict(entry)).axes
+    assert len(memory.lines) == 2
+    assert "WL kernel" in [label.get_text() for label in accuracy.get_yticklabels()]
 
 
 def test_tu_set_in_cross_validation(shared_data: Path):

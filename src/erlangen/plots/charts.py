@@ -44,7 +44,7 @@ def barh(
     >>> figure = plots.barh({"seen": [0.9, 0.8], "unseen": [0.9, None]}, ["ours", "theirs"], "accuracy", percent=True)
 
     Args:
-        series: numbers for every name, by what they are; None leaves a bar out.
+        series: numbers for every name, by what they are; None or NaN leaves a bar out.
         names: the rows, from the top.
         label: of the axis of values.
         log: powers of ten.
@@ -56,8 +56,8 @@ def barh(
     step = len(series) + 0.6
     low = _axis_of_values(ax.xaxis, [v for values in series.values() for v in values], log=log, percent=percent)
     for i, (name, values) in enumerate(series.items()):
-        places = [j * step + i for j, value in enumerate(values) if value is not None]
-        found = [float(value) for value in values if value is not None]
+        known = {j * step + i: float(v) for j, v in enumerate(values) if v is not None and not math.isnan(v)}
+        places, found = list(known), list(known.values())
         bars = ax.barh(places, [v - low for v in found], 0.86, left=low, color=COLOURS[i % len(COLOURS)], label=name)
         ax.bar_label(bars, [_words(v, percent) for v in found], padding=3, fontsize=8)
     middle = (len(series) - 1) / 2
@@ -126,6 +126,10 @@ def line(
         ax: the panel; by default a figure of its own.
     """
     figure, ax = own_panel(ax)
+    series = {
+        name: [(x, y) for x, y in points if (x > 0 or not logx) and (y > 0 or not logy)]
+        for name, points in series.items()
+    }
     for i, (name, points) in enumerate(series.items()):
         ax.plot([x for x, _ in points], [y for _, y in points], label=name, clip_on=False, zorder=3, **series_look(i))
     _axis_of_values(ax.yaxis, [y for points in series.values() for _, y in points], log=logy, percent=percent)
@@ -235,7 +239,7 @@ def heatmap(
         limits: lowest and highest colour; by default those of the values.
         log: colours by powers of ten.
         percent: the values are shares of one.
-        annot: write the numbers into the cells; by default where they have room (fewer than 150 cells).
+        annot: write the numbers into the cells, instead of a bar of colours; by default where there are fewer than 150.
         title: heading.
         xlabel, ylabel: what columns and rows are.
         ax: the panel; by default a figure of its own.
@@ -264,12 +268,13 @@ def heatmap(
     ax.tick_params(length=0)
     for spine in ax.spines.values():
         spine.set_visible(False)
-    ax.set_title(title)
+    ax.set_title(": ".join(filter(None, (title, label))) if annot else title)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     longest = max(len(part) for name in columns for part in _two_lines(name).split("\n"))
     side = max(LETTER * 8.5 / 9 * longest + 0.1, 0.5) if annot else 0.26
-    colour_bar(ax, cells, label, percent=percent)
+    if not annot:
+        colour_bar(ax, cells, label, percent=percent)
     make_room(ax, side * len(columns), (0.29 if annot else side) * len(rows))
     return figure
 
@@ -299,12 +304,18 @@ def frame(ax: Axes) -> None:
 
 def colour_bar(ax: Axes, coloured: Any, label: str, *, percent: bool = False) -> None:
     """The colours of a plot, to its right."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm
     from matplotlib.ticker import PercentFormatter
 
     place = ax.inset_axes((1.04, 0.0, 0.05, 1.0))
-    colours = ax.figure.colorbar(coloured, cax=place)
+    # In steps, because matplotlib writes a bar of many colours as an image, whose bytes are not the same everywhere.
+    steps = ScalarMappable(coloured.norm, coloured.get_cmap().resampled(40))
+    colours = ax.figure.colorbar(steps, cax=place)
     colours.outline.set_visible(False)  # pyright: ignore[reportCallIssue] - a spine, which the stubs take for a list
     colours.set_label(label)
+    if isinstance(coloured.norm, LogNorm):
+        _plain_powers(place.yaxis, subs=(1, 2, 5))
     if percent:
         place.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
 
@@ -328,8 +339,6 @@ def _axis_of_values(axis: XAxis | YAxis, values: Sequence[float | None], *, log:
 
 def _powers_of_ten(axis: XAxis | YAxis, values: Sequence[float]) -> float:
     """A logarithmic axis between whole powers of ten around the positive values; returns its low end."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
     powers = [math.log10(v) for v in values if v > 0]
     if not powers:
         raise ErlangenError("series holds no positive number; a logarithmic axis needs one")
@@ -341,10 +350,17 @@ def _powers_of_ten(axis: XAxis | YAxis, values: Sequence[float]) -> float:
     else:
         axis.axes.set_yscale("log")
         axis.axes.set_ylim(10.0**low, 10.0**high)
-    axis.set_major_locator(LogLocator(numticks=7))
+    _plain_powers(axis)
+    return 10.0**low
+
+
+def _plain_powers(axis: XAxis | YAxis, subs: Sequence[float] = (1,)) -> None:
+    """Ticks at powers of ten, written 0.001, 1, 1e+06: text that can be read aloud, unlike raised exponents."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=subs, numticks=7))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    return 10.0**low
 
 
 def _legend(ax: Axes, names: Sequence[str], width: float, *, above: float = 1.01) -> None:

@@ -16,6 +16,9 @@ INK = "#24292f"
 ACCENT = "#D55E00"
 """The ring that marks the identity."""
 
+FONT = "'DejaVu Sans', sans-serif"
+"""As SVG names it: the letters that matplotlib measures, or what the reader's machine has instead."""
+
 COLOUR_MAP = "viridis"
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

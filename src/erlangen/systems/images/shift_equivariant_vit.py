@@ -43,8 +43,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from erlangen import plots
 from erlangen.data import digits
-from erlangen.measure import accuracy, audit, svg
+from erlangen.measure import accuracy, audit
 from erlangen.soft import augment
 from erlangen.survey.claims import Claim, Result, Scale, System
 from erlangen.symmetry import Symmetry
@@ -443,9 +444,9 @@ def experiment(scale: Scale, seed: int) -> Result:
     return Result([*measured, *trained], [*property_claims(measured), *trained_claims(trained)])
 
 
-def figure(result: Result) -> str:
+def figure(result: Result) -> plots.Figure:
     """Accuracy unmoved, over all circular shifts, and under the worst shift of each image, by model."""
     rows = [row for row in result.rows if row["part"] == "digits"]
     columns = {"unmoved": "unmoved", "all shifts": "mean over all shifts", "worst shift": "right under every shift"}
-    series = [(label, [row[column] / 100 for row in rows]) for column, label in columns.items()]
-    return svg.row_plot(series, [row["model"] for row in rows], svg.scale_of([1.0], percent=True), "accuracy")
+    series = {label: [row[column] / 100 for row in rows] for column, label in columns.items()}
+    return plots.barh(series, [row["model"] for row in rows], "accuracy", percent=True)

@@ -39,10 +39,11 @@ from scipy.stats import chisquare
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from erlangen import plots
 from erlangen.data import ImageData, digits, fashion
 from erlangen.errors import DataError
 from erlangen.groups import SO, Cyclic, Dihedral, Group, Scaling, Translation
-from erlangen.measure import accuracy, svg
+from erlangen.measure import accuracy
 from erlangen.soft import ConstrainedAugment, augment, metropolis
 from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.symmetry import Symmetry
@@ -461,16 +462,14 @@ def _has_fashion() -> bool:
 
 
 # --- picture ---------------------------------------------------------------------------------------------------------
-def figure(result: Result) -> str:
+def figure(result: Result) -> plots.Figure:
     """Accuracy of every method in every world, and the multipliers of the families."""
     rows = [row for row in result.rows if row["part"] == "worlds"]
     worlds = list(dict.fromkeys(row["world"] for row in rows))
     table = {(row["world"], row["method"]): row for row in rows}
-    scores = [(w, [table[w, method]["accuracy"] / 100 for method in METHODS]) for w in worlds]
-    costs = [(w, [table[w, "constrained, each"][f"nu {family}"] for family in FAMILIES]) for w in worlds]
-    scale = svg.scale_of([value for _, values in costs for value in values])
-    plots = [
-        svg.row_plot(scores, list(METHODS), svg.Scale(0, 1, percent=True), "accuracy"),
-        svg.row_plot(costs, list(FAMILIES), scale, "multiplier: what the invariance costs"),
-    ]
-    return svg.grid([plots], "accuracy by method, and multipliers by family")
+    scores = {w: [table[w, method]["accuracy"] / 100 for method in METHODS] for w in worlds}
+    costs = {w: [table[w, "constrained, each"][f"nu {family}"] for family in FAMILIES] for w in worlds}
+    drawn, (left, right) = plots.panels(2)
+    plots.barh(scores, list(METHODS), "accuracy", percent=True, ax=left)
+    plots.barh(costs, list(FAMILIES), "multiplier: what the invariance costs", ax=right)
+    return drawn

@@ -30,10 +30,11 @@ from typing import Any, Literal, cast
 import torch
 from torch import Generator, Tensor, nn
 
+from erlangen import plots
 from erlangen.groups import O
 from erlangen.irreps import Irreps, gaunt_tensor
 from erlangen.irreps.wigner import MAX_WIGNER_DEGREE
-from erlangen.measure import median_times, peak_memory, relative_change, svg
+from erlangen.measure import median_times, peak_memory, relative_change
 from erlangen.nn import IrrepsNetwork, ManyBodyProduct, TensorProduct
 from erlangen.simulate import charged
 from erlangen.survey.claims import Claim, Result, Scale, System
@@ -438,13 +439,11 @@ def _elsewhere() -> list[Claim]:
 
 
 # --- picture ---------------------------------------------------------------------------------------------------------
-def figure(result: Result) -> str:
+def figure(result: Result) -> plots.Figure:
     """Milliseconds of one product by degree, one curve for each way to compute it."""
     curves: dict[str, list[tuple[float, float]]] = {}
     for row in result.rows:
         if row["experiment"] == "speed" and row.get("ms") is not None:
             curves.setdefault(row["method"], []).append((row["degree"], row["ms"]))
     degrees = sorted({degree for curve in curves.values() for degree, _ in curve})
-    y = svg.log_scale_of([ms for curve in curves.values() for _, ms in curve])
-    x = svg.Scale(0, max(degrees))
-    return svg.line_plot(list(curves.items()), x, y, "degree L of both inputs", "milliseconds of one product", degrees)
+    return plots.line(curves, "degree L of both inputs", "milliseconds of one product", logy=True, xticks=degrees)

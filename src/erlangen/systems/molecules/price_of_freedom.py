@@ -34,9 +34,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from erlangen import plots
 from erlangen.groups import SO
 from erlangen.irreps import Irrep, Irreps
-from erlangen.measure import median_times, svg
+from erlangen.measure import median_times
 from erlangen.nn import IrrepsNetwork, TensorProduct
 from erlangen.nn.products.module import Road, Rule
 from erlangen.simulate import charged
@@ -508,13 +509,11 @@ def experiment(scale: Scale, seed: int) -> Result:
 
 
 # --- picture ---------------------------------------------------------------------------------------------------------
-def figure(result: Result) -> str:
+def figure(result: Result) -> plots.Figure:
     """Milliseconds per expressivity by degree, one curve for each product of all degrees with all degrees."""
     curves: dict[str, list[tuple[float, float]]] = {}
     for row in result.rows:
         if row["part"] == "products" and row["setting"] == "MIMO" and row["outputs"] == "natural":
             curves.setdefault(row["rule"], []).append((row["L"], row["ms per expressivity"]))
     degrees = sorted({degree for curve in curves.values() for degree, _ in curve})
-    y = svg.log_scale_of([ms for curve in curves.values() for _, ms in curve])
-    x = svg.Scale(0, max(degrees))
-    return svg.line_plot(list(curves.items()), x, y, "largest degree L", "milliseconds per expressivity", degrees)
+    return plots.line(curves, "largest degree L", "milliseconds per expressivity", logy=True, xticks=degrees)
