@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,13 +122,6 @@ def default_chunk(model: nn.Module, x: Tree, count: int) -> int:
     if sum(parameter.numel() for parameter in model.parameters()) > numbers:
         return count
     return max(1, min(count, CACHED_NUMBERS // max(1, numbers)))
-
-
-def full_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """Switch autocast off: moving data in half precision would cost the symmetry its digits."""
-    if not torch.is_autocast_enabled(device.type):
-        return nullcontext()
-    return torch.autocast(device.type, enabled=False)
 
 
 class _Function(nn.Module):

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeAlias, cast, get_args
 
-from erlangen.errors import ErlangenError, UnknownNameError
+from erlangen.errors import ErlangenError, UnknownNameError, is_whole
 
 __all__ = ["Claim", "ClaimError", "Kind", "Result", "Scale", "System", "averaged"]
 
@@ -69,7 +69,7 @@ class System:
                 raise ClaimError(f"System.{name} = {words!r}; pass a tuple of texts, with a comma after a single one")
             for index, word in enumerate(words):
                 _check_text(f"System.{name}[{index}]", word)
-        if isinstance(self.year, bool) or not isinstance(self.year, int):
+        if not is_whole(self.year):
             raise ClaimError(f"System.year = {self.year!r}; pass a whole number")
         if self.arxiv is not None and not re.fullmatch(r"\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7}", self.arxiv):
             raise ClaimError(f"System.arxiv = {self.arxiv!r}; pass an identifier such as '2110.03336', or None")

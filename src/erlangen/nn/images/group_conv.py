@@ -26,12 +26,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from erlangen.actions.image import Interpolation
-from erlangen.errors import GroupError, ShapeError, UnknownNameError
+from erlangen.errors import GroupError, ShapeError, UnknownNameError, check_integer
 from erlangen.groups import Cyclic, Dihedral, Group
 from erlangen.nn.images.planar import (
     RINGS,
     PlanarConv2d,
-    check_integer,
     field_symmetry,
     kernel_points,
     ring_harmonics,

@@ -7,10 +7,9 @@ from typing import Literal, get_args
 import torch
 from torch import Generator, Tensor, nn
 
-from erlangen.errors import GroupError, UnknownNameError
+from erlangen.errors import GroupError, UnknownNameError, check_integer
 from erlangen.groups import SO, GLPlus
 from erlangen.nn import Siren
-from erlangen.nn.images.planar import check_integer
 from erlangen.systems.images._lie_charts import GroupSamples, LinearGroup, PolarChart
 
 Mask = Literal["hard", "sigmoid"]

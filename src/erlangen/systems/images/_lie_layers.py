@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from erlangen.errors import GroupError, ModelError, ShapeError, UnknownNameError
+from erlangen.errors import GroupError, ModelError, ShapeError, UnknownNameError, check_integer
 from erlangen.groups import SL, GLPlus
-from erlangen.nn.images.planar import check_integer, kernel_points
+from erlangen.nn.images.planar import kernel_points
 from erlangen.nn.kept import Kept
 from erlangen.systems.images._lie_charts import GroupSamples, LinearGroup
 from erlangen.systems.images._lie_kernel import GroupKernel

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from erlangen.errors import check_integer
 from erlangen.groups.affine import SemidirectProduct
-from erlangen.nn.images.planar import check_integer
 from erlangen.symmetry import Symmetry
 from erlangen.systems.images._lie_charts import GroupSamples, LinearGroup, PolarSampler
 from erlangen.systems.images._lie_kernel import Mask
