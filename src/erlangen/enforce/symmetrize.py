@@ -14,23 +14,21 @@ import torch
 from torch import Generator, Tensor, nn
 
 from erlangen.actions import Permuted, Tree, tree_leaves, tree_map, tree_structure
-from erlangen.enforce.batching import (
+from erlangen.enforce.calls import (
     Repeat,
     as_module,
     as_wide_as,
     cast_like,
-    check_frames,
     check_output,
     default_chunk,
     flatten,
     is_floating,
     takes_mask,
-    thin,
     weighted_sum,
 )
 from erlangen.enforce.cloud import has_parts
-from erlangen.enforce.frames import KINDS, Frame, FrameSet, PointsFrame
-from erlangen.enforce.orbit import OrbitFrame, first_tensor
+from erlangen.enforce.frames import KINDS, Frame, FrameSet, PointsFrame, check_frames, first_tensor, thin
+from erlangen.enforce.orbit import OrbitFrame
 from erlangen.enforce.padding import zero_padding
 from erlangen.enforce.pca_frames import PCAFrame
 from erlangen.enforce.sort_frames import SortFrame, is_sortable
