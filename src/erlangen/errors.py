@@ -7,9 +7,13 @@ the argument, the batch index where there is one, the value and the remedy.
 from __future__ import annotations
 
 import warnings
+from typing import Literal, TypeGuard, get_args
 
 import torch
 from torch import Tensor
+
+OnDegenerate = Literal["warn", "error", "allow"]
+"""What happens to an input that does not determine the result: a warning, an error, or nothing."""
 
 
 class ErlangenError(ValueError):
@@ -129,6 +133,12 @@ def first_index(bad: Tensor) -> tuple[int, ...]:
     return tuple(int(i) for i in torch.nonzero(bad)[0])
 
 
+def check_on_degenerate(value: str, name: str = "on_degenerate") -> None:
+    """Raise `UnknownNameError` unless the value is one of `OnDegenerate`."""
+    if value not in get_args(OnDegenerate):
+        raise UnknownNameError(f"{name} = {value!r}: choose 'warn', 'error' or 'allow'")
+
+
 def tell_degenerate(message: str, how: str, *, stacklevel: int = 2) -> None:
     """Raise `DegenerateFrameError` where `how` is "error", else warn with `DegenerateFrameWarning`.
 
@@ -155,6 +165,22 @@ def check_floating(x: Tensor, name: str) -> None:
     """Raise `DtypeError` when a tensor is not floating point."""
     if not x.is_floating_point():
         raise DtypeError(f"{name} has dtype {x.dtype}, but a floating dtype is needed; call {name}.float()")
+
+
+def is_whole(value: object, least: int | None = None, most: int | None = None) -> TypeGuard[int]:
+    """Whether a value is an int (a bool is none) from `least` to `most`, both included."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return False
+    return (least is None or value >= least) and (most is None or value <= most)
+
+
+def check_integer(
+    name: str, value: object, least: int, *, hint: str = "", error: type[ErlangenError] = ErlangenError
+) -> int:
+    """The value, if it is an integer of at least `least`; otherwise raise `error`, which names it and ends with the hint."""
+    if not is_whole(value, least):
+        raise error(f"{name} = {value!r}: give an integer of at least {least}{hint and f' ({hint})'}")
+    return value
 
 
 def check_sizes(**sizes: int) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from erlangen.actions import Tree, tree_leaves, tree_map
-from erlangen.errors import CheckpointError, DataError, ErlangenError, ModelError, NotFiniteError, check_sizes
+from erlangen.errors import CheckpointError, DataError, ErlangenError, ModelError, NotFiniteError, check_sizes, is_whole
 from erlangen.measure.checks import batch_length
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def _check_options(
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ModelError(f"{type(model).__name__} has no trainable parameters; nothing can be fitted")
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if not isinstance(value, int) or value < 1:
+        if not is_whole(value, 1):
             raise ErlangenError(f"{name} = {value!r}: give a positive integer")
     for name, value in (("lr", lr), ("clip", 1.0 if clip is None else clip)):
         if not value > 0:

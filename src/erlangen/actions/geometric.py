@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from erlangen.actions.base import Action, Part, Tree, broadcast_lead, check_tensor, lead_view, matmul_rows, tree_map
-from erlangen.errors import ActionError, ShapeError
+from erlangen.errors import ActionError, ShapeError, is_whole
 from erlangen.groups import Group, Shifts
 
 
@@ -121,7 +121,7 @@ class Invariant(Action):
     item_ndim = 0
 
     def __post_init__(self) -> None:
-        if self.size is not None and (not isinstance(self.size, int) or self.size < 1):
+        if self.size is not None and not is_whole(self.size, 1):
             raise ActionError(f"invariant({self.size}): the size of the last axis must be a positive integer")
 
     @property

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from erlangen.actions import Image
 from erlangen.actions import Sequence as SequenceOf
 from erlangen.data.images import digits
-from erlangen.errors import DtypeError, ErlangenError, ShapeError
+from erlangen.errors import DtypeError, ErlangenError, ShapeError, is_whole
 from erlangen.groups import Cyclic, Flow, Shifts
 
 _SIDE = 28  # of the pictures of digits
@@ -118,9 +118,9 @@ def spinning_digits(
         ErlangenError: a number is out of range, or a step is no integer.
     """
     _check_counts(count, frames, 1, pool)
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    if not is_whole(n, 1):
         raise ErlangenError(f"n = {n!r}: give the number of steps in one turn, an integer of at least 1")
-    if not steps or any(isinstance(step, bool) or not isinstance(step, int) for step in steps):
+    if not steps or not all(is_whole(step) for step in steps):
         raise ErlangenError(f"steps = {steps!r}: give at least one integer, in units of 360 / {n} degrees")
     label, pictures = _drawn(count, 1, split, generator, dtype)
     start = torch.randint(n, (count, 1), generator=generator)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from erlangen.errors import DataError, ShapeError, check_finite, check_floating
+from erlangen.errors import DataError, ShapeError, check_finite, check_floating, is_whole
 from erlangen.groups.rotations import planar_rotation
 
 __all__ = ["affine_distortion", "homography_distortion"]
@@ -137,7 +137,7 @@ def _check(x: Tensor, size: int, degrees: float, shear: float, scale: tuple[floa
         raise ShapeError(f"x has shape {tuple(x.shape)}, but images [B, C, H, W] with at least one pixel are needed")
     check_floating(x, "x")
     check_finite(x, "x")
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_whole(size, 1):
         raise DataError(f"size = {size!r}: give the side of the canvas in pixels, a positive integer")
     for name, value, most in (
         ("degrees", degrees, 180.0),

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from erlangen.errors import DataError
+from erlangen.errors import DataError, is_whole
 
 __all__ = [
     "cfi_graphs",
@@ -47,7 +47,7 @@ def connected_graphs(n: int) -> Tensor:
     >>> connected_graphs(5).shape
     torch.Size([21, 5, 5])
     """
-    if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= MAX_NODES:
+    if not is_whole(n, 1, MAX_NODES):
         raise DataError(f"n = {n!r}: graphs of 1 to {MAX_NODES} nodes can be listed")
     return _decoded(_codes(n), n).float()
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from erlangen.actions import Tree
+from erlangen.actions import Tree, tree_leaves
 from erlangen.enforce.cloud import geometric_parts
-from erlangen.errors import GroupError, ShapeError
+from erlangen.errors import GroupError, ShapeError, SymmetryError
 from erlangen.groups import CSO, SE, SO, E, Group, O, Scaling, SemidirectProduct, Similarity, Translation
 from erlangen.symmetry import Symmetry
 
@@ -58,6 +58,39 @@ class Frame(Protocol):
     def __call__(self, x: Tree, mask: Tensor | None = None) -> FrameSet:
         """Frames of a batch."""
         ...
+
+
+def first_tensor(x: Tree) -> Tensor:
+    """Any tensor of the input, for the batch size and the device."""
+    return next(leaf for leaf in tree_leaves(x) if isinstance(leaf, Tensor))
+
+
+def check_frames(frames: FrameSet, group: Group, x: Tree) -> FrameSet:
+    """The frames of a batch, if their shapes are as `FrameSet` says; `ShapeError` otherwise. Not checked in a compiler."""
+    if torch.compiler.is_compiling():
+        return frames
+    if not isinstance(frames, FrameSet):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise SymmetryError(f"frame returned a {type(frames).__name__}; return FrameSet(elements, weights, gap)")
+    batch, shape = first_tensor(x).shape[0], tuple(group.batch_shape(frames.elements))
+    fits = len(shape) == 2 and shape[0] in (1, batch) and tuple(frames.weights.shape) in ((1, shape[1]), shape)
+    if not fits or tuple(frames.gap.shape) != (batch,):
+        raise ShapeError(
+            f"frame returned elements, weights and gap of shapes {tuple(frames.elements.shape)}, "
+            f"{tuple(frames.weights.shape)} and {tuple(frames.gap.shape)}; for a batch of {batch} they must be "
+            f"[B, K, *{group.shape}], [B, K] and [B]"
+        )
+    return frames
+
+
+def thin(frames: FrameSet, k: int, generator: Generator) -> FrameSet:
+    """k elements of every frame, drawn by weight with replacement."""
+    batch, shape = len(frames.gap), frames.elements.shape[2:]
+    weights = frames.weights.expand(batch, -1)
+    chosen = torch.multinomial(weights.detach().cpu().double(), k, replacement=True, generator=generator)
+    chosen = chosen.to(weights.device)
+    index = chosen.reshape(batch, k, *[1] * len(shape)).expand(batch, k, *shape)
+    elements = frames.elements.expand(batch, *frames.elements.shape[1:]).gather(1, index)
+    return frames._replace(elements=elements, weights=torch.full_like(chosen, 1, dtype=weights.dtype) / k)
 
 
 class Kind(NamedTuple):

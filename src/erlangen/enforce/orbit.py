@@ -9,8 +9,8 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from erlangen.actions import Tree, tree_leaves
-from erlangen.enforce.frames import FrameSet
+from erlangen.actions import Tree
+from erlangen.enforce.frames import FrameSet, first_tensor
 from erlangen.errors import GroupError, OrbitError
 from erlangen.groups import Group
 
@@ -70,11 +70,6 @@ def _spread(group: Group, samples: int, seed: int) -> Tensor:
     except GroupError:
         generator = Generator().manual_seed(seed)
         return group.sample(samples, generator=generator, dtype=torch.float64)
-
-
-def first_tensor(x: Tree) -> Tensor:
-    """Any tensor of the input, for the batch size and the device."""
-    return next(leaf for leaf in tree_leaves(x) if isinstance(leaf, Tensor))
 
 
 def _uniform(x: Tree, elements: Tensor) -> FrameSet:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -23,10 +23,11 @@ from erlangen.errors import (
     ActionError,
     GroupError,
     ModelError,
+    OnDegenerate,
     ShapeError,
-    UnknownNameError,
     check_finite,
     check_floating,
+    check_on_degenerate,
     first_index,
     tell_degenerate,
 )
@@ -37,8 +38,6 @@ from erlangen.symmetry import Symmetry
 
 AXES: dict[type[Group], tuple[bool, bool]] = {O: (False, False), SO: (False, True), E: (True, False), SE: (True, True)}
 """Groups with frames by parts: whether the origin moves, and whether axes are right-handed."""
-
-OnDegenerate = Literal["warn", "error", "allow"]
 
 
 def act_piecewise(group: Group, g: Tensor, x: Tensor, labels: Tensor, *, vectors: bool = False) -> Tensor:
@@ -276,8 +275,7 @@ class PiecewiseFrameAverage(nn.Module):
                 f"parts = {parts}, features = {features}, vectors = {vectors}, samples = {samples}; parts and samples are "
                 "positive, and there must be something to return"
             )
-        if on_degenerate not in ("warn", "error", "allow"):
-            raise UnknownNameError(f"on_degenerate = {on_degenerate!r}: choose 'warn', 'error' or 'allow'")
+        check_on_degenerate(on_degenerate)
         self.block, self.group, self.parts = block, group, parts
         self.features, self.vectors, self.samples = features, vectors, samples
         self.differentiable, self.on_degenerate = differentiable, on_degenerate

@@ -14,24 +14,21 @@ import torch
 from torch import Generator, Tensor, nn
 
 from erlangen.actions import Permuted, Tree, tree_leaves, tree_map, tree_structure
-from erlangen.enforce.batching import (
+from erlangen.enforce.calls import (
     Repeat,
     as_module,
     as_wide_as,
     cast_like,
-    check_frames,
     check_output,
     default_chunk,
     flatten,
-    full_precision,
     is_floating,
     takes_mask,
-    thin,
     weighted_sum,
 )
 from erlangen.enforce.cloud import has_parts
-from erlangen.enforce.frames import KINDS, Frame, FrameSet, PointsFrame
-from erlangen.enforce.orbit import OrbitFrame, first_tensor
+from erlangen.enforce.frames import KINDS, Frame, FrameSet, PointsFrame, check_frames, first_tensor, thin
+from erlangen.enforce.orbit import OrbitFrame
 from erlangen.enforce.padding import zero_padding
 from erlangen.enforce.pca_frames import PCAFrame
 from erlangen.enforce.sort_frames import SortFrame, is_sortable
@@ -41,18 +38,21 @@ from erlangen.errors import (
     GroupError,
     ModelError,
     NotFiniteError,
+    OnDegenerate,
     OrbitError,
     ShapeError,
     SymmetryError,
     UnknownNameError,
+    check_on_degenerate,
     first_index,
+    is_whole,
     tell_degenerate,
 )
 from erlangen.groups import SemidirectProduct, Symmetric
+from erlangen.numerics import full_precision
 from erlangen.symmetry import Symmetry
 
 How = Literal["frames", "canonical", "points", "orbit"]
-OnDegenerate = Literal["warn", "error", "allow"]
 
 
 def symmetrize(
@@ -223,8 +223,8 @@ class Symmetrized(nn.Module):
             ModelError: the model's output has no batch axis, or the model takes no mask.
         """
         batch = self._check_input(x, mask)
-        device = first_tensor(x).device
-        with full_precision(device):
+        leaf = first_tensor(x)
+        with full_precision(leaf):
             frames = self._frames(x, mask)
             self._judge(frames, x)
             elements, centre, local = self._centred(frames.elements, x)
@@ -234,11 +234,11 @@ class Symmetrized(nn.Module):
         step = self.chunk or default_chunk(self.model, local, count)
         for first in range(0, count, step):
             part = slice(first, first + step)
-            with full_precision(device):
+            with full_precision(leaf):
                 inputs, given = self._canonical(elements[:, part], local, mask)
             extra = tree_map(Repeat(batch, elements[:, part].shape[1]), (args, kwargs))
             out = self.model(inputs, *extra[0], **extra[1], **given)
-            with full_precision(device):
+            with full_precision(leaf):
                 moved = self._back(elements[:, part], frames.weights[:, part], out, batch)
             total = moved if total is None else tree_map(torch.add, total, moved)
         return total if centre is None else self.symmetry.output.act(as_wide_as(centre, total), total)
@@ -366,10 +366,9 @@ class Symmetrized(nn.Module):
 def _check_options(how: str | None, samples: Any, on_degenerate: str, chunk: Any) -> None:
     if how not in (None, "frames", "canonical", "points", "orbit"):
         raise UnknownNameError(f"how = {how!r}: choose 'frames', 'canonical', 'points' or 'orbit'")
-    if on_degenerate not in ("warn", "error", "allow"):
-        raise UnknownNameError(f"on_degenerate = {on_degenerate!r}: choose 'warn', 'error' or 'allow'")
+    check_on_degenerate(on_degenerate)
     for name, value in (("samples", samples), ("chunk", chunk)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        if value is not None and not is_whole(value, 1):
             raise OrbitError(f"{name} = {value!r}: give a positive integer, or None")
     if samples is not None and how in ("canonical", "points"):
         raise OrbitError(f"samples = {samples}: how={how!r} uses one element; leave out samples=")

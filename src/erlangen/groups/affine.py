@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
@@ -268,62 +268,63 @@ class Translation(SemidirectProduct):
         super().__init__(TrivialGroup(n), translation_scale=scale, name=f"Translation({n}{option})")
 
 
-class SE(SemidirectProduct):
+class _Isometries(SemidirectProduct):
+    """R^n x| H for a compact H, under the name of the class."""
+
+    H_of: ClassVar[type[SO] | type[O]]
+
+    def __init__(self, n: int, *, translation_scale: float = DEFAULT_TRANSLATION_SCALE) -> None:
+        option = _option("translation_scale", translation_scale, DEFAULT_TRANSLATION_SCALE)
+        super().__init__(self.H_of(n), translation_scale=translation_scale, name=f"{type(self).__name__}({n}{option})")
+
+
+class SE(_Isometries):
     """Rotations and translations of R^n, n >= 2: R^n x| SO(n)."""
 
-    def __init__(self, n: int, *, translation_scale: float = DEFAULT_TRANSLATION_SCALE) -> None:
-        option = _option("translation_scale", translation_scale, DEFAULT_TRANSLATION_SCALE)
-        super().__init__(SO(n), translation_scale=translation_scale, name=f"SE({n}{option})")
+    H_of = SO
 
 
-class E(SemidirectProduct):
+class E(_Isometries):
     """Rotations, reflections and translations of R^n, n >= 2: R^n x| O(n)."""
 
-    def __init__(self, n: int, *, translation_scale: float = DEFAULT_TRANSLATION_SCALE) -> None:
-        option = _option("translation_scale", translation_scale, DEFAULT_TRANSLATION_SCALE)
-        super().__init__(O(n), translation_scale=translation_scale, name=f"E({n}{option})")
+    H_of = O
 
 
-class Similarity(SemidirectProduct):
+class _Scaled(SemidirectProduct):
+    """R^n x| H for an H that is not compact and has a proposal, under the name of the class."""
+
+    H_of: ClassVar[type[CSO] | type[GLPlus]]
+
+    def __init__(
+        self,
+        n: int,
+        *,
+        scale: float = DEFAULT_SCALE,
+        translation_scale: float = DEFAULT_TRANSLATION_SCALE,
+    ) -> None:
+        option = _option("scale", scale, DEFAULT_SCALE) + _option(
+            "translation_scale", translation_scale, DEFAULT_TRANSLATION_SCALE
+        )
+        H = self.H_of(n, scale=scale)
+        super().__init__(H, translation_scale=translation_scale, name=f"{type(self).__name__}({n}{option})")
+
+
+class Similarity(_Scaled):
     """Rotations, scalings and translations of R^n, n >= 2: R^n x| (R+ x SO(n)).
 
     `scale` is the width of the proposal of `CSO`.
     """
 
-    def __init__(
-        self,
-        n: int,
-        *,
-        scale: float = DEFAULT_SCALE,
-        translation_scale: float = DEFAULT_TRANSLATION_SCALE,
-    ) -> None:
-        option = _options(scale, translation_scale)
-        H = CSO(n, scale=scale)
-        super().__init__(H, translation_scale=translation_scale, name=f"Similarity({n}{option})")
+    H_of = CSO
 
 
-class Affine(SemidirectProduct):
+class Affine(_Scaled):
     """Orientation-preserving affine maps of R^n: R^n x| GL+(n).
 
     `scale` is the width of the proposal of `GLPlus`.
     """
 
-    def __init__(
-        self,
-        n: int,
-        *,
-        scale: float = DEFAULT_SCALE,
-        translation_scale: float = DEFAULT_TRANSLATION_SCALE,
-    ) -> None:
-        option = _options(scale, translation_scale)
-        H = GLPlus(n, scale=scale)
-        super().__init__(H, translation_scale=translation_scale, name=f"Affine({n}{option})")
-
-
-def _options(scale: float, translation_scale: float) -> str:
-    return _option("scale", scale, DEFAULT_SCALE) + _option(
-        "translation_scale", translation_scale, DEFAULT_TRANSLATION_SCALE
-    )
+    H_of = GLPlus
 
 
 def _option(name: str, value: float, default: float) -> str:

@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Generator, Tensor
 
-from erlangen.errors import DtypeError, GroupError, OrbitError, ShapeError, check_finite, check_floating
+from erlangen.errors import DtypeError, GroupError, OrbitError, ShapeError, check_finite, check_floating, is_whole
 from erlangen.groups.base import MAX_ENUMERATION, Group, default_tol
 from erlangen.groups.closure import CLOSED_TOL, close_under_product, nearest_matrix, snap
 from erlangen.groups.rotations import draw_device
@@ -341,7 +341,7 @@ def sample_device(device: torch.device | str | None, generator: Generator | None
 
 def check_positive(group: str, argument: str, value: object) -> None:
     """Raise `GroupError` unless a constructor's argument is a positive int."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not is_whole(value, 1):
         raise GroupError(f"{group}({value}): {argument} must be a positive integer, got {value!r}")
 
 

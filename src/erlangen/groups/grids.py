@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from erlangen.errors import GroupError
+from erlangen.errors import GroupError, is_whole
 
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 """Turn from one point of the Fibonacci sphere to the next, in radians."""
@@ -152,7 +152,7 @@ def so3_grid(n: int, *, dtype: torch.dtype | None = None, device: torch.device |
 
 def check_count(n: int) -> None:
     """Raise `GroupError` unless n is a positive integer."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_whole(n, 1):
         raise GroupError(f"n must be a positive integer, got {n!r}")
 
 

@@ -8,7 +8,7 @@ from abc import abstractmethod
 import torch
 from torch import Generator, Tensor
 
-from erlangen.errors import GroupElementError, GroupError, first_index
+from erlangen.errors import GroupElementError, GroupError, first_index, is_whole
 from erlangen.groups.base import Group, default_tol
 from erlangen.numerics import full_precision, matrix_log
 
@@ -163,7 +163,7 @@ def is_orthogonal(g: Tensor, tol: float) -> Tensor:
 
 def check_size(name: str, n: int, least: int) -> None:
     """Raise `GroupError` unless n is an integer of at least `least`."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < least:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_whole(n, least):
         raise GroupError(f"{name} needs an integer dimension of at least {least}, got {n!r}")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from erlangen.errors import IrrepsError
+from erlangen.errors import IrrepsError, is_whole
 
 MAX_COUPLING_DEGREE = 16
 """Largest degree of `wigner_3j` and `gaunt`: up to here every sum of Racah's formula is exact in float64."""
@@ -100,7 +100,7 @@ def sparse(table: Tensor) -> SparseCoupling:
 
 def _checked(l1: int, l2: int, l3: int) -> np.ndarray:
     for l in (l1, l2, l3):
-        if isinstance(l, bool) or not isinstance(l, int) or not 0 <= l <= MAX_COUPLING_DEGREE:
+        if not is_whole(l, 0, MAX_COUPLING_DEGREE):
             raise IrrepsError(f"({l1!r}, {l2!r}, {l3!r}): degrees are integers in 0..{MAX_COUPLING_DEGREE}")
     if not abs(l1 - l2) <= l3 <= l1 + l2:
         raise IrrepsError(f"({l1}, {l2}, {l3}) cannot be coupled: degrees {l1} and {l2} give {abs(l1 - l2)}..{l1 + l2}")

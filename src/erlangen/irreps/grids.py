@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from erlangen.errors import GridError, ShapeError
+from erlangen.errors import GridError, ShapeError, is_whole
 from erlangen.irreps._cache import constant
 from erlangen.irreps._recursion import degree_factor
 from erlangen.irreps.harmonics import spherical_harmonics
@@ -308,5 +308,5 @@ def _check_values(values: Tensor, grid: S2Grid | LebedevGrid | SO3Grid) -> None:
 
 def _check_counts(grid: object, **counts: int) -> None:
     for name, n in counts.items():
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        if not is_whole(n, 1):
             raise GridError(f"{type(grid).__name__}: {name} is {n!r}, but a positive integer is needed")

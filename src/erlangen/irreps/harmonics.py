@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from erlangen.errors import DtypeError, IrrepsError, ShapeError
+from erlangen.errors import DtypeError, IrrepsError, ShapeError, is_whole
 from erlangen.irreps import _recursion
 from erlangen.irreps._cache import constant
 
@@ -247,7 +247,7 @@ def _check_degrees(degrees: int | Sequence[int]) -> list[int]:
     wanted = list(range(degrees + 1)) if isinstance(degrees, int) else list(degrees)
     listed = [degrees] if isinstance(degrees, int) else wanted
     for l in listed:
-        if isinstance(l, bool) or not isinstance(l, int) or not 0 <= l <= MAX_DEGREE:
+        if not is_whole(l, 0, MAX_DEGREE):
             raise IrrepsError(f"degrees has {l!r}, but spherical harmonics have integer degrees in 0..{MAX_DEGREE}")
     return wanted
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
 import torch
 from torch import Generator, Tensor
 
-from erlangen.errors import IrrepsError, ShapeError
+from erlangen.errors import IrrepsError, ShapeError, is_whole
 from erlangen.irreps.wigner import check_matrices, wigner_D_all
 from erlangen.numerics import full_precision
 
@@ -49,7 +49,7 @@ class Irrep(NamedTuple("Irrep", [("l", int), ("p", int)])):
             return irrep
         if isinstance(l, Irrep) and p is None:
             return l
-        if isinstance(l, bool) or not isinstance(l, int) or l < 0 or p not in (1, -1):
+        if not is_whole(l, 0) or p not in (1, -1):
             raise IrrepsError(f"Irrep(l={l!r}, p={p!r}): l must be an integer >= 0 and p must be 1 (even) or -1 (odd)")
         return super().__new__(cls, l, p)
 
@@ -342,7 +342,7 @@ def _entry(item: object) -> MulIrrep:
         return MulIrrep(1, Irrep(item))
     if isinstance(item, tuple) and len(item) == 2:
         mul, ir = item
-        if isinstance(mul, int) and not isinstance(mul, bool) and mul >= 0:
+        if is_whole(mul, 0):
             return MulIrrep(mul, Irrep(*ir) if isinstance(ir, tuple) else Irrep(ir))
     raise IrrepsError(
         f'{item!r} is no irrep; write Irreps("8x1o"), or pairs such as (8, "1o") with a multiplicity >= 0'

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from erlangen.errors import DtypeError, GroupElementError, IrrepsError, ShapeError, first_index
+from erlangen.errors import DtypeError, GroupElementError, IrrepsError, ShapeError, first_index, is_whole
 from erlangen.irreps._cache import constant
 from erlangen.numerics import full_precision
 
@@ -43,7 +43,7 @@ def wigner_D(l: int, R: Tensor, *, check: bool = True) -> Tensor:
 
 def wigner_D_all(lmax: int, R: Tensor, *, check: bool = True) -> list[Tensor]:
     """The matrices of `wigner_D` of all degrees 0..lmax, a list of ``[..., 2l + 1, 2l + 1]``; each uses the last."""
-    if isinstance(lmax, bool) or not isinstance(lmax, int) or not 0 <= lmax <= MAX_WIGNER_DEGREE:
+    if not is_whole(lmax, 0, MAX_WIGNER_DEGREE):
         raise IrrepsError(f"lmax is {lmax!r}, but Wigner matrices have integer degrees in 0..{MAX_WIGNER_DEGREE}")
     check_matrices(R, check=check)
     matrices = [torch.ones_like(R[..., :1, :1]), R]

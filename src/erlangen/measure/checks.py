@@ -17,6 +17,7 @@ from erlangen.errors import (
     OrbitError,
     check_finite,
     first_index,
+    is_whole,
 )
 from erlangen.measure.evaluate import relative_error
 from erlangen.measure.models import Model
@@ -76,7 +77,7 @@ def check_data(x: Tree, y: Tree | None = None) -> int:
 
 def check_chunk(chunk: int | None) -> None:
     """Raise `OrbitError` unless the chunk is a positive integer or ``None``."""
-    if chunk is not None and (not isinstance(chunk, int) or isinstance(chunk, bool) or chunk < 1):
+    if chunk is not None and not is_whole(chunk, 1):
         raise OrbitError(f"chunk = {chunk!r}: give a positive number of elements per model call, or None")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from erlangen.errors import GroupError, OrbitError
+from erlangen.errors import GroupError, OrbitError, is_whole
 from erlangen.groups import Group
 
 ALL_UP_TO = 1024
@@ -69,7 +69,7 @@ def orbit(
         if group.element_dtype is None and dtype is not None:
             elements = elements.to(dtype)
         return Orbit(group, elements.to(device or elements.device), "given", closed=False)
-    if elements is not None and (isinstance(elements, bool) or not isinstance(elements, int) or elements < 1):
+    if elements is not None and not is_whole(elements, 1):
         given = f"= {elements!r}" if isinstance(elements, (int, float, str)) else f"is a {type(elements).__name__}"
         raise OrbitError(
             f"elements {given}: give a positive number of group elements, or a tensor with the elements themselves"

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import linear
 
-from erlangen.errors import ErlangenError, ShapeError
+from erlangen.errors import ErlangenError, ShapeError, check_sizes
 
 __all__ = ["Siren", "SineLayer"]
 
@@ -41,7 +41,8 @@ class SineLayer(nn.Module):
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        _check_positive(in_features=in_features, out_features=out_features, omega=omega)
+        check_sizes(in_features=in_features, out_features=out_features)
+        _check_positive("omega", omega)
         self.in_features, self.out_features, self.omega, self.first = in_features, out_features, omega, first
         bound = 1 / in_features if first else math.sqrt(6 / in_features) / omega
         self.weight = _uniform(bound, out_features, in_features, generator=generator)
@@ -90,7 +91,8 @@ class Siren(nn.Module):
         super().__init__()
         if not hidden:
             raise ErlangenError("hidden = (): give the width of at least one sine layer")
-        _check_positive(out_features=out_features, out_std=out_std)
+        check_sizes(out_features=out_features)
+        _check_positive("out_std", out_std)
         self.in_features, self.out_features = in_features, out_features
         sizes = [in_features, *hidden]
         omegas = [omega if first_omega is None else first_omega] + [omega] * (len(hidden) - 1)
@@ -118,7 +120,6 @@ def _uniform(bound: float, *size: int, generator: Generator | None) -> nn.Parame
     return nn.Parameter(nn.init.uniform_(torch.empty(*size), -bound, bound, generator=generator))
 
 
-def _check_positive(**values: float) -> None:
-    for name, value in values.items():
-        if not (value > 0 and math.isfinite(value)):
-            raise ErlangenError(f"{name} = {value!r}: give a positive number")
+def _check_positive(name: str, value: float) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise ErlangenError(f"{name} = {value!r}: give a positive number")

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from erlangen.actions.base import broadcast_lead
-from erlangen.errors import RepresentationError, ShapeError, check_floating
+from erlangen.errors import RepresentationError, ShapeError, check_floating, is_whole
 from erlangen.groups import Group
 
 Move = Callable[[Tensor], Tensor]
@@ -111,7 +111,7 @@ class Rep(ABC):
         return Sum([*self.summands(), *other.summands()])
 
     def __rmul__(self, n: int) -> Sum:
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        if not is_whole(n, 1):
             raise RepresentationError(f"n * {self.name} needs an integer n of at least 1, got {n!r}")
         return Sum(list(self.summands()) * n if isinstance(self, Sum) else [(n, self)])
 

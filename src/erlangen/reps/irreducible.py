@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from erlangen.errors import IrrepsError, RepresentationError
+from erlangen.errors import IrrepsError, RepresentationError, is_whole
 from erlangen.groups import SO, Cyclic, Group, O
 from erlangen.irreps.coupling import MAX_COUPLING_DEGREE, wigner_3j
 from erlangen.irreps.irreps import Irrep, Irreps
@@ -73,7 +73,7 @@ class Frequency(MatrixRep):
     def __init__(self, group: Group, frequency: int) -> None:
         if not (isinstance(group, Cyclic) or (isinstance(group, SO) and group.space_dim == 2)):
             raise RepresentationError(f"group is {group!r}; frequencies belong to SO(2) and Cyclic(n)")
-        if isinstance(frequency, bool) or not isinstance(frequency, int) or frequency < 1:
+        if not is_whole(frequency, 1):
             raise RepresentationError(
                 f"frequency = {frequency!r}: give an integer of at least 1 (Scalar has frequency 0)"
             )

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from erlangen.actions.base import lead_view, matmul_rows
-from erlangen.errors import RepresentationError
+from erlangen.errors import RepresentationError, is_whole
 from erlangen.groups import Group, Symmetric
 from erlangen.groups.subgroups import tangent_at_identity
 from erlangen.reps.base import Rep, digest, generators, spread
@@ -252,7 +252,7 @@ class T:
 
     def __post_init__(self) -> None:
         for name, value in (("p", self.p), ("q", self.q)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            if not is_whole(value, 0):
                 raise RepresentationError(f"T({self.p!r}, {self.q!r}): {name} must be an integer of at least 0")
 
     def __call__(self, group: Group) -> Rep:

@@ -78,12 +78,6 @@ class Hooke(PairLaw):
         return torch.full_like(r2, -self.stiffness)
 
 
-def check_count(name: str, value: int) -> None:
-    """Raise `ErlangenError` unless the value is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ErlangenError(f"{name} = {value!r}; pass a whole number of at least 1")
-
-
 def check_number(
     name: str, value: float, *, least: float = -math.inf, above: float = -math.inf, most: float = math.inf
 ) -> None:

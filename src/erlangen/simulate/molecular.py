@@ -8,8 +8,16 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from erlangen.errors import ErlangenError, MissingExtraError, NotFiniteError, ShapeError, UnknownNameError, check_finite
-from erlangen.simulate.laws import check_count, check_number
+from erlangen.errors import (
+    ErlangenError,
+    MissingExtraError,
+    NotFiniteError,
+    ShapeError,
+    UnknownNameError,
+    check_finite,
+    check_integer,
+)
+from erlangen.simulate.laws import check_number
 
 __all__ = ["Molecule", "MolecularMotion", "ethanol", "xtb_trajectory"]
 
@@ -198,8 +206,8 @@ def _check(
             f"numbers {tuple(numbers.shape)} and pos {tuple(pos.shape)}; pass [N] and [N, 3], N at least 2"
         )
     check_finite(pos, "pos")
-    check_count("steps", steps)
-    check_count("record_every", record_every)
+    check_integer("steps", steps, 1)
+    check_integer("record_every", record_every, 1)
     check_number("dt", dt, above=0.0)
     check_number("temperature", temperature, least=0.0)
     check_number("friction", friction, least=0.0)

@@ -21,9 +21,10 @@ from erlangen.errors import (
     ShapeError,
     check_finite,
     check_floating,
+    check_integer,
     first_index,
 )
-from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw, check_count, check_number
+from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw, check_number
 
 __all__ = ["NBody", "charged", "evolve", "gravity", "springs"]
 
@@ -325,7 +326,7 @@ def _start(
 ) -> tuple[Tensor, Tensor]:
     """Gaussian positions and velocities of Gaussian direction and given length, each ``[B, N, D]`` in float64."""
     for name, value in (("n_samples", samples), ("n_particles", particles), ("dim", dim)):
-        check_count(name, value)
+        check_integer(name, value, 1)
     check_number("spread", spread, above=0.0)
     check_number("speed", speed, least=0.0)
     device = torch.get_default_device() if generator is None else generator.device
@@ -362,8 +363,8 @@ def _check_start(pos: Tensor, vel: Tensor) -> None:
 
 def _check_schedule(steps: int, dt: float, record_every: int) -> int:
     """The number of frames after the first."""
-    check_count("steps", steps)
-    check_count("record_every", record_every)
+    check_integer("steps", steps, 1)
+    check_integer("record_every", record_every, 1)
     check_number("dt", dt, above=0.0)
     if steps % record_every:
         raise ErlangenError(

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from erlangen.errors import ErlangenError, ModelError, NotFiniteError, ShapeError
-from erlangen.simulate.laws import check_count, check_number
+from erlangen.errors import ErlangenError, ModelError, NotFiniteError, ShapeError, check_integer
+from erlangen.simulate.laws import check_number
 
 __all__ = ["ParticleImages", "Vortices", "particle_images"]
 
@@ -125,7 +125,7 @@ def particle_images(
     (torch.Size([3, 2, 32, 32]), torch.Size([3, 2, 32, 32]))
     """
     for name, value in (("count", count), ("size", size), ("steps", steps)):
-        check_count(name, value)
+        check_integer(name, value, 1)
     for name, (low, high) in (("diameter", diameter), ("brightness", brightness)):
         if not 0 < low <= high < math.inf:
             raise ErlangenError(f"{name} = ({low:g}, {high:g}); give a positive range (low, high)")

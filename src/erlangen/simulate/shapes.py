@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from erlangen.simulate.laws import check_count
+from erlangen.errors import check_integer
 
 __all__ = ["Surfaces", "surfaces"]
 
@@ -53,8 +53,8 @@ def surfaces(
     >>> data.pos.shape, data.normals.shape
     (torch.Size([12, 64, 3]), torch.Size([12, 64, 3]))
     """
-    check_count("n_samples", n_samples)
-    check_count("n_points", n_points)
+    check_integer("n_samples", n_samples, 1)
+    check_integer("n_points", n_points, 1)
     dtype = torch.get_default_dtype() if dtype is None else dtype
     family = torch.arange(n_samples) % len(_FAMILIES)
     rows = torch.empty(n_samples, n_points, 6, dtype=torch.float64)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from erlangen.actions import Tree, tree_leaves, tree_map
-from erlangen.errors import DataError, OrbitError, SymmetryError
+from erlangen.errors import DataError, OrbitError, SymmetryError, is_whole
 from erlangen.measure.checks import check_action, check_data, float_dtype, take
 from erlangen.measure.report import RESAMPLES
 from erlangen.symmetry import Symmetry
@@ -82,7 +82,7 @@ def weigh(
         raise DataError(f"data has {samples} samples; give at least {FEWEST}, so that some can be held out")
     if not isinstance(y, Tensor) or (not y.is_floating_point() and y.ndim > 1):
         raise DataError("y must be one floating tensor [N, ...], or class labels [N]")
-    if isinstance(moves, bool) or not isinstance(moves, int) or moves < 1:
+    if not is_whole(moves, 1):
         raise OrbitError(f"elements = {moves!r}: give a positive number of elements per sample")
     for symmetry in candidates:
         if not symmetry.group.is_compact:

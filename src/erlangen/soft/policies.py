@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from erlangen.actions import Tree, tree_leaves, tree_map
-from erlangen.errors import ErlangenError, ModelError, NotFiniteError, first_index
+from erlangen.errors import ErlangenError, ModelError, NotFiniteError, check_integer, first_index
 from erlangen.measure.checks import batch_length
 from erlangen.measure.models import Model
 
@@ -36,7 +36,7 @@ class AdversarialAugment:
 
     def __init__(self, transform: Transform, model: nn.Module, loss: SampleLoss, tries: int = 4) -> None:
         self.transform, self.judge = transform, _Judge(model, loss)
-        self.tries = check_count("tries", tries)
+        self.tries = check_integer("tries", tries, 1)
 
     def __call__(self, x: Tree, y: Tree, *, generator: Generator | None = None) -> tuple[Tree, Tree]:
         """The batch, each sample at the place of its largest loss."""
@@ -94,7 +94,7 @@ class ConstrainedAugment:
             raise ErlangenError(f"dual_lr = {dual_lr}, start = {start}: give a positive step and a start of at least 0")
         self.transforms, self.judge, self.loss = list(transforms), _Judge(model, loss), loss
         self.limits = torch.tensor(list(limits), dtype=torch.float64)
-        self.steps, self.dual_lr = check_count("steps", steps), dual_lr
+        self.steps, self.dual_lr = check_integer("steps", steps, 1), dual_lr
         self.multipliers = torch.full_like(self.limits, start)
         self.slacks = torch.zeros_like(self.limits)
         self._generator = Generator().manual_seed(seed)
@@ -195,10 +195,3 @@ def _pick(places: tuple[Tree, Tree], row: Tensor) -> tuple[Tree, Tree]:
     index = row * len(row) + torch.arange(len(row), device=row.device)
     x, y = (tree_map(lambda leaf: leaf[index.to(leaf.device)], tree) for tree in places)
     return x, y
-
-
-def check_count(name: str, value: int) -> int:
-    """`value` if it is a positive whole number."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ErlangenError(f"{name} = {value!r}: give a positive whole number")
-    return value

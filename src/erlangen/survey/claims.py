@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple, TypeAlias, cast, get_args
 
-from erlangen.errors import UnknownNameError
+from erlangen.errors import UnknownNameError, is_whole
 from erlangen.survey._verdicts import ClaimError, Verdict, digits, judge, limit_text, meets, same_number
 
 __all__ = ["Claim", "ClaimError", "Kind", "Part", "Result", "Scale", "System", "Verdict", "averaged"]
@@ -74,7 +74,7 @@ class System:
                 _check_text(f"System.{name}[{index}]", word)
         if not isinstance(self.method, tuple) or not all(re.fullmatch(r"\w+(\.\w+)+", name) for name in self.method):
             raise ClaimError(f"System.method = {self.method!r}; pass a tuple of dotted names of classes and functions")
-        if isinstance(self.year, bool) or not isinstance(self.year, int):
+        if not is_whole(self.year):
             raise ClaimError(f"System.year = {self.year!r}; pass a whole number")
         if self.arxiv is not None and not re.fullmatch(r"\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7}", self.arxiv):
             raise ClaimError(f"System.arxiv = {self.arxiv!r}; pass an identifier such as '2110.03336', or None")

@@ -28,7 +28,7 @@ import torch
 from torch import Generator, nn
 
 from erlangen.actions import Tree, tree_leaves, tree_map
-from erlangen.errors import NotFiniteError
+from erlangen.errors import NotFiniteError, check_integer
 from erlangen.survey.claims import ClaimError
 from erlangen.survey.runs import Run, Sizes
 from erlangen.survey.tables import Row, Table
@@ -109,9 +109,7 @@ class Training:
         if not self.rates or not all(rate > 0 and math.isfinite(rate) for rate in self.rates):
             raise ClaimError(f"Training.rates = {self.rates}; give learning rates that are positive")
         for name in ("epochs", "batch"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ClaimError(f"Training.{name} = {value!r}; give a whole number of at least 1")
+            check_integer(f"Training.{name}", getattr(self, name), 1, error=ClaimError)
 
 
 Fit = Callable[[Any, Split, float, Training, Generator], Any]

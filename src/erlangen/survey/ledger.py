@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast, get_args
 
-from erlangen.errors import UnknownNameError
+from erlangen.errors import UnknownNameError, is_whole
 from erlangen.survey.claims import ClaimError, Result, Scale, System
 from erlangen.survey.fingerprints import code_fingerprint
 from erlangen.survey.options import check_options, takes_run
@@ -139,9 +139,9 @@ def run(
     """
     if scale not in get_args(Scale):
         raise UnknownNameError(f"scale = {scale!r}; known scales are {', '.join(get_args(Scale))}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    if not is_whole(seed, 0):
         raise ClaimError(f"seed = {seed!r}; pass a whole number that is not negative")
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+    if threads is not None and not is_whole(threads, 1):
         raise ClaimError(f"threads = {threads!r}; pass a whole number of at least 1")
     name, _, experiment = load_system(system)
     options = dict(options or {})

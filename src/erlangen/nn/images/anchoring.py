@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -39,14 +39,15 @@ from erlangen.errors import (
     ErlangenError,
     ErlangenWarning,
     NotFiniteError,
+    OnDegenerate,
     ShapeError,
-    UnknownNameError,
     check_floating,
+    check_integer,
+    check_on_degenerate,
     first_index,
     tell_degenerate,
 )
 from erlangen.groups import Shifts
-from erlangen.nn.images.planar import check_integer
 from erlangen.symmetry import Symmetry
 
 Selector: TypeAlias = Callable[[Tensor], Tensor]
@@ -56,7 +57,6 @@ The score of a component must not depend on how it is rolled, to the last bit: s
 """
 
 Stride: TypeAlias = int | tuple[int, int]
-OnTie: TypeAlias = Literal["warn", "error", "allow"]
 
 TIE = 8.0
 """Relative gap between the two best scores, in units of rounding, below which they count as a tie (1e-6 in float32)."""
@@ -168,11 +168,10 @@ class PolyphaseAnchor(nn.Module):
     tensor([1., 0., 3., 0.])
     """
 
-    def __init__(self, stride: Stride, *, selector: Selector = component_norms, on_tie: OnTie = "warn") -> None:
+    def __init__(self, stride: Stride, *, selector: Selector = component_norms, on_tie: OnDegenerate = "warn") -> None:
         super().__init__()
         self.stride = check_stride(stride)
-        if on_tie not in ("warn", "error", "allow"):
-            raise UnknownNameError(f"on_tie = {on_tie!r} is not known; choose 'warn', 'error' or 'allow'")
+        check_on_degenerate(on_tie, "on_tie")
         self.selector, self.on_tie = selector, on_tie
 
     def forward(self, x: Tensor) -> Tensor:
@@ -287,7 +286,7 @@ class Anchored(nn.Module):
         *,
         size: tuple[int, int] | None = None,
         selector: Selector = component_norms,
-        on_tie: OnTie = "warn",
+        on_tie: OnDegenerate = "warn",
     ) -> None:
         super().__init__()
         self.anchor = PolyphaseAnchor(stride, selector=selector, on_tie=on_tie)
@@ -359,7 +358,7 @@ class AnchoredConv2d(nn.Conv2d):
         groups: int = 1,
         bias: bool = True,
         selector: Selector = component_norms,
-        on_tie: OnTie = "warn",
+        on_tie: OnDegenerate = "warn",
         generator: Generator | None = None,
     ) -> None:
         kernel, steps = check_stride(kernel_size, "kernel_size"), check_stride(stride)
@@ -416,7 +415,7 @@ class AnchoredPatchEmbed(AnchoredConv2d):
         patch: Stride,
         *,
         selector: Selector = component_norms,
-        on_tie: OnTie = "warn",
+        on_tie: OnDegenerate = "warn",
         generator: Generator | None = None,
     ) -> None:
         super().__init__(

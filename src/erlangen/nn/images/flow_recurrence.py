@@ -27,11 +27,11 @@ from torch import Generator, Tensor, nn
 
 from erlangen.actions import Image
 from erlangen.actions import Sequence as SequenceOf
-from erlangen.errors import ErlangenError, ShapeError, UnknownNameError, check_floating
+from erlangen.errors import ErlangenError, ShapeError, UnknownNameError, check_floating, check_integer, is_whole
 from erlangen.groups import Cyclic, Flow, Shifts
 from erlangen.nn.images.anchoring import roll_samples
 from erlangen.nn.images.group_conv import GroupConv2d, LiftConv2d, check_planar, pixel_subgroup, regular_under
-from erlangen.nn.images.planar import FeatureField, check_integer, unit_gain
+from erlangen.nn.images.planar import FeatureField, unit_gain
 from erlangen.nn.images.velocities import DriftingStates, SpinningStates, Spun, check_velocities, velocity_grid
 from erlangen.symmetry import Symmetry
 
@@ -367,7 +367,7 @@ class _Wrap(torch.autograd.Function):
 def _whole_steps(velocities: Sequence[int], n: int) -> Tensor:
     """Steps ``[V, 1]``; `ErlangenError` for what is no whole number of steps."""
     for index, step in enumerate(velocities):
-        if isinstance(step, bool) or not isinstance(step, int):
+        if not is_whole(step):
             raise ErlangenError(
                 f"velocities[{index}] = {step!r} is no whole number of steps of 360 / {n} = {360 / n:g} degrees; pass steps as "
                 "integers, and choose n so that 360 / n divides every velocity in degrees"

@@ -20,18 +20,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor, nn
 
 from erlangen.actions.image import Interpolation
-from erlangen.errors import GroupError, ShapeError, UnknownNameError
+from erlangen.errors import GroupError, ShapeError, UnknownNameError, check_integer
 from erlangen.groups import Cyclic, Dihedral, Group
 from erlangen.nn.images.planar import (
     RINGS,
     PlanarConv2d,
-    check_integer,
     field_symmetry,
     kernel_points,
     ring_harmonics,
@@ -48,27 +47,29 @@ PlanarGroup = Cyclic | Dihedral
 class _RegularConv2d(PlanarConv2d):
     """Convolution to regular fields: ``K[h, h'](z) = psi[h^-1 h'](h^-1 z)`` for one filter psi per pair of fields."""
 
+    lift: ClassVar[bool]
+    """Whether the input is scalar channels; regular fields otherwise."""
+
     def __init__(
         self,
         group: PlanarGroup,
         in_channels: int,
         out_channels: int,
         kernel_size: int,
-        padding: int,
-        stride: int,
-        bias: bool,
-        generator: Generator | None,
         *,
-        lift: bool,
+        padding: int = 0,
+        stride: int = 1,
+        bias: bool = True,
+        generator: Generator | None = None,
     ) -> None:
         order = int(check_planar(group).order)
-        in_size = check_integer("in_channels", in_channels, 1) * (1 if lift else order)
+        in_size = check_integer("in_channels", in_channels, 1) * (1 if self.lift else order)
         super().__init__(in_size, check_integer("out_channels", out_channels, 1) * order, kernel_size, padding, stride)
-        self.group, self.order, self.lift = group, order, lift
+        self.group, self.order = group, order
         self.in_channels, self.out_channels = in_channels, out_channels
         elements = group.elements()
         relative = group.compose(group.inverse(elements)[:, None], elements)
-        self._relative = torch.zeros(order, 1, dtype=torch.int64) if lift else relative
+        self._relative = torch.zeros(order, 1, dtype=torch.int64) if self.lift else relative
         self._samples = _turned_basis(group, kernel_size)
         self._source = _exact_source(self._relative, self._samples) if moves_kernel_pixels(group) else None
         shape = (out_channels, in_channels, self._relative.shape[1], self._samples.shape[1])
@@ -152,19 +153,7 @@ class LiftConv2d(_RegularConv2d):
         ErlangenError: a size, the padding or the stride is no integer in its range.
     """
 
-    def __init__(
-        self,
-        group: PlanarGroup,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        *,
-        padding: int = 0,
-        stride: int = 1,
-        bias: bool = True,
-        generator: Generator | None = None,
-    ) -> None:
-        super().__init__(group, in_channels, out_channels, kernel_size, padding, stride, bias, generator, lift=True)
+    lift = True
 
 
 class GroupConv2d(_RegularConv2d):
@@ -173,19 +162,7 @@ class GroupConv2d(_RegularConv2d):
     Channels are counted in fields. Everything else is as for `LiftConv2d`.
     """
 
-    def __init__(
-        self,
-        group: PlanarGroup,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        *,
-        padding: int = 0,
-        stride: int = 1,
-        bias: bool = True,
-        generator: Generator | None = None,
-    ) -> None:
-        super().__init__(group, in_channels, out_channels, kernel_size, padding, stride, bias, generator, lift=False)
+    lift = False
 
 
 # --- layers on fields ------------------------------------------------------------------------------------------------

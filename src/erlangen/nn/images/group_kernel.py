@@ -7,9 +7,8 @@ from typing import Literal, get_args
 import torch
 from torch import Generator, Tensor, nn
 
-from erlangen.errors import GroupError, UnknownNameError
+from erlangen.errors import GroupError, UnknownNameError, check_integer
 from erlangen.groups import SO, GLPlus, GroupSamples, LinearGroup, PolarChart
-from erlangen.nn.images.planar import check_integer
 from erlangen.nn.siren import Siren
 
 Mask = Literal["hard", "sigmoid"]

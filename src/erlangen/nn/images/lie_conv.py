@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from erlangen.errors import GroupError, ModelError, ShapeError, UnknownNameError
+from erlangen.errors import GroupError, ModelError, ShapeError, UnknownNameError, check_integer
 from erlangen.groups import SL, GLPlus, GroupSamples, LinearGroup
 from erlangen.nn.images.group_kernel import GroupKernel
-from erlangen.nn.images.planar import check_integer, kernel_points
+from erlangen.nn.images.planar import kernel_points
 from erlangen.nn.kept import Kept
 
 Measure = Literal["proposal", "haar"]

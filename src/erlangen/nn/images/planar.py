@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from erlangen.actions import Action, Image, Tree
 from erlangen.actions.base import check_tensor
 from erlangen.actions.image import Interpolation, Padding
-from erlangen.errors import ActionError, ConventionError, ErlangenError, ShapeError
+from erlangen.errors import ActionError, ConventionError, ShapeError, check_integer
 from erlangen.groups import Group
 from erlangen.nn.kept import Kept
 from erlangen.reps import Rep
@@ -158,7 +158,7 @@ class PlanarConv2d(nn.Module, ABC):
     def __init__(self, in_size: int, out_size: int, kernel_size: int, padding: int, stride: int) -> None:
         super().__init__()
         self.in_size, self.out_size = in_size, out_size
-        self.kernel_size = check_integer("kernel_size", kernel_size, 1)
+        self.kernel_size = check_integer("kernel_size", kernel_size, 1, hint="kernels are square, so one number")
         self.padding = check_integer("padding", padding, 0)
         self.stride = check_integer("stride", stride, 1)
         self._kept = Kept[tuple[Tensor, Tensor | None]]()
@@ -252,14 +252,6 @@ class PlanarConv2d(nn.Module, ABC):
     def extra_repr(self) -> str:
         """Sizes of the kernel."""
         return f"kernel_size={self.kernel_size}, padding={self.padding}, stride={self.stride}"
-
-
-def check_integer(name: str, value: object, least: int) -> int:
-    """The value, if it is an integer of at least `least`; `ErlangenError` otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        tuples = " (kernels are square, so one number)" if isinstance(value, (tuple, list)) else ""
-        raise ErlangenError(f"{name} = {value!r}: give an integer of at least {least}{tuples}")
-    return value
 
 
 def unit_gain(fan_in: int) -> float:

@@ -25,7 +25,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from erlangen.actions.image import Interpolation
-from erlangen.errors import ErlangenError, RepresentationError, ShapeError
+from erlangen.errors import ErlangenError, RepresentationError, ShapeError, is_whole
 from erlangen.groups import Cyclic, Group
 from erlangen.nn.images.planar import (
     RINGS,
@@ -50,9 +50,7 @@ def check_fields(name: str, fields: Fields) -> dict[int, int]:
     Raises:
         RepresentationError: no mapping of integers of at least 0, or nothing in it.
     """
-    ok = isinstance(fields, Mapping) and all(
-        isinstance(n, int) and not isinstance(n, bool) and n >= 0 for pair in fields.items() for n in pair
-    )
+    ok = isinstance(fields, Mapping) and all(is_whole(n, 0) for pair in fields.items() for n in pair)
     if not ok or not any(fields.values()):
         raise RepresentationError(
             f"{name} = {fields!r}: give multiplicities by frequency, for example {{0: 8, 1: 4}} for 8 scalars and 4 vectors"

@@ -11,7 +11,7 @@ from torch import Tensor
 from erlangen.actions import Action, Image, Sequence, Tree
 from erlangen.actions.base import check_tensor
 from erlangen.actions.discrete import gather_axis
-from erlangen.errors import ActionError, DtypeError, ErlangenError, ErlangenWarning, ShapeError
+from erlangen.errors import ActionError, DtypeError, ErlangenError, ErlangenWarning, ShapeError, check_integer
 from erlangen.groups import Cyclic, Flow, Group, Shifts
 
 Velocities = tuple[tuple[int, ...], ...]
@@ -26,8 +26,7 @@ def velocity_grid(reach: int) -> Tensor:
     >>> velocity_grid(1)[:4].tolist()
     [[-1, -1], [-1, 0], [-1, 1], [0, -1]]
     """
-    if isinstance(reach, bool) or not isinstance(reach, int) or reach < 0:
-        raise ErlangenError(f"reach = {reach!r}: give an integer of at least 0")
+    check_integer("reach", reach, 0)
     steps = torch.arange(-reach, reach + 1)
     return torch.cartesian_prod(steps, steps)
 

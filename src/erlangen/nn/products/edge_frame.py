@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from erlangen.errors import DtypeError, IrrepsError, ShapeError
+from erlangen.errors import DtypeError, IrrepsError, ShapeError, is_whole
 from erlangen.irreps import gaunt_tensor, wigner_D_all
 from erlangen.irreps._cache import constant
 from erlangen.nn.edges import check_directions
@@ -51,7 +51,7 @@ def edge_gaunt(
             f"weights has shape {tuple(weights.shape)}, but [..., {edge + 1}] is needed for lmax_edge={edge}"
         )
     for name, l, top in (("lmax_edge", edge, 16), ("lmax_out", lmax_out, min(L + edge, 12))):
-        if isinstance(l, bool) or not isinstance(l, int) or not 0 <= l <= top:
+        if not is_whole(l, 0, top):
             raise IrrepsError(f"{name} is {l!r}, but an integer in 0..{top} is needed (x has degree {L})")
     inner, outer = (L + 1) ** 2, (lmax_out + 1) ** 2
     with full_precision(x):

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from erlangen.actions import Invariant
-from erlangen.errors import DtypeError, ErlangenError, IrrepsError, ShapeError, UnknownNameError, first_index
+from erlangen.errors import DtypeError, ErlangenError, IrrepsError, ShapeError, UnknownNameError, first_index, is_whole
 from erlangen.groups import O
 from erlangen.irreps import MAX_DEGREE, Irrep, Irreps, LebedevGrid, RecordsConventions, S2Grid
 from erlangen.nn.features import features_of
@@ -84,7 +84,7 @@ class ManyBodyProduct(RecordsConventions):
         self.irreps_in, self.irreps_out = Irreps(irreps_in), Irreps(irreps_out)
         self.order, self.elements, self.road = order, elements, road
         for name, count in (("order", order), ("elements", elements)):
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            if not is_whole(count, 1):
                 raise ErlangenError(f"{name} is {count!r}, but a positive integer is needed")
         if road not in get_args(ManyBodyRoad):
             raise UnknownNameError(f"road is {road!r}; known are: {', '.join(map(repr, get_args(ManyBodyRoad)))}")

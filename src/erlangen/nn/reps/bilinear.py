@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
-from erlangen.errors import RepresentationError
+from erlangen.errors import RepresentationError, check_integer
 from erlangen.nn.features import check_size, split_copies, symmetry_between
 from erlangen.reps import Rep, equivariant_basis
 
@@ -71,8 +71,7 @@ class BilinearLayer(nn.Module):
 
     def __init__(self, rep_in: Rep, rep_out: Rep, *, max_factors: int = 4, generator: Generator | None = None) -> None:
         super().__init__()
-        if isinstance(max_factors, bool) or not isinstance(max_factors, int) or max_factors < 0:
-            raise RepresentationError(f"max_factors = {max_factors!r}: give an integer of at least 0")
+        check_integer("max_factors", max_factors, 0, error=RepresentationError)
         self.rep_in, self.rep_out = rep_in, rep_out
         self.symmetry = symmetry_between(rep_in, rep_out)
         self._sources, self._targets = _kinds(rep_in), _kinds(rep_out)

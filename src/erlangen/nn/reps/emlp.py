@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from erlangen.errors import RepresentationError
+from erlangen.errors import RepresentationError, is_whole
 from erlangen.groups import Group
 from erlangen.nn.features import check_size, symmetry_between
 from erlangen.nn.reps.bilinear import BilinearLayer
@@ -44,7 +44,7 @@ def hidden_rep(group: Group, width: int) -> Rep:
     >>> hidden_rep(O(3), 60), hidden_rep(Lorentz(1, 3), 120)
     (24*Scalar + 6*V + 2*V@V of O(3), 48*Scalar + 5*V + 5*V.dual + V@V.dual + V@V of Lorentz(1,3))
     """
-    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+    if not is_whole(width, 1):
         raise RepresentationError(f"hidden = {width!r}: give a positive number of channels, or a representation")
     if group.space_dim == 0:
         parts: list[tuple[int, Rep]] = [(max(1, width // int(group.order)), Regular(group))] if _listed(group) else []
@@ -108,7 +108,7 @@ class EMLP(nn.Module):
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(layers, bool) or not isinstance(layers, int) or layers < 1:
+        if not is_whole(layers, 1):
             raise RepresentationError(f"layers = {layers!r}: give a positive number of blocks")
         group = group or next((rep.group for rep in (rep_in, rep_out) if isinstance(rep, Rep)), None)
         self.rep_in, self.rep_out = _bound(rep_in, group, "rep_in"), _bound(rep_out, group, "rep_out")

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from erlangen.errors import check_integer
 from erlangen.groups import GroupSamples, LinearGroup, PolarSampler, SemidirectProduct
 from erlangen.nn import LieConv, LieLift, LieProject
 from erlangen.nn.images.group_kernel import Mask
 from erlangen.nn.images.lie_conv import Projection
-from erlangen.nn.images.planar import check_integer
 from erlangen.symmetry import Symmetry
 
 EVAL_SEED = 0

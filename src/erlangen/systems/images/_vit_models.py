@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from erlangen.errors import ErlangenError, ShapeError, UnknownNameError
+from erlangen.errors import OnDegenerate as OnTie
 from erlangen.groups import Shifts
 from erlangen.nn import AnchoredPatchEmbed, PolyphaseAnchor
-from erlangen.nn.images.anchoring import OnTie
 from erlangen.symmetry import Symmetry
 
 Position = Literal["depthwise", "table", "none"]

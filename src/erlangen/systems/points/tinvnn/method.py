@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from erlangen.actions import tree_map
 from erlangen.enforce import PCAFrame
-from erlangen.enforce.batching import Repeat
+from erlangen.enforce.calls import Repeat
 from erlangen.enforce.cloud import largest
 from erlangen.enforce.frames import ROUNDING
 from erlangen.errors import (

@@ -1,21 +1,17 @@
-"""Calling a model on batches that are repeated over frame elements."""
+"""How a wrapped model is called: as a module, on batches repeated over frame elements, in chunks; and what it may answer."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from erlangen.actions import Tree, tree_leaves
-from erlangen.enforce.frames import FrameSet
-from erlangen.enforce.orbit import first_tensor
-from erlangen.errors import ModelError, ShapeError, SymmetryError
-from erlangen.groups import Group
+from erlangen.errors import ModelError
 
 CACHED_NUMBERS = 2**15
 """Numbers in the input of one call of the model, on a CPU: 32 clouds of 256 points fill it."""
@@ -33,34 +29,6 @@ class Repeat:
         if isinstance(value, Tensor) and value.ndim and value.shape[0] == self.batch:
             return value.repeat_interleave(self.count, 0)
         return value
-
-
-def check_frames(frames: FrameSet, group: Group, x: Tree) -> FrameSet:
-    """The frames of a batch, if their shapes are as `FrameSet` says; `ShapeError` otherwise. Not checked in a compiler."""
-    if torch.compiler.is_compiling():
-        return frames
-    if not isinstance(frames, FrameSet):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise SymmetryError(f"frame returned a {type(frames).__name__}; return FrameSet(elements, weights, gap)")
-    batch, shape = first_tensor(x).shape[0], tuple(group.batch_shape(frames.elements))
-    fits = len(shape) == 2 and shape[0] in (1, batch) and tuple(frames.weights.shape) in ((1, shape[1]), shape)
-    if not fits or tuple(frames.gap.shape) != (batch,):
-        raise ShapeError(
-            f"frame returned elements, weights and gap of shapes {tuple(frames.elements.shape)}, "
-            f"{tuple(frames.weights.shape)} and {tuple(frames.gap.shape)}; for a batch of {batch} they must be "
-            f"[B, K, *{group.shape}], [B, K] and [B]"
-        )
-    return frames
-
-
-def thin(frames: FrameSet, k: int, generator: Generator) -> FrameSet:
-    """k elements of every frame, drawn by weight with replacement."""
-    batch, shape = len(frames.gap), frames.elements.shape[2:]
-    weights = frames.weights.expand(batch, -1)
-    chosen = torch.multinomial(weights.detach().cpu().double(), k, replacement=True, generator=generator)
-    chosen = chosen.to(weights.device)
-    index = chosen.reshape(batch, k, *[1] * len(shape)).expand(batch, k, *shape)
-    elements = frames.elements.expand(batch, *frames.elements.shape[1:]).gather(1, index)
-    return frames._replace(elements=elements, weights=torch.full_like(chosen, 1, dtype=weights.dtype) / k)
 
 
 def flatten(value: Any, count: int) -> Any:
@@ -123,13 +91,6 @@ def default_chunk(model: nn.Module, x: Tree, count: int) -> int:
     if sum(parameter.numel() for parameter in model.parameters()) > numbers:
         return count
     return max(1, min(count, CACHED_NUMBERS // max(1, numbers)))
-
-
-def full_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """Switch autocast off: moving data in half precision would cost the symmetry its digits."""
-    if not torch.is_autocast_enabled(device.type):
-        return nullcontext()
-    return torch.autocast(device.type, enabled=False)
 
 
 class _Function(nn.Module):
