@@ -99,7 +99,7 @@ class TreeAction(Action):
     def __hash__(self) -> int:
         return hash(self.name)
 
-    def _pairs(self, x: Tree) -> list[tuple[Any, Action, Tree]]:
+    def pairs(self, x: Tree) -> list[tuple[Any, Action, Tree]]:
         """(key, action, subtree); the structures must match."""
         is_dict = isinstance(self.tree, dict)
         keys = list(x) if isinstance(x, dict) else list(range(len(x))) if isinstance(x, (list, tuple)) else None
@@ -110,7 +110,8 @@ class TreeAction(Action):
             )
         return [(key, self.tree[key], x[key]) for key in keys]
 
-    def _rebuild(self, x: Tree, values: list[Any]) -> Tree:
+    def rebuild(self, x: Tree, values: list[Any]) -> Tree:
+        """A tree like x with other subtrees, in the order of `pairs`."""
         if isinstance(x, dict):
             return dict(zip(x, values, strict=True))
         return type(x)(*values) if hasattr(x, "_fields") else type(x)(values)
@@ -125,18 +126,18 @@ class TreeAction(Action):
 
     def apply(self, group: Group, g: Tensor, x: Tree) -> Tree:
         """Each entry by its own action."""
-        return self._rebuild(x, [action.apply(group, g, value) for _, action, value in self._pairs(x)])
+        return self.rebuild(x, [action.apply(group, g, value) for _, action, value in self.pairs(x)])
 
     def is_exact(self, group: Group, g: Tensor, x: Tree) -> Tensor:
         """Where all entries are exact."""
         exact = super().is_exact(group, g, x)
-        for _, action, value in self._pairs(x):
+        for _, action, value in self.pairs(x):
             exact = exact & action.is_exact(group, g, value)
         return exact
 
     def mask(self, group: Group, g: Tensor, x: Tree) -> Tree | None:
         """A tree with the mask of each tensor, ``None`` for those of which all is known, and for the whole if that is all."""
-        pairs = self._pairs(x)
+        pairs = self.pairs(x)
         masks = [action.mask(group, g, value) for _, action, value in pairs]
         if all(mask is None for mask in masks):
             return None
@@ -145,11 +146,11 @@ class TreeAction(Action):
             tree_map(lambda _: None, value) if mask is None else mask
             for mask, (_, _, value) in zip(masks, pairs, strict=True)
         ]
-        return self._rebuild(x, full)
+        return self.rebuild(x, full)
 
     def parts(self, group: Group, x: Tree) -> list[Part]:
         """Parts of all entries."""
-        return [part for _, action, value in self._pairs(x) for part in action.parts(group, value)]
+        return [part for _, action, value in self.pairs(x) for part in action.parts(group, value)]
 
 
 @dataclass(frozen=True)

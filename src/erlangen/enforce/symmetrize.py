@@ -187,7 +187,8 @@ class Symmetrized(nn.Module):
         self.seed = seed
         self._generator = Generator().manual_seed(seed)
         self._takes_mask = takes_mask(model)
-        self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+        kind = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage] - torch has no other name for it
+        self._has_batch_norm = any(isinstance(m, kind) for m in model.modules())
 
     @property
     def certificate(self) -> Literal["exact", "statistical"]:

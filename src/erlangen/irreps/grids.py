@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from erlangen.errors import GridError, ShapeError, is_whole
-from erlangen.irreps._cache import constant
 from erlangen.irreps._recursion import degree_factor
+from erlangen.irreps.cache import constant
 from erlangen.irreps.harmonics import spherical_harmonics
 from erlangen.irreps.wigner import wigner_D_all
 from erlangen.numerics import full_precision

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from erlangen.errors import DtypeError, IrrepsError, ShapeError, is_whole
 from erlangen.irreps import _recursion
-from erlangen.irreps._cache import constant
+from erlangen.irreps.cache import constant
 
 MAX_DEGREE = 16
 """Largest degree of `spherical_harmonics`; the tests compare every degree up to it with scipy."""

@@ -49,6 +49,7 @@ from erlangen.errors import (
 )
 from erlangen.groups import Shifts
 from erlangen.symmetry import Symmetry
+from erlangen.tracing import is_traced
 
 Selector: TypeAlias = Callable[[Tensor], Tensor]
 """Scores ``[B, p, q]`` of components ``[B, p, q, C, H/p, W/q]``; the largest wins.
@@ -107,7 +108,7 @@ def roll_samples(x: Tensor, shift: Tensor) -> Tensor:
         raise DtypeError(f"shift has dtype {shift.dtype}; only integer circular shifts move pixels exactly, pass int64")
     if x.ndim != 4 or shift.shape != (len(x), 2):
         raise ShapeError(f"x {tuple(x.shape)} and shift {tuple(shift.shape)}: give maps [B, C, H, W] and shifts [B, 2]")
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if is_traced():
         return _gathered(x, shift)
     return _Roll.apply(x, shift)
 
@@ -201,7 +202,7 @@ class PolyphaseAnchor(nn.Module):
                 f"one for each, {tuple(components.shape[:3])}"
             )
         flat = scores.detach().flatten(1)
-        eager = not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+        eager = not is_traced()
         if eager:
             _check_peaks(x.detach(), flat)
         tied = _near_the_best(flat, x.dtype)

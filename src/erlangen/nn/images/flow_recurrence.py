@@ -34,6 +34,7 @@ from erlangen.nn.images.group_conv import GroupConv2d, LiftConv2d, check_planar,
 from erlangen.nn.images.planar import FeatureField, unit_gain
 from erlangen.nn.images.velocities import DriftingStates, SpinningStates, Spun, check_velocities, velocity_grid
 from erlangen.symmetry import Symmetry
+from erlangen.tracing import is_traced
 
 Activation = Literal["relu", "tanh"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh": torch.tanh}
@@ -333,7 +334,7 @@ def circular_pad(x: Tensor, pad: int) -> Tensor:
     """
     if pad == 0:
         return x
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if is_traced():
         return _wrapped(x, pad)
     return _Wrap.apply(x, pad)
 

@@ -19,6 +19,7 @@ from erlangen.nn.products.carriers import Slot, SphereCarrier
 from erlangen.nn.products.signals import signals_reach
 from erlangen.numerics import full_precision
 from erlangen.symmetry import Symmetry
+from erlangen.tracing import is_traced
 
 ManyBodyRoad = Literal["grid", "fourier"]
 
@@ -161,7 +162,7 @@ class ManyBodyProduct(RecordsConventions):
                 f"element is {element.dtype} {list(element.shape)}, but int64 {list(x.shape[:-1])} is needed, one index "
                 "per row of x"
             )
-        if not _traced():
+        if not is_traced():
             bad = (element < 0) | (element >= self.elements)
             if bool(bad.any()):
                 index = first_index(bad)
@@ -203,13 +204,9 @@ class _Powers:
         return torch.stack(parts).sum(0)
 
 
-def _traced() -> bool:
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-
-
 def _powers(x: Tensor, weight: Tensor, rows: Tensor | None, powers: _Powers) -> Tensor:
     """Signals ``[E, C, K]`` and weights ``[elements, order, C, K_out]`` to ``[E, C, K_out]``."""
-    if _traced():
+    if is_traced():
         return powers(x, weight if rows is None else weight[rows])
     return _Blocked.apply(x, weight, rows, powers)
 
