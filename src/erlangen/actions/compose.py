@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from erlangen.actions.base import Action, Part, Tree, check_tensor, tree_map, tree_structure
 from erlangen.actions.geometric import Points, Vectors
@@ -30,8 +31,8 @@ class DirectSum(Action):
                 raise ActionError(f"{action.name}: summands lie along the last axis; transpose the data")
 
     @property
+    @override
     def name(self) -> str:
-        """Summands joined by +."""
         return " + ".join(action.name for action in self.summands)
 
     def check_group(self, group: Group) -> None:
@@ -87,8 +88,8 @@ class TreeAction(Action):
             raise SymmetryError("an empty tree of actions moves nothing; name at least one entry")
 
     @property
+    @override
     def name(self) -> str:
-        """The structure with its actions."""
         if isinstance(self.tree, dict):
             return "{" + ", ".join(f"{key}: {action.name}" for key, action in self.tree.items()) + "}"
         return "(" + ", ".join(action.name for action in self.tree) + ")"
@@ -163,8 +164,8 @@ class Factors(Action):
     actions: tuple[Action, ...]
 
     @property
+    @override
     def name(self) -> str:
-        """Actions joined by *."""
         return " * ".join(action.name for action in self.actions)
 
     @property
@@ -224,16 +225,16 @@ class Sequence(Action):
         return -self.time_axis
 
     @property
+    @override
     def name(self) -> str:
-        """Name with the frame's."""
         return f"sequence({self.frame.name}, {self.time_axis})"
 
     def check_group(self, group: Group) -> None:
         """The frame must fit the group, or the base group of a flow."""
         self.frame.check_group(group.group if isinstance(group, Flow) else group)
 
+    @override
     def apply(self, group: Group, g: Tensor, x: Tree) -> Tensor:
-        """Move every frame."""
         lead = len(group.batch_shape(g))
         x = check_tensor(x, self.name, lead=lead, item_ndim=self.item_ndim, floating=False)
         if not isinstance(group, Flow):

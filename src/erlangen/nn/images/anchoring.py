@@ -33,6 +33,7 @@ from typing import Any, TypeAlias
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from typing_extensions import override
 
 from erlangen.errors import (
     DtypeError,
@@ -154,6 +155,10 @@ class PolyphaseAnchor(nn.Module):
 
     Do not anchor by norm what comes out of a layer norm: all its pixels have the same norm, and so have the components.
 
+    >>> x = torch.tensor([[0.0, 1.0, 0.0, 3.0]]).view(1, 1, 1, 4)
+    >>> PolyphaseAnchor((1, 2))(x).flatten()
+    tensor([1., 0., 3., 0.])
+
     Args:
         stride: p, or (p, q) for rows and columns.
         selector: what makes a component the best; by default its norm. A module is trained with the rest as far as its
@@ -163,10 +168,6 @@ class PolyphaseAnchor(nn.Module):
     Raises:
         ErlangenError: the stride is no positive integer or pair of these.
         UnknownNameError: another `on_tie`.
-
-    >>> x = torch.tensor([[0.0, 1.0, 0.0, 3.0]]).view(1, 1, 1, 4)
-    >>> PolyphaseAnchor((1, 2))(x).flatten()
-    tensor([1., 0., 3., 0.])
     """
 
     def __init__(self, stride: Stride, *, selector: Selector = component_norms, on_tie: OnDegenerate = "warn") -> None:
@@ -232,8 +233,8 @@ class PolyphaseAnchor(nn.Module):
         )
         tell_degenerate(message, self.on_tie, stacklevel=4)
 
+    @override
     def extra_repr(self) -> str:
-        """The stride."""
         return f"stride={self.stride}"
 
 

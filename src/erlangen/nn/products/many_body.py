@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
+from typing_extensions import override
 
 from erlangen.actions import Invariant
 from erlangen.errors import DtypeError, ErlangenError, IrrepsError, ShapeError, UnknownNameError, first_index, is_whole
@@ -41,6 +42,10 @@ class ManyBodyProduct(RecordsConventions):
     the memory is that of inputs and outputs. The second derivative is that of the formula. Half precision is multiplied
     in float32 and rounded.
 
+    >>> product = ManyBodyProduct("8x0e+8x1o+8x2e", "8x0e+8x1o", order=3, elements=4)
+    >>> product(torch.randn(5, 72), torch.tensor([0, 1, 1, 3, 2])).shape
+    torch.Size([5, 32])
+
     Args:
         irreps_in: C copies of each of its irreps, as in ``"64x0e+64x1o+64x2e"``.
         irreps_out: C copies of each of its irreps, of degrees up to ``order * L``.
@@ -63,10 +68,6 @@ class ManyBodyProduct(RecordsConventions):
         GridError: the grid is too coarse; the message names the smallest that is not.
         UnknownNameError: the road is not known.
         ErlangenError: `order` or `elements` is not a positive integer.
-
-    >>> product = ManyBodyProduct("8x0e+8x1o+8x2e", "8x0e+8x1o", order=3, elements=4)
-    >>> product(torch.randn(5, 72), torch.tensor([0, 1, 1, 3, 2])).shape
-    torch.Size([5, 32])
     """
 
     def __init__(
@@ -175,8 +176,8 @@ class ManyBodyProduct(RecordsConventions):
     def convert_from(self, saved: object) -> None:
         """The weights belong to degrees, not to a basis of harmonics: they hold under every convention."""
 
+    @override
     def extra_repr(self) -> str:
-        """Irreps, order, elements and road."""
         return (
             f"{self.irreps_in} -> {self.irreps_out}, order={self.order}, elements={self.elements}, road={self.road!r}"
         )
