@@ -60,7 +60,7 @@ from erlangen.training import fit
 from erlangen.version import __version__
 
 if TYPE_CHECKING:
-    from erlangen import claims, explorer, generate, geometry, irreps, nn, reps, simulate, survey, systems
+    from erlangen import claims, explorer, generate, geometry, irreps, nn, plots, reps, simulate, survey, systems
     from erlangen.explorer import explore
 
 __all__ = [
@@ -116,6 +116,7 @@ __all__ = [
     "measure",
     "nn",
     "numerics",
+    "plots",
     "relax",
     "reps",
     "simulate",
@@ -127,7 +128,19 @@ __all__ = [
     "worst_case",
 ]
 
-_ROOMS = {"claims", "explorer", "generate", "geometry", "irreps", "nn", "reps", "simulate", "survey", "systems"}
+_ROOMS = {
+    "claims",
+    "explorer",
+    "generate",
+    "geometry",
+    "irreps",
+    "nn",
+    "plots",
+    "reps",
+    "simulate",
+    "survey",
+    "systems",
+}
 """Rooms that are imported when they are first asked for."""
 
 

@@ -1,4 +1,4 @@
-"""The command line: `erlangen demo`, `audit`, `explore`, and the survey, `erlangen list`, `show`, `run` and `verify`.
+"""The command line: `erlangen demo`, `audit`, `explore`, and the survey, `erlangen list`, `show`, `claims`, `run` and `verify`.
 
 Exit codes: 0 done; 1 the measured error is above --max-error, or a claim fails; 2 bad usage, bad input, or a model or a
 system that cannot be measured; 3 an optional package is missing (the message names it); 130 interrupted.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from erlangen.survey.commands import List, Run, Show, Verify
+from erlangen.survey.commands import Claims, List, Run, Show, Verify
 from erlangen.version import __version__
 
 if TYPE_CHECKING:
@@ -239,6 +239,7 @@ Command = (
     | Annotated[Explore, tyro.conf.subcommand("explore")]
     | Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Show, tyro.conf.subcommand("show")]
+    | Annotated[Claims, tyro.conf.subcommand("claims")]
     | Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Verify, tyro.conf.subcommand("verify")]
 )
@@ -256,7 +257,7 @@ def run(argv: list[str]) -> int:
     if argv == ["--version"]:
         print(f"erlangen {__version__}")
         return 0
-    command: Demo | Audit | Explore | List | Show | Run | Verify = tyro.cli(
+    command: Demo | Audit | Explore | List | Show | Claims | Run | Verify = tyro.cli(
         Command,  # pyright: ignore[reportArgumentType]
         prog="erlangen",
         description=DESCRIPTION,

@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 import sys
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,11 +31,21 @@ Callback = Callable[[int, nn.Module, dict[str, float]], None]
 
 
 class Place(NamedTuple):
-    """Where `fit` trains: a kind of device, how many of them on each machine, and how many machines."""
+    """Where and how `fit` computes, as for ``lightning_fabric.Fabric``.
+
+    Attributes:
+        accelerator: "cpu", "cuda", "mps" or "auto".
+        devices: on each machine; on CPUs the number of processes.
+        nodes: number of machines.
+        strategy: such as "ddp".
+        precision: such as "32-true" or "bf16-mixed".
+    """
 
     accelerator: str = "cpu"
     devices: int = 1
     nodes: int = 1
+    strategy: str = "auto"
+    precision: Any = "32-true"
 
 
 _HERE = Place()
@@ -49,9 +60,7 @@ def training_on(accelerator: str = "cpu", devices: int = 1, nodes: int = 1) -> G
     `is_first_process` is true. On several machines start the script on each, as for ``torchrun``.
 
     Args:
-        accelerator: "cpu", "cuda", "mps" or "auto".
-        devices: on each machine; on CPUs the number of processes.
-        nodes: number of machines.
+        accelerator, devices, nodes: see `Place`.
 
     Raises:
         ErlangenError: a number is not positive.
@@ -75,6 +84,17 @@ def one_cycle(done: float, warmup: float = 0.1) -> float:
     if done < warmup:
         return 0.04 + 0.96 * done / warmup
     return 0.5 + 0.5 * math.cos(math.pi * (done - warmup) / (1 - warmup))
+
+
+def cosine(done: float) -> float:
+    """Factor of a learning rate that falls from 1 to 0 like half a cosine (Loshchilov and Hutter 2017), without a warm-up.
+
+    Pass it as ``schedule`` to `fit`.
+
+    >>> [round(cosine(done), 2) for done in (0.0, 0.25, 0.5, 0.99)]
+    [1.0, 0.85, 0.5, 0.0]
+    """
+    return 0.5 + 0.5 * math.cos(math.pi * done)
 
 
 def is_first_process() -> bool:
@@ -112,13 +132,10 @@ def fit(
     clip: float | None = None,
     checkpoint: str | Path | None = None,
     callbacks: Sequence[Callback] = (),
-    accelerator: str | None = None,
-    devices: int | None = None,
-    nodes: int | None = None,
-    strategy: str = "auto",
-    precision: Any = "32-true",
+    place: Place | None = None,
     seed: int = 0,
     progress: bool | None = None,
+    **former: Any,
 ) -> FitResult:
     """Train a model in place.
 
@@ -135,7 +152,7 @@ def fit(
         lr, weight_decay: of AdamW, the default optimizer.
         optimizer: ``optimizer(parameters)`` for another one.
         schedule: factor of the learning rates before each step, as a function of the share of all steps that is done, such as
-            `one_cycle`; 1 without it.
+            `cosine` or `one_cycle`; 1 without it.
         transform: ``transform(x, y, generator=...) -> (x, y)`` on every batch, such as ``er.augment(symmetry)``.
         objective: ``objective(model, x, y)``, a scalar that is minimised in place of ``loss(model(x), y)``, for what needs the
             inputs: ``lambda model, x, y: loss(model(x), y) + penalty(x)``. Validation uses `loss`.
@@ -145,10 +162,10 @@ def fit(
         clip: largest norm of the gradient.
         checkpoint: file written after every epoch, replaced atomically; an existing one is resumed.
         callbacks: called as ``callback(epoch, model, metrics)`` after every epoch; may add to the metrics.
-        accelerator, devices, nodes: where to train, as for ``lightning_fabric.Fabric``; without them what `training_on` says.
-        strategy, precision: as for ``lightning_fabric.Fabric``.
+        place: where to train; by default what `training_on` says.
         seed: seed of order, augmentation and dropout.
         progress: show a progress bar on stderr; by default on a terminal.
+        former: the fields of `place` one by one, as version 0.1.0 took them; deprecated.
 
     Raises:
         ErlangenError: a number that is not positive, or patience without validation data.
@@ -160,15 +177,15 @@ def fit(
     """
     _check_options(model, epochs, batch_size, lr, clip, patience, validation)
     samples = _check_data(x, y, validation)
+    place = _place(place, former)
     from lightning_fabric import Fabric
 
-    place = _PLACE.get()
     fabric = Fabric(
-        accelerator=place.accelerator if accelerator is None else accelerator,
-        devices=place.devices if devices is None else devices,
-        num_nodes=place.nodes if nodes is None else nodes,
-        strategy=strategy,
-        precision=precision,
+        accelerator=place.accelerator,
+        devices=place.devices,
+        num_nodes=place.nodes,
+        strategy=place.strategy,
+        precision=place.precision,
     )
     fabric.launch()
     make = optimizer or (lambda parameters: torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay))
@@ -193,6 +210,22 @@ def fit(
             advance(1)
     run.restore_best()
     return run.result
+
+
+def _place(place: Place | None, former: dict[str, Any]) -> Place:
+    """The place of a training, also from the arguments of version 0.1.0."""
+    unknown = sorted(set(former) - set(Place._fields))
+    if unknown:
+        raise TypeError(f"fit() has no argument {unknown[0]!r}")
+    place = _PLACE.get() if place is None else place
+    if not former:
+        return place
+    warnings.warn(
+        f"fit({', '.join(f'{name}=' for name in former)}): pass place=Place(...); the single arguments go with the next release",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    return place._replace(**{name: value for name, value in former.items() if value is not None})
 
 
 def _check_options(

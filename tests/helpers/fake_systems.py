@@ -9,7 +9,7 @@ A paragraph with *Markdown*.
 """
 from pathlib import Path
 import torch
-from erlangen.survey.claims import Claim, Result, System
+from erlangen.survey import Claim, Result, System
 from erlangen.errors import MissingExtraError
 
 SYSTEM = System("A title | of {name}", ("A. Author",), "ICLR", 2022, "2110.03336", ("It holds.",))
@@ -20,7 +20,7 @@ def ran():
 '''
 BODIES = {
     "good": """
-def experiment(scale, seed, *, throws: int = 100, rule: str | None = None):
+def experiment(run, *, throws: int = 100, rule: str | None = None):
     ran()
     p = torch.rand(throws).mean().item()
     rows = [{"method": "ours", "throws": throws, "p": p, "rule": rule}, {"method": "base", "error": float("nan")}]
@@ -30,8 +30,8 @@ def experiment(scale, seed, *, throws: int = 100, rule: str | None = None):
     ])
 
 def figure(result):
-    from erlangen.measure.svg import svg, text
-    return svg(100, 20, text(50, 10, str(result.rows[0]["throws"])), "throws")
+    from erlangen import plots
+    return plots.barh({"throws": [result.rows[0]["throws"]]}, ["coin"], "throws")
 """,
     "failing": """
 def experiment(scale, seed, device="cpu"):

@@ -8,17 +8,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from erlangen.data import connected_graphs, rook_graph, shrikhande_graph, strongly_regular_graphs
-from erlangen.errors import DataError, ErlangenError, NotFiniteError, ShapeError, UnknownNameError
+from erlangen import plots
+from erlangen.data import brec_families, connected_graphs, rook_graph, shrikhande_graph
+from erlangen.errors import ErlangenError, NotFiniteError, ShapeError, UnknownNameError
 from erlangen.geometry import is_computable
 from erlangen.groups import Symmetric
+from erlangen.measure import separation_table
 from erlangen.survey.claims import Result
 from erlangen.survey.ledger import discover_systems, run
 from erlangen.symmetry import Symmetry
 from erlangen.systems.graphs import _polynomials_regression as regression
 from erlangen.systems.graphs import _separation as separation
 from erlangen.systems.graphs import equivariant_polynomials as system
-from erlangen.systems.graphs._families import Family, separation_row
 from erlangen.systems.graphs._polynomials_degrees import over_all_maps
 from erlangen.systems.graphs.equivariant_polynomials import PPGN, missing_polynomials, pair_means, polynomial_features
 from erlangen.testing import check_layer
@@ -48,13 +49,12 @@ def test_smoke_run() -> None:
     assert set(parts) == {"basis", "expressivity by degree", "separation", "regression"}
     assert all(len(columns) == 1 for columns in parts.values())  # each part is printed as one table
     assert {row["model"] for row in entry["rows"] if row["part"] == "separation"} == set(separation.separators(0))
-    drawn = system.figure(Result.from_dict(entry))
-    assert drawn.startswith("<svg ")
+    drawn = plots.to_svg(system.figure(Result.from_dict(entry)))
     assert "PPGN + random features" in drawn
 
 
 def test_expressivity_by_degree_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    from erlangen.survey.tables import paper_console, print_entry
+    from erlangen.survey.printing import paper_console, print_entry
     from erlangen.systems.graphs._polynomials_degrees import degree_rows
 
     head = {"claims": [], "scale": "full", "seed": 0, "seconds": 1.0, "version": "0", "machine": "none"}
@@ -175,47 +175,12 @@ def test_counts_of_subgraphs_are_networkxs() -> None:
             assert found[:, column].tolist() == [2 * sum(v in c for c in cycles if len(c) == length) for v in g]
 
 
-def test_gin_separates_what_colours_separate() -> None:
-    adj = connected_graphs(6)
-    row = separation_row("GIN", separation.separators(0)["GIN"], Family("six", [adj]), 0)
-    hashes = [nx.weisfeiler_lehman_graph_hash(g, node_attr="c", iterations=6) for g in map(coloured, adj)]
-    confused = sum(a == b for a, b in itertools.combinations(hashes, 2))
-    assert row["pairs"] == 112 * 111 // 2
-    assert row["pairs not separated"] == confused == 3
-
-
-def coloured(adj: Tensor) -> "nx.Graph[int]":
-    graph = nx.from_numpy_array(adj.numpy())
-    nx.set_node_attributes(graph, "", "c")
-    return graph
-
-
-def test_an_invariant_separator_is_exact_and_another_is_not() -> None:
-    family = Family("some", [connected_graphs(5).double(), strongly_regular_graphs(16)])
-    row = separation_row("edges", lambda adj: adj.sum((1, 2))[:, None], family, 0)
-    edges = connected_graphs(5).sum((1, 2))
-    equal = sum(bool(a == b) for a, b in itertools.combinations(edges, 2))
-    assert row["pairs not separated"] == equal + 1
-    assert row["reordering error"] == 0
-    row = separation_row("first", lambda adj: adj[:, 0].cumsum(-1), family, 0)
-    assert row["reordering error"] > 0.1
-
-
 def test_brec(shared_data) -> None:  # type: ignore[no-untyped-def]
-    every = separation.brec_families(str(shared_data / "expressivity"))
-    pairs = {family.name: len(family.groups) for family in every}
-    assert pairs["BREC, basic"] == 60
-    assert pairs["BREC, extension"] == 100
-    basic = next(family for family in every if family.name == "BREC, basic")
-    few = Family("few", basic.groups[:5])
-    left = {
-        name: separation_row(name, separate, few, 0)["pairs not separated"]
-        for name, separate in separation.separators(0).items()
-    }
+    basic = brec_families(shared_data / "expressivity")["BREC, basic"]
+    rows = separation_table(separation.separators(0), {"few": basic[:5]})
+    left = {row["model"]: row["pairs not separated"] for row in rows}
     assert left["GIN"] == 5
     assert left["PPGN"] == left["PPGN++"] == 0
-    with pytest.raises(DataError, match="no such file"):
-        separation.brec_families("nowhere")
 
 
 # --- regression ------------------------------------------------------------------------------------------------------

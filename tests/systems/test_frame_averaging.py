@@ -3,13 +3,13 @@
 import itertools
 import math
 
-import networkx as nx
 import pytest
 import torch
 from torch import Tensor, nn
 
-from erlangen.data import connected_graphs, rook_graph
-from erlangen.enforce import SortFrame, symmetrize
+from erlangen import plots
+from erlangen.data import rook_graph
+from erlangen.enforce import symmetrize
 from erlangen.errors import (
     DegenerateFrameError,
     DegenerateFrameWarning,
@@ -18,19 +18,18 @@ from erlangen.errors import (
     ShapeError,
     UnknownNameError,
 )
-from erlangen.groups import SE, SO, E, Symmetric
-from erlangen.measure import equal_pairs, equivariance_error
-from erlangen.nn import MessagePassing, PointNet
+from erlangen.groups import SE, SO, E
+from erlangen.measure import equivariance_error
+from erlangen.nn import CentredMover, MessagePassing, PointNet
+from erlangen.simulate import charges_ahead
 from erlangen.survey.claims import Result
 from erlangen.survey.ledger import discover_systems, run
 from erlangen.symmetry import Symmetry
-from erlangen.systems._separation import frame_sizes, framed, framed_by_names, outputs, stretched
 from erlangen.systems.points import _fa_graphs as graphs
 from erlangen.systems.points import _fa_nbody as nbody
 from erlangen.systems.points import _fa_normals as normals
 from erlangen.systems.points import frame_averaging as system
-from erlangen.systems.points._charges import bodies
-from erlangen.systems.points.frame_averaging import FrameGNN, LocalFrames, NamedGIN
+from erlangen.systems.points.frame_averaging import FrameGNN, LocalFrames
 from erlangen.testing import check_layer
 
 
@@ -68,8 +67,7 @@ def test_smoke_run() -> None:
     sizes = [row["parameters"] for row in trained.values()]
     assert max(sizes) < 1.1 * min(sizes)
     assert len({(row["epochs"], row["samples"]) for row in trained.values()}) == 1
-    picture = system.figure(Result.from_dict(entry))
-    assert picture.startswith("<svg")
+    picture = plots.to_svg(system.figure(Result.from_dict(entry)))
     assert all(name in picture for name in trained)
 
 
@@ -117,12 +115,12 @@ def _slow(plain: MessagePassing, pos: Tensor, vel: Tensor, attr: Tensor, *, prop
 def test_one_layer_is_symmetrize() -> None:
     """Without a second layer nothing is framed anew, so the library's own frame average is the same."""
     model, x = FrameGNN(net(layers=1)), systems()
-    close(model(x), symmetrize(nbody.Mover(model.net), nbody.MOTIONS)(x), 1e-12)
+    close(model(x), symmetrize(CentredMover(model.net), nbody.MOTIONS)(x), 1e-12)
 
 
 def test_latent_frames_matter() -> None:
     model, x = FrameGNN(net(layers=2)), systems()
-    outer = symmetrize(nbody.Mover(model.net), nbody.MOTIONS)
+    outer = symmetrize(CentredMover(model.net), nbody.MOTIONS)
     assert float((model(x) - outer(x)).detach().norm()) > 1e-3
 
 
@@ -220,7 +218,7 @@ def test_nan_names_the_system() -> None:
 
 # --- particles and rivals --------------------------------------------------------------------------------------------
 def test_rivals_are_what_they_are_called() -> None:
-    x = {key: value.float() for key, value in bodies(30, 0)[0].items()}
+    x = {key: value.float() for key, value in charges_ahead(30, 0)[0].items()}
     torch.manual_seed(0)
     errors = {
         name: float(equivariance_error(make(), nbody.MOTIONS, x, elements=20)) for name, make in nbody.MODELS.items()
@@ -230,7 +228,7 @@ def test_rivals_are_what_they_are_called() -> None:
 
 
 def test_random_turns_are_new_in_training_and_fixed_in_evaluation() -> None:
-    x = bodies(30, 0)[0]
+    x = charges_ahead(30, 0)[0]
     torch.manual_seed(0)
     model = nbody.MODELS[system.SAMPLED]()
     with torch.no_grad():
@@ -248,41 +246,6 @@ def test_the_task_is_ten_frames_ahead() -> None:
 
 
 # --- graphs ----------------------------------------------------------------------------------------------------------
-def test_named_nodes_are_the_frame_of_graphs_whose_nodes_all_tie() -> None:
-    """A 5-cycle: all 120 orders sort its nodes; 20 of them are enough for a network that knows two nodes by name."""
-    adj = torch.tensor(nx.to_numpy_array(nx.cycle_graph(5)))[None]
-    network = stretched(NamedGIN(5, 2, generator=seeded()))
-    every, few = framed(network, 5), framed_by_names(network, 5, 2)
-    frames = few.frame({"adj": adj})
-    assert frames.elements.shape == (1, 20, 5)
-    assert every.frame({"adj": adj}).elements.shape == (1, 120, 5)
-    assert len({tuple(row[:2]) for row in frames.elements[0].tolist()}) == 20
-    close(few({"adj": adj}), every({"adj": adj}), 1e-12)
-
-
-def test_named_nodes_are_exact_on_any_graph() -> None:
-    adj = connected_graphs(6)[::7].double()
-    model = framed_by_names(stretched(NamedGIN(6, 2, generator=seeded())), 6, 2)
-    graphs_of = Symmetry(Symmetric(6), input="graph", output="invariant")
-    assert float(equivariance_error(model, graphs_of, {"adj": adj}, elements=30, reduce="max")) < 1e-12
-
-
-def test_frame_sizes_are_those_of_sort_frames() -> None:
-    adj = connected_graphs(6).double()
-    symmetry = Symmetry(Symmetric(6), input="graph", output="invariant")
-    weights = SortFrame(symmetry)({"adj": adj}).weights
-    assert torch.equal(frame_sizes(adj), (weights > 0).sum(-1))
-
-
-def test_epsilon_zero_confuses_graphs() -> None:
-    """The finding of the docstring, at 7 nodes: names do not help nodes that are one from the first layer on."""
-    network = stretched(NamedGIN(7, generator=seeded()))
-    with torch.no_grad():
-        network.gin.eps.zero_()
-    values = outputs(framed(network, 7), connected_graphs(7))[0]
-    assert equal_pairs(values, 1e-9)[0] == 3
-
-
 def test_one_name_is_not_enough_for_the_rook() -> None:
     """All nodes of a strongly regular graph see the same colours when one node is named; two names tell them apart."""
     rows = [graphs.graph_rows((), ((16, named),), 0)[1]["pairs not separated"] for named in (1, 2)]

@@ -18,7 +18,6 @@ from erlangen.systems.molecules.gaunt_tensor_product import (
     count_parameters,
     gaunt_product,
     network,
-    peak_bytes,
 )
 
 F64 = torch.float64
@@ -147,20 +146,6 @@ def test_networks_have_equal_sizes_and_the_two_roads_equal_weights() -> None:
         cast("TensorProduct", net.layers[0].product).road for name, net in nets.items() if name.startswith("Gaunt")
     ]
     assert roads == ["grid", "fourier"]
-
-
-def test_peak_counts_what_lives_at_once() -> None:
-    kept = torch.ones(1000)
-
-    def call() -> None:
-        a = kept * 2  # 4000 bytes
-        b = a + kept  # 8000
-        del a
-        c = b.view(10, 100)[:5] * 1  # 6000
-        del b, c
-        kept.add_(1)
-
-    assert peak_bytes(call) == 8000
 
 
 def test_smoke_run() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from erlangen import plots
 from erlangen.errors import (
     DegenerateFrameError,
     DtypeError,
@@ -19,6 +20,7 @@ from erlangen.errors import (
 from erlangen.geometry import PairInvariants, knn_graph
 from erlangen.groups import SO, E, Translation, sphere_grid
 from erlangen.measure import assert_equivariant, equivariance_error
+from erlangen.simulate import charges_ahead
 from erlangen.survey.claims import Result
 from erlangen.survey.ledger import discover_systems, run
 from erlangen.symmetry import Symmetry
@@ -26,7 +28,6 @@ from erlangen.systems.points import _ponita_molecules as molecules
 from erlangen.systems.points import _ponita_nbody as nbody
 from erlangen.systems.points import _ponita_pixels as pixels
 from erlangen.systems.points import ponita as system
-from erlangen.systems.points._charges import bodies
 from erlangen.systems.points._ponita_network import LARGEST
 from erlangen.systems.points._ponita_properties import SPACES, clouds, network
 from erlangen.systems.points._ponita_spaces import pairs_of_edges
@@ -63,8 +64,7 @@ def test_smoke_run() -> None:
     for part in ("n-body", "superpixels"):
         sizes = [row["parameters"] for row in rows[part] if row["parameters"]]
         assert max(sizes) < 1.2 * min(sizes)
-    picture = system.figure(Result.from_dict(entry))
-    assert picture.startswith("<svg")
+    picture = plots.to_svg(system.figure(Result.from_dict(entry)))
     assert "PONITA, 12 directions" in picture
     assert "trained parameters" in picture
 
@@ -188,8 +188,8 @@ def test_mirror_images_stay_apart_only_with_complete_invariants() -> None:
 
 
 def test_more_directions_are_more_equivariant() -> None:
-    models = nbody.random_networks(1, bodies(20, 0, charges=True), 0)
-    errors = [row["equivariance error"] for row in nbody.grid_rows(models, bodies(20, 0, charges=True), 4, 0)]
+    models = nbody.random_networks(1, charges_ahead(20, 0, charges=True), 0)
+    errors = [row["equivariance error"] for row in nbody.grid_rows(models, charges_ahead(20, 0, charges=True), 4, 0)]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.25 * errors[0]
     assert errors[1] > 1e-3  # the control: on 12 directions it is not exact
@@ -258,7 +258,7 @@ def test_points_beyond_the_cutoff_have_no_effect() -> None:
 
 # --- parts of the experiment ------------------------------------------------------------------------------------------
 def test_all_models_of_particles_predict_places_and_their_symmetry() -> None:
-    data = bodies(6, 0, charges=True)
+    data = charges_ahead(6, 0, charges=True)
     torch.manual_seed(0)
     for name, build in nbody.MODELS.items():
         model = build()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from erlangen import plots
 from erlangen.errors import ErlangenError, NotFiniteError, ShapeError, UnknownNameError
 from erlangen.groups import Shifts
 from erlangen.measure import audit
@@ -71,8 +72,7 @@ def test_smoke_run() -> None:
         assert rows[f"{family}, anchored"]["parameters"] == rows[f"{family}, not anchored"]["parameters"]
         assert rows[family]["change of logits"] > 1e-3
         assert rows[family]["audit, exact"] > 1e-3
-    picture = system.figure(Result.from_dict(entry))
-    assert picture.startswith("<svg")
+    picture = plots.to_svg(system.figure(Result.from_dict(entry)))
     assert all(name in picture for name in ("Twins, anchored", "right under every shift"))
 
 

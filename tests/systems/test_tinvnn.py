@@ -1,4 +1,4 @@
-"""Initial representations: closed forms, symmetric and bad inputs, optimal tours by brute force, and the smoke run."""
+"""Initial representations: closed forms, symmetric and bad inputs."""
 
 import itertools
 import math
@@ -22,12 +22,13 @@ from erlangen.errors import (
     UnknownNameError,
 )
 from erlangen.groups import Cyclic, O
-from erlangen.survey.ledger import discover_systems, run
+from erlangen.measure import relative_change
+from erlangen.nn import Pointer
+from erlangen.survey import Run
 from erlangen.symmetry import Symmetry
-from erlangen.systems.points import tinvnn as system
-from erlangen.systems.points._solids import solids
-from erlangen.systems.points._tours import MAX_CITIES, Pointer, optimal_tours, rewrite_tours, tour_lengths
-from erlangen.systems.points.tinvnn import ALL, InitialRepresentation, TinvNN, classical_mds
+from erlangen.systems.points.tinvnn import EUCLIDEAN, InitialRepresentation, Invariance, TinvNN, classical_mds
+from erlangen.systems.points.tinvnn import experiment as system
+from erlangen.systems.points.tinvnn.experiment import ALL, moved, pairwise
 from erlangen.testing import check_layer
 
 TOLERANCES = [(torch.float64, 1e-12), (torch.float32, 1e-5)]
@@ -45,6 +46,11 @@ def net(features: int = 3, outputs: int = 2) -> nn.Module:
     return _Pooled(layers)
 
 
+def clouds(count: int, d: int, seed: int) -> Tensor:
+    """Asymmetric clouds ``[count, 20, d]`` with variances one apart."""
+    return system.clouds(Run(seed=seed), d=d, count=count)
+
+
 class _Pooled(nn.Module):
     def __init__(self, layers: nn.Module) -> None:
         super().__init__()
@@ -54,23 +60,13 @@ class _Pooled(nn.Module):
         return self.layers(x).mean(1)
 
 
-# --- the experiment --------------------------------------------------------------------------------------------------
-def test_smoke_run() -> None:
-    assert discover_systems()["tinvnn"] == "erlangen.systems.points.tinvnn"
-    entry = run("tinvnn", "smoke", 0)
-    holds = {claim["id"]: claim["holds"] for claim in entry["claims"]}
-    assert holds.pop("published-benchmarks") is None
-    for trained in ("routes-beat-augmented-moved", "solids-beat-augmented-rotated", "solids-plain-drops"):
-        assert holds.pop(trained) in (True, False)  # a few steps of training settle nothing
-    assert [name for name, verdict in holds.items() if not verdict] == []
-    models = {
-        part: {row["model"] for row in entry["rows"] if row["part"] == part}
-        for part in ("properties", "routes", "solids")
-    }
-    assert models["routes"] == {*system.route_models(8), "nearest city"}
-    assert models["solids"] == set(system.SOLIDS)
-    sizes = [row["parameters"] for row in entry["rows"] if row["part"] == "routes" and row["parameters"]]
-    assert max(sizes) / min(sizes) < 1.05
+def layer() -> tuple[nn.Module, Tensor, dict[str, list[str]]]:
+    """Frames take a batch, and look at values; the mode that compiles is tested below."""
+    model = TinvNN(net().float(), 3, differentiable=True)
+    return model, clouds(4, 3, 0)[:, :8].float(), {"skip": ["vmap", "compile"]}
+
+
+LAYERS = {"TinvNN": layer}
 
 
 # --- the representation ----------------------------------------------------------------------------------------------
@@ -78,16 +74,16 @@ def test_smoke_run() -> None:
 @pytest.mark.parametrize("d", [1, 2, 3, 4])
 def test_keeps_distances_centres_and_ignores_motions(d: int, dtype: torch.dtype, tol: float) -> None:
     generator = torch.Generator().manual_seed(d)
-    x = system.clouds(100, d, d)
+    x = clouds(100, d, d)
     represent = InitialRepresentation(d)
     found = represent(x.to(dtype))
-    close(system.pairwise(found.coordinates), system.pairwise(x), tol)
+    close(pairwise(found.coordinates), pairwise(x), tol)
     assert float(found.coordinates.double().mean(1).abs().max()) < tol * 10
     back = found.centre[:, None] + found.coordinates.double() @ found.axes.mT * found.scale[:, None, None]
     close(back, x, tol)
     turn = O(d).sample(100, generator=generator, dtype=torch.float64) if d > 1 else -torch.ones(100, 1, 1).double()
-    moved = (x @ turn.mT + 5).to(dtype)
-    close(represent(moved).coordinates, found.coordinates, 100 * tol)
+    elsewhere = (x @ turn.mT + 5).to(dtype)
+    close(represent(elsewhere).coordinates, found.coordinates, 100 * tol)
     order = torch.randperm(x.shape[1], generator=generator)
     close(represent(x[:, order].to(dtype)).coordinates, found.coordinates[:, order], 100 * tol)
 
@@ -116,8 +112,8 @@ def test_a_line_is_centred_up_to_its_sign() -> None:
     [names for k in range(1, 5) for names in itertools.combinations(sorted(ALL), k)],
     ids="+".join,
 )
-def test_only_the_chosen_transformations_are_ignored(names: tuple[system.Invariance, ...]) -> None:
-    x = system.clouds(10, 3, 5) + 0.3
+def test_only_the_chosen_transformations_are_ignored(names: tuple[Invariance, ...]) -> None:
+    x = clouds(10, 3, 5) + 0.3
     if "reflection" in names and "rotation" not in names:
         with pytest.raises(GroupError, match="'reflection' without 'rotation'"):
             InitialRepresentation(3, names)
@@ -132,40 +128,40 @@ def test_only_the_chosen_transformations_are_ignored(names: tuple[system.Invaria
     represent = InitialRepresentation(3, names)
     H = represent(x).coordinates
     for name, changed in changes.items():
-        error = system.relative(represent(changed).coordinates, H)
+        error = relative_change(represent(changed).coordinates, H)
         assert (error < 1e-10) == (name in names), (name, error)
 
 
 def test_scale_is_the_root_mean_square_distance() -> None:
-    x = system.clouds(5, 3, 0)
+    x = clouds(5, 3, 0)
     H = InitialRepresentation(3, ALL)(x).coordinates
     close(H.square().sum(-1).mean(-1), torch.ones(5), 1e-12)
-    close(system.pairwise(H).square().mean((1, 2)), torch.full((5,), 2.0), 1e-12)
+    close(pairwise(H).square().mean((1, 2)), torch.full((5,), 2.0), 1e-12)
 
 
 def test_sums_of_columns_cannot_decide_signs() -> None:
     """The moment that looks natural is always zero; the one used here is not."""
-    H = InitialRepresentation(3)(system.clouds(50, 3, 1)).coordinates
+    H = InitialRepresentation(3)(clouds(50, 3, 1)).coordinates
     assert float(H.sum(1).abs().max()) < 1e-11
     assert float((H**3).sum(1).min()) > 0
 
 
 def test_more_coordinates_than_points_give_zero_columns() -> None:
-    x = system.clouds(4, 3, 2)[:, :2]
+    x = clouds(4, 3, 2)[:, :2]
     found = InitialRepresentation(3)(x)
     assert float(found.coordinates[..., 1:].abs().max()) < 1e-12
-    close(system.pairwise(found.coordinates), system.pairwise(x), 1e-12)
+    close(pairwise(found.coordinates), pairwise(x), 1e-12)
     assert found.ambiguous.tolist() == [[True, False, False]] * 4  # two points are symmetric about their middle
-    mds = classical_mds(system.pairwise(x), 3).coordinates
+    mds = classical_mds(pairwise(x), 3).coordinates
     assert mds.shape == (4, 2, 3)
     close(mds.abs(), found.coordinates.abs(), 1e-10)
 
 
 def test_gradients() -> None:
-    x = system.clouds(2, 3, 3)[:, :6].requires_grad_()
+    x = clouds(2, 3, 3)[:, :6].requires_grad_()
     represent = InitialRepresentation(3, ALL, differentiable=True)
     assert torch.autograd.gradcheck(lambda t: represent(t).coordinates, [x])
-    assert torch.autograd.gradcheck(lambda t: classical_mds(system.pairwise(t), 3).coordinates.abs(), [x])
+    assert torch.autograd.gradcheck(lambda t: classical_mds(pairwise(t), 3).coordinates.abs(), [x])
 
 
 # --- symmetric inputs ------------------------------------------------------------------------------------------------
@@ -178,14 +174,14 @@ PENTAGON = torch.stack([ANGLES.cos(), ANGLES.sin()], -1)[None]
 def test_arbitrary_axes_are_reported(x: Tensor) -> None:
     d = x.shape[-1]
     with pytest.warns(DegenerateFrameWarning, match=r"sample 1 of x \(1 of 2\) has equal eigenvalues: relative gap"):
-        InitialRepresentation(d)(torch.cat([system.clouds(1, d, 0)[:, : x.shape[1]], x]))
+        InitialRepresentation(d)(torch.cat([clouds(1, d, 0)[:, : x.shape[1]], x]))
     with pytest.raises(DegenerateFrameError, match="equal eigenvalues"):
         InitialRepresentation(d, on_degenerate="error")(x)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         H = InitialRepresentation(d, on_degenerate="allow")(x).coordinates
         InitialRepresentation(d, {"translation", "scale"})(x)  # nothing is turned, so nothing is arbitrary
-    close(system.pairwise(H), system.pairwise(x), 1e-12)
+    close(pairwise(H), pairwise(x), 1e-12)
 
 
 def test_the_remedy_of_the_warning_works() -> None:
@@ -195,7 +191,7 @@ def test_the_remedy_of_the_warning_works() -> None:
     turned = PENTAGON @ torch.tensor(Rotation.from_euler("z", 0.3).as_matrix()[:2, :2]).mT
     with torch.no_grad():
         close(exact(turned), exact(PENTAGON), 1e-6)
-        assert system.relative(model(turned), model(PENTAGON)) > 0.01
+        assert relative_change(model(turned), model(PENTAGON)) > 0.01
 
 
 def ordered() -> nn.Module:
@@ -218,7 +214,7 @@ def test_ambiguous_signs_are_averaged() -> None:
 
 def test_half_ambiguous_batches_meet_every_sign_equally() -> None:
     box = CUBE * torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64)
-    x = torch.cat([system.clouds(1, 3, 0)[:, :8], box])
+    x = torch.cat([clouds(1, 3, 0)[:, :8], box])
     model = TinvNN(ordered(), 3)
     both = model(x)
     close(both[:1], model(x[:1]), 1e-12)
@@ -231,43 +227,43 @@ def test_half_ambiguous_batches_meet_every_sign_equally() -> None:
 
 # --- networks --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("sign", ["moment", "average"])
-@pytest.mark.parametrize("names", [system.EUCLIDEAN, {"translation", "rotation"}, {"rotation"}, ALL])
-def test_contract(sign: str, names: set[system.Invariance]) -> None:
-    x = system.clouds(4, 3, 0)[:, :8].float()
+@pytest.mark.parametrize("names", [EUCLIDEAN, {"translation", "rotation"}, {"rotation"}, ALL])
+def test_contract(sign: str, names: set[Invariance]) -> None:
+    x = clouds(4, 3, 0)[:, :8].float()
     model = TinvNN(net().float(), 3, names, sign=sign, differentiable=True)
     check_layer(model, x, skip=["vmap", "compile"])  # frames take a batch, and look at values; compiled below
     check_layer(model.double(), x.double(), tol=1e-10, skip=["dtype", "vmap", "compile"])
 
 
 def test_compiles_where_nothing_depends_on_values() -> None:
-    x = system.clouds(4, 3, 0)[:, :8]
+    x = clouds(4, 3, 0)[:, :8]
     ran = check_layer(TinvNN(net(), 3, sign="average"), x, tol=1e-10, skip=["vmap"])
     assert "compile" in ran
 
 
 @pytest.mark.parametrize("output", ["vectors", "points"])
 @pytest.mark.parametrize("sign", ["moment", "average"])
-@pytest.mark.parametrize("names", [system.EUCLIDEAN, {"translation", "rotation"}, {"translation", "rotation", "scale"}])
-def test_outputs_move_with_the_points(output: str, sign: str, names: set[system.Invariance]) -> None:
-    x = system.clouds(6, 3, 0)
+@pytest.mark.parametrize("names", [EUCLIDEAN, {"translation", "rotation"}, {"translation", "rotation", "scale"}])
+def test_outputs_move_with_the_points(output: str, sign: str, names: set[Invariance]) -> None:
+    x = clouds(6, 3, 0)
     model = TinvNN(net(outputs=3), 3, names, sign=sign, output=output)
     g = model.symmetry.group.sample(6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    moved = model.symmetry.output.act(g, model(x))
-    close(model(model.symmetry.input.act(g, x)), moved, 1e-10)
-    assert float(moved.detach().abs().max()) > 1e-3
+    answer = model.symmetry.output.act(g, model(x))
+    close(model(model.symmetry.input.act(g, x)), answer, 1e-10)
+    assert float(answer.detach().abs().max()) > 1e-3
 
 
 def test_mirror_images_differ_only_where_they_should() -> None:
-    x = system.clouds(20, 3, 0)
+    x = clouds(20, 3, 0)
     mirrored = x * torch.tensor([1.0, -1.0, 1.0], dtype=x.dtype)
-    for names, same in ((system.EUCLIDEAN, True), ({"translation", "rotation"}, False)):
+    for names, same in ((EUCLIDEAN, True), ({"translation", "rotation"}, False)):
         for sign in ("moment", "average"):
             model = TinvNN(net(), 3, names, sign=sign)
             assert (float((model(x) - model(mirrored)).detach().abs().max()) < 1e-10) == same
 
 
 def test_columns_without_sign() -> None:
-    x = system.clouds(5, 3, 0)
+    x = clouds(5, 3, 0)
     phi = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 2)).double()
     model = TinvNN(net(6), 3, sign="abs_net", phi=phi)
     flips = torch.tensor([-1.0, 1.0, -1.0], dtype=x.dtype)
@@ -279,11 +275,11 @@ def test_columns_without_sign() -> None:
 
 def test_extra_arguments_go_along() -> None:
     torch.manual_seed(0)
-    x = system.clouds(3, 2, 0)[:, :6]
+    x = clouds(3, 2, 0)[:, :6]
     tours = torch.stack([torch.randperm(6) for _ in range(3)])
     model = TinvNN(Pointer(2, 8, 1).double(), 2, ALL, sign="average")
     assert model(x, tours).shape == (3, 5, 6)
-    turned = system.moved(x, torch.Generator().manual_seed(0))
+    turned = moved(x, torch.Generator().manual_seed(0))
     close(model(turned, tours), model(x, tours), 1e-10)
 
 
@@ -316,9 +312,9 @@ def test_bad_distances(change, error: type[ErlangenError], message: str) -> None
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("names", [system.EUCLIDEAN, ALL, {"scale"}, {"rotation"}, {"translation", "scale"}])
+@pytest.mark.parametrize("names", [EUCLIDEAN, ALL, {"scale"}, {"rotation"}, {"translation", "scale"}])
 @pytest.mark.parametrize("n", [1, 7])
-def test_coincident_points(names: set[system.Invariance], n: int) -> None:
+def test_coincident_points(names: set[Invariance], n: int) -> None:
     x = torch.zeros(2, n, 3) if "translation" not in names else torch.full((2, n, 3), 0.1)
     for on_degenerate in ("warn", "error"):
         with pytest.raises(DegenerateFrameError, match=f"all its {n} points coincide"):
@@ -361,57 +357,3 @@ def test_bad_points(x: Tensor, error: type[ErlangenError], message: str) -> None
 def test_bad_options(build, error: type[ErlangenError], message: str) -> None:
     with pytest.raises(error, match=message):
         build()
-
-
-# --- tours and solids ------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("n", [3, 4, 7])
-def test_tours_are_the_best_of_all(n: int) -> None:
-    pos = torch.rand(300, n, 2, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
-    tours = optimal_tours(pos)
-    assert torch.equal(tours.sort(-1).values, torch.arange(n).expand(300, n))
-    assert bool((tours[:, 0] == 0).all())
-    every = [tour_lengths(pos, torch.tensor((0, *rest)).expand(300, n)) for rest in itertools.permutations(range(1, n))]
-    close(tour_lengths(pos, tours), torch.stack(every).amin(0), 1e-12)
-    rewritten = rewrite_tours(tours, torch.Generator().manual_seed(0))
-    close(tour_lengths(pos, rewritten), tour_lengths(pos, tours), 1e-12)
-    assert not torch.equal(rewritten, tours)
-
-
-def test_tours_around_polygons() -> None:
-    angles = torch.arange(MAX_CITIES - 2, dtype=torch.float64) * 2 * math.pi / (MAX_CITIES - 2)
-    order = torch.randperm(len(angles), generator=torch.Generator().manual_seed(0))
-    pos = torch.stack([angles.cos(), angles.sin()], -1)[order][None]
-    length = 2 * len(angles) * math.sin(math.pi / len(angles))
-    close(tour_lengths(pos, optimal_tours(pos)), [length], 1e-12)
-
-
-@pytest.mark.parametrize("n", [2, MAX_CITIES + 1])
-def test_too_few_or_many_cities(n: int) -> None:
-    with pytest.raises(ShapeError, match="cities"):
-        optimal_tours(torch.zeros(1, n, 2))
-
-
-def test_pointer_sees_no_later_city_and_no_order() -> None:
-    torch.manual_seed(0)
-    model = Pointer(2, 8, 1).double().eval()
-    pos = torch.rand(2, 6, 2, dtype=torch.float64)
-    tours = torch.stack([torch.randperm(6) for _ in range(2)])
-    logits = model(pos, tours)
-    other = tours.clone()
-    other[:, [3, 4, 5]] = tours[:, [5, 3, 4]]
-    close(model(pos, other)[:, :3], logits[:, :3], 1e-12)
-    order = torch.randperm(6)
-    close(model(pos[:, order], order.argsort()[tours]), logits[..., order], 1e-12)
-    assert bool((logits.gather(-1, tours[:, 1:, None]) > -11).all())
-    assert bool((logits.gather(-1, tours[:, :-1, None]) == -1e9).all())
-
-
-def test_solids_are_balanced_upright_and_normalised() -> None:
-    x, y = solids(200, 64, noise=0.0, generator=torch.Generator().manual_seed(0))
-    assert torch.bincount(y).tolist() == [20] * 10
-    close(x.square().sum(-1).mean(1), torch.ones(200), 1e-5)
-    assert float(x.mean(1).abs().max()) < 1e-5
-    again = solids(200, 64, noise=0.0, generator=torch.Generator().manual_seed(0))[0]
-    assert torch.equal(x, again)
-    cylinders = x[y == 1]  # turned about z and bent a little: heights stay the longest extent
-    assert float((cylinders[..., 2].std(1) / cylinders[..., 0].std(1)).min()) > 1

@@ -9,6 +9,15 @@ from erlangen.data.drug_like import (
     penalized_logp,
     structural_alerts,
 )
+from erlangen.data.graph_families import (
+    SKIPS,
+    brec_families,
+    circular_skip_links,
+    decalin_and_bicyclopentyl,
+    graph_of_edges,
+    ring_edges,
+    two_triangles_and_hexagon,
+)
 from erlangen.data.graph_sets import DenseGraphs, GraphData, tu_graphs
 from erlangen.data.graphs import (
     cfi_graphs,
@@ -40,6 +49,7 @@ from erlangen.data.sensors import SensorData, basic_motions
 __all__ = [
     "JOINTS",
     "PARENTS",
+    "SKIPS",
     "Batch",
     "Clips",
     "Crowds",
@@ -53,15 +63,19 @@ __all__ = [
     "Superpixels",
     "affine_distortion",
     "basic_motions",
+    "brec_families",
     "captured_motion",
     "cfi_graphs",
+    "circular_skip_links",
     "connected_graphs",
+    "decalin_and_bicyclopentyl",
     "digits",
     "drifting_digits",
     "drug_like_smiles",
     "fashion",
     "fused_ring_systems",
     "graph6_graphs",
+    "graph_of_edges",
     "homography_distortion",
     "human_motion",
     "latin_square_graph",
@@ -70,6 +84,7 @@ __all__ = [
     "pedestrians",
     "penalized_logp",
     "qm9",
+    "ring_edges",
     "rook_graph",
     "shrikhande_graph",
     "skip_link_graph",
@@ -79,4 +94,5 @@ __all__ = [
     "superpixels",
     "triangular_graph",
     "tu_graphs",
+    "two_triangles_and_hexagon",
 ]

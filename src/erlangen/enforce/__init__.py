@@ -1,6 +1,7 @@
 """Make models exactly equivariant: `symmetrize`, and the frames that it averages over."""
 
 from erlangen.enforce.frames import Frame, FrameSet, PointsFrame
+from erlangen.enforce.graph_orders import NamedNodes, average_orders, averaged_outputs, sort_frame_sizes
 from erlangen.enforce.orbit import OrbitFrame
 from erlangen.enforce.pca_frames import PCAFrame
 from erlangen.enforce.piecewise import PartFrames, Piecewise, PiecewiseFrameAverage, act_piecewise, part_frames
@@ -10,6 +11,7 @@ from erlangen.enforce.symmetrize import Symmetrized, symmetrize
 __all__ = [
     "Frame",
     "FrameSet",
+    "NamedNodes",
     "OrbitFrame",
     "PCAFrame",
     "PartFrames",
@@ -19,7 +21,10 @@ __all__ = [
     "SortFrame",
     "Symmetrized",
     "act_piecewise",
+    "average_orders",
+    "averaged_outputs",
     "part_frames",
+    "sort_frame_sizes",
     "spectral_signature",
     "symmetrize",
 ]

@@ -1,4 +1,7 @@
-"""Where things lie, before any model: neighbours, invariants of pairs, partitions of clouds, multigraphs, colours of nodes."""
+"""Where things lie, before any model.
+
+Neighbours, invariants of pairs, partitions of clouds, multigraphs, colours of nodes, shortest tours.
+"""
 
 from erlangen.geometry.colors import color_kernel, refined_colors
 from erlangen.geometry.ego import EgoNetworks, ego_networks
@@ -24,6 +27,7 @@ from erlangen.geometry.partitions import (
     mixture_step,
     voronoi,
 )
+from erlangen.geometry.tours import optimal_tours, rewrite_tours, tour_lengths
 
 __all__ = [
     "Clustering",
@@ -47,10 +51,13 @@ __all__ = [
     "mixed_points",
     "mixture_step",
     "multigraphs",
+    "optimal_tours",
     "periodic_radius_graph",
     "radius_graph",
     "refined_colors",
+    "rewrite_tours",
     "simple_multigraphs",
     "spatial_invariants",
+    "tour_lengths",
     "voronoi",
 ]

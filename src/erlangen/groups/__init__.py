@@ -18,6 +18,7 @@ from erlangen.groups.linear import CSO, SL, SO, GLPlus, Lorentz, O, Scaling, Tri
 from erlangen.groups.matrix import MatrixGroup
 from erlangen.groups.names import group
 from erlangen.groups.permutations import Shifts, Symmetric
+from erlangen.groups.polar_charts import GroupSamples, LinearGroup, PolarChart, PolarSampler
 from erlangen.groups.products import DirectProduct
 from erlangen.groups.rotations import (
     axis_angle_to_matrix,
@@ -46,14 +47,18 @@ __all__ = [
     "Generated",
     "GeneratedGroup",
     "Group",
+    "GroupSamples",
     "Icosahedral",
     "Iwasawa",
+    "LinearGroup",
     "Lorentz",
     "MAX_ENUMERATION",
     "MatrixGroup",
     "O",
     "Octahedral",
     "Polar",
+    "PolarChart",
+    "PolarSampler",
     "PolarSqrt",
     "SE",
     "SL",

@@ -3,10 +3,12 @@
 `audit` reports everything; `equivariance_error` is one number, `assert_equivariant` an assertion for tests,
 `worst_case` a search for the worst element, `lie_derivative` the local error per generator, `layer_errors` the place in
 the network where the symmetry is lost, `EquivarianceTracker` the error during training; `equal_pairs` counts what an
-invariant network confuses.
+invariant network confuses, `separation_table` does so for networks and families of graphs; `peak_memory` and
+`median_times` say what a computation costs.
 """
 
 from erlangen.measure.audit import audit
+from erlangen.measure.cost import Allocations, median_times, peak_memory
 from erlangen.measure.error import (
     EquivarianceTracker,
     assert_equivariant,
@@ -19,12 +21,14 @@ from erlangen.measure.metrics import METRICS, Metric
 from erlangen.measure.models import Model, OnnxModel
 from erlangen.measure.orbit import Orbit, orbit
 from erlangen.measure.report import AuditReport
-from erlangen.measure.separation import equal_pairs
+from erlangen.measure.scores import accuracy, relative_change, spearman
+from erlangen.measure.separation import Separator, equal_pairs, separation_table
 from erlangen.measure.trajectories import average_displacement, best_of, final_displacement
 from erlangen.measure.worst import WorstCase, worst_case
 
 __all__ = [
     "METRICS",
+    "Allocations",
     "AuditReport",
     "EquivarianceTracker",
     "LayerError",
@@ -32,7 +36,9 @@ __all__ = [
     "Model",
     "OnnxModel",
     "Orbit",
+    "Separator",
     "WorstCase",
+    "accuracy",
     "assert_equivariant",
     "audit",
     "average_displacement",
@@ -42,8 +48,13 @@ __all__ = [
     "final_displacement",
     "layer_errors",
     "lie_derivative",
+    "median_times",
     "orbit",
+    "peak_memory",
+    "relative_change",
     "report_page",
+    "separation_table",
+    "spearman",
     "worst_case",
     "write_report",
 ]

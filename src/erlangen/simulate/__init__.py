@@ -1,15 +1,17 @@
 """Data that obeys known laws, with exact labels.
 
-Particles under pair forces, molecules, particles carried by a flow, posed bodies, furnished rooms, surfaces.
+Particles under pair forces, molecules, particles carried by a flow, posed bodies, furnished rooms, surfaces, solids.
 """
 
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
+from erlangen.simulate.charges import charges_ahead
 from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw
 from erlangen.simulate.molecular import MolecularMotion, Molecule, ethanol, xtb_trajectory
 from erlangen.simulate.nbody import NBody, charged, evolve, gravity, springs
 from erlangen.simulate.particles import ParticleImages, Vortices, particle_images
 from erlangen.simulate.rooms import FURNITURE, Rooms, room_clouds
 from erlangen.simulate.shapes import Surfaces, surfaces
+from erlangen.simulate.solid_families import solids
 
 __all__ = [
     "FURNITURE",
@@ -27,11 +29,13 @@ __all__ = [
     "Surfaces",
     "Vortices",
     "charged",
+    "charges_ahead",
     "ethanol",
     "evolve",
     "gravity",
     "particle_images",
     "room_clouds",
+    "solids",
     "springs",
     "surfaces",
     "xtb_trajectory",

@@ -1,4 +1,4 @@
-"""The survey on the command line: `erlangen list`, `show`, `run` and `verify`."""
+"""The survey on the command line: `erlangen list`, `show`, `claims`, `run` and `verify`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeAlias
 
 import tyro
 
 if TYPE_CHECKING:
     from erlangen.survey.verification import Outcome
+
+Scale: TypeAlias = Literal["smoke", "full", "paper"]  # that of the survey, whose import would cost a second here
 
 _NO_SYSTEMS = "The survey has no systems yet."
 
@@ -27,7 +29,7 @@ class List:
     def run(self) -> int:
         """Print the table; 2 if something in it cannot be read."""
         from erlangen.survey.ledger import discover_systems
-        from erlangen.survey.tables import paper_console, system_table
+        from erlangen.survey.printing import paper_console, system_table
 
         systems = discover_systems()
         if not systems:
@@ -53,8 +55,8 @@ class Show:
         """Print what is known."""
         from erlangen.survey.ledger import load_system
         from erlangen.survey.options import describe_options
+        from erlangen.survey.printing import paper_console, print_entry
         from erlangen.survey.results import read_entry
-        from erlangen.survey.tables import paper_console, print_entry
 
         with _from_here():
             name, facts, experiment = load_system(self.system)
@@ -88,8 +90,9 @@ class Run:
 
     system: tyro.conf.Positional[str]
     """Name in `erlangen list`, dotted path of a module, or file.py."""
-    scale: Literal["smoke", "full"] = "smoke"
-    """smoke: at most 20 s on 2 cores; full: the honest experiment, at most 10 minutes."""
+    scale: Scale = "smoke"
+    """smoke: at most 20 s; full: the run that the ledger keeps, up to 30 minutes of one core, large systems 90; paper: the
+    sizes of the paper, for a GPU or a night."""
     seed: int = 0
     """Seed of all randomness."""
     device: str | None = None
@@ -98,6 +101,8 @@ class Run:
     """Train on so many devices of this machine at once, one process each; on CPUs that many processes."""
     nodes: int = 1
     """Train on so many machines; start the same command on each, with the variables of torchrun."""
+    dry: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Build everything at its size, take one step on a few samples, settle nothing."""
     set: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
     """Options of the experiment, as name=value; `erlangen show SYSTEM` lists them."""
     json: Path | None = None
@@ -105,11 +110,10 @@ class Run:
 
     def run(self) -> int:
         """Run and print."""
-        from erlangen.errors import DataError
         from erlangen.survey.ledger import load_system, run
-        from erlangen.survey.options import options_of, read_options
+        from erlangen.survey.options import read_options
+        from erlangen.survey.printing import paper_console, print_entry
         from erlangen.survey.results import check_writable, write_json
-        from erlangen.survey.tables import paper_console, print_entry
         from erlangen.training import is_first_process, training_on
 
         if self.json is not None:
@@ -120,13 +124,9 @@ class Run:
             name, _, experiment = load_system(self.system)
             options = read_options(experiment, words, name)
             if self.device is not None:
-                if "device" in options:
-                    raise DataError(f"--device {self.device} and --set device={options['device']}: give one of the two")
-                if "device" in options_of(experiment):
-                    options["device"] = _device(self.device)
-                elif self.device != "cpu":
-                    raise DataError(f"--device {self.device}: {name!r} has no option 'device'; it runs on the cpu")
-            entry = run(self.system, self.scale, self.seed, options)
+                self._place(name, experiment, options)
+            device = self.device or "cpu"
+            entry = run(self.system, self.scale, self.seed, options, device=device, dry=self.dry)
         if not is_first_process():
             return 0
         if self.json == Path("-"):
@@ -136,6 +136,56 @@ class Run:
         if self.json is not None:
             write_json(self.json, entry)
         return 0
+
+    def _place(self, name: str, experiment: Callable[..., Any], options: dict[str, Any]) -> None:
+        """See that torch computes on the device; tell an experiment that takes it as an option."""
+        from erlangen.errors import DataError
+        from erlangen.survey.options import options_of, takes_run
+
+        device = _device(str(self.device))
+        if takes_run(experiment):
+            return
+        if "device" in options:
+            raise DataError(f"--device {device} and --set device={options['device']}: give one of the two")
+        if "device" in options_of(experiment):
+            options["device"] = device
+        elif device != "cpu":
+            raise DataError(f"--device {device}: {name!r} has no option 'device'; it runs on the cpu")
+
+
+@dataclass
+class Claims:
+    """List the claims of all systems with the numbers of their last full runs, one line each."""
+
+    csv: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print comma-separated values."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print JSON."""
+    results: Path = Path("results")
+    """Folder of results, as `verify --scale full` writes them."""
+
+    def run(self) -> int:
+        """Print the claims; 2 if something cannot be read."""
+        from erlangen.errors import DataError
+        from erlangen.survey.ledger import discover_systems
+        from erlangen.survey.printing import claim_rows, claim_table, paper_console
+
+        if self.csv and self.json:
+            raise DataError("--csv and --json: give one of the two")
+        rows, damages = claim_rows(discover_systems(), self.results)
+        if self.json:
+            _print_json(rows)
+        elif self.csv:
+            import csv
+
+            writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else [], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        else:
+            paper_console().print(claim_table(rows))
+        for damage in damages:
+            print(f"erlangen: {damage}", file=sys.stderr)
+        return 2 if damages else 0
 
 
 @dataclass
@@ -150,8 +200,9 @@ class Verify:
     """Names in `erlangen list`, dotted paths of modules, or files.py."""
     all_: Annotated[bool, tyro.conf.arg(name="all"), tyro.conf.FlagCreatePairsOff] = False
     """Every system of the survey."""
-    scale: Literal["smoke", "full"] = "smoke"
-    """smoke: at most 20 s each on 2 cores; full: the honest experiments, at most 10 minutes each, kept in --out."""
+    scale: Scale = "smoke"
+    """smoke: at most 20 s each; full: the runs that the ledger keeps, in --out, up to 30 minutes of one core each, large
+    systems 90; paper: the sizes of the papers."""
     seed: int = 0
     """Seed of all randomness."""
     json: Path | None = None
@@ -159,7 +210,7 @@ class Verify:
     engine: Literal["local", "ray"] = "local"
     """Where to compute: this process, or Ray workers."""
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Take over what an earlier run with the same version, scale and seed has left in --out and --json."""
+    """Take over what an earlier run of the same code, scale and seed has left in --out and --json: only what is stale runs."""
     fresh: tyro.conf.FlagCreatePairsOff[bool] = False
     """Run every system, whatever is there; the default."""
     out: Path = Path("results")
@@ -171,7 +222,7 @@ class Verify:
         """Verify, print, say what came out."""
         from erlangen.errors import DataError
         from erlangen.survey.ledger import discover_systems, system_name
-        from erlangen.survey.tables import outcome_line, outcome_table, paper_console
+        from erlangen.survey.printing import outcome_line, outcome_table, paper_console
         from erlangen.survey.verification import exit_code, items_of, verify
 
         if self.all_ == bool(self.systems):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import inspect
 import math
 import os
 import pkgutil
@@ -18,10 +19,12 @@ from typing import Any, cast, get_args
 
 from erlangen.errors import UnknownNameError, is_whole
 from erlangen.survey.claims import ClaimError, Result, Scale, System
-from erlangen.survey.options import check_options
+from erlangen.survey.fingerprints import code_fingerprint
+from erlangen.survey.options import check_options, takes_run
+from erlangen.survey.runs import Run
 from erlangen.version import __version__
 
-__all__ = ["discover_systems", "load_system", "run", "system_name"]
+__all__ = ["discover_systems", "experiment_module", "fingerprint", "load_facts", "load_system", "run", "system_name"]
 
 
 def discover_systems() -> dict[str, str]:
@@ -50,6 +53,7 @@ def load_system(system: str | ModuleType) -> tuple[str, System, Callable[..., Re
 
     Args:
         system: its name in `discover_systems`, the dotted path of a module, a file ``"path/to/system.py"``, or the module.
+            In a package the experiment is in its module ``experiment``.
 
     Raises:
         UnknownNameError: there is no system of this name.
@@ -57,18 +61,37 @@ def load_system(system: str | ModuleType) -> tuple[str, System, Callable[..., Re
         ModelError: the file cannot be run.
         ClaimError: the module has no ``SYSTEM`` or no ``experiment``.
     """
+    module = _module_of(system)
+    experiment = getattr(experiment_module(module), "experiment", None)
+    facts = getattr(module, "SYSTEM", None)
+    if not isinstance(facts, System) or not callable(experiment):
+        raise ClaimError(f"{module.__name__} is no system: it needs SYSTEM = System(...) and experiment(run)")
+    return system_name(system), facts, cast("Callable[..., Result]", experiment)
+
+
+def load_facts(system: str | ModuleType) -> System:
+    """The facts of a system; its experiment is not imported. Raises as `load_system`."""
+    facts = getattr(module := _module_of(system), "SYSTEM", None)
+    if not isinstance(facts, System):
+        raise ClaimError(f"{module.__name__} is no system: it has no SYSTEM = System(...)")
+    return facts
+
+
+def experiment_module(module: ModuleType) -> ModuleType:
+    """The module with the experiment and the figure of a system: ``experiment`` of a package, or the module itself."""
+    if not hasattr(module, "__path__") or callable(getattr(module, "experiment", None)):
+        return module
+    return _imported(f"{module.__name__}.experiment")
+
+
+def _module_of(system: str | ModuleType) -> ModuleType:
     if isinstance(system, ModuleType):
-        module = system
-    elif system.endswith(".py"):
+        return system
+    if system.endswith(".py"):
         from erlangen.measure.targets import module_from_file
 
-        module = module_from_file(Path(system))
-    else:
-        module = _imported(_path_of(system))
-    facts, experiment = getattr(module, "SYSTEM", None), getattr(module, "experiment", None)
-    if not isinstance(facts, System) or not callable(experiment):
-        raise ClaimError(f"{module.__name__} is no system: it needs SYSTEM = System(...) and experiment(scale, seed)")
-    return system_name(system), facts, cast("Callable[..., Result]", experiment)
+        return module_from_file(Path(system))
+    return _imported(_path_of(system))
 
 
 def system_name(system: str | ModuleType) -> str:
@@ -88,6 +111,9 @@ def run(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     threads: int | None = None,
+    *,
+    device: str = "cpu",
+    dry: bool = False,
 ) -> dict[str, Any]:
     """Run an experiment; its entry in the ledger, as values for strict JSON.
 
@@ -97,16 +123,19 @@ def run(
         system: see `load_system`.
         scale: see `Scale`.
         seed: seed of all randomness, not negative.
-        options: keyword arguments of the experiment beyond scale and seed; by default its own.
+        options: keyword arguments of the experiment beyond the run; by default its own.
         threads: threads of torch while it runs; by default as many as torch has now.
+        device: where models compute.
+        dry: build everything, take one step on a few samples, settle nothing.
 
     Returns:
-        ``{"system", "scale", "seed", "version", "machine", "seconds", "rows", "claims"}``; after ``"seed"`` also
-        ``"options"`` where there are some, as text where JSON has no such value.
+        ``{"system", "scale", "seed", "version", "fingerprint", "machine", "seconds", "rows", "claims"}``, and ``"runs"`` where
+        rows are means over seeds; after ``"seed"`` also ``"options"`` where there are some, as text where JSON has no such value.
 
     Raises:
         UnknownNameError: `system`, `scale` or an option is not known.
-        ClaimError: `seed` or `threads` is none, the module is no system, or its experiment returns no `Result`.
+        ClaimError: `seed` or `threads` is none, the module is no system, its experiment has no budget for the scale or
+            returns no `Result`.
     """
     if scale not in get_args(Scale):
         raise UnknownNameError(f"scale = {scale!r}; known scales are {', '.join(get_args(Scale))}")
@@ -117,17 +146,48 @@ def run(
     name, _, experiment = load_system(system)
     options = dict(options or {})
     check_options(experiment, options, name)
+    first = _first_arguments(name, experiment, scale, seed, device, dry)
     with _conditions(seed, threads):
         machine = _machine()
         begin = time.perf_counter()
-        result = experiment(scale, seed, **options)
+        result = experiment(*first, **options)
         seconds = time.perf_counter() - begin
     if not isinstance(result, Result):
         raise ClaimError(f"experiment of {name!r} returned {type(result).__name__}; it must return a Result")
     head: dict[str, Any] = {"system": name, "scale": scale, "seed": seed}
+    if dry:
+        options["dry"] = True
     if options:
         head["options"] = {key: value if _is_json(value) else str(value) for key, value in options.items()}
-    return head | {"version": __version__, "machine": machine, "seconds": round(seconds, 2)} | result.to_dict()
+    head |= {
+        "version": __version__,
+        "fingerprint": fingerprint(system),
+        "machine": machine,
+        "seconds": round(seconds, 2),
+    }
+    return head | result.to_dict()
+
+
+def fingerprint(system: str | ModuleType) -> str:
+    """The code that a system's results depend on, see `erlangen.survey.fingerprints`; "none" of a module without a file."""
+    file = getattr(_module_of(system), "__file__", None)
+    return "none" if file is None else code_fingerprint(Path(file))
+
+
+def _first_arguments(
+    name: str, experiment: Callable[..., Any], scale: Scale, seed: int, device: str, dry: bool
+) -> tuple[Any, ...]:
+    """The run that an experiment is told; scale and seed where it asks for these."""
+    if not takes_run(experiment):
+        if scale == "paper" or dry:
+            raise ClaimError(
+                f"{name!r} has no sizes of the paper, and no dry run: its experiment takes scale and seed alone"
+            )
+        return scale, seed
+    budgets = inspect.unwrap(experiment).__globals__.get("BUDGETS")
+    if budgets is not None and scale not in budgets:
+        raise ClaimError(f"{name!r} has no budget for the scale {scale!r}; it has {', '.join(budgets)}")
+    return (Run(scale, seed, None if budgets is None else budgets[scale], device, dry),)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Options of an experiment: its keyword arguments beyond scale and seed, read from texts by their annotations."""
+"""Options of an experiment: its keyword arguments beyond the run, read from texts by their annotations."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ _WORDS = {"true": True, "false": False}
 
 
 def options_of(experiment: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The parameters of an experiment after the first two, scale and seed; ``*args`` and ``**kwargs`` are none."""
-    parameters = list(inspect.signature(experiment).parameters.values())[2:]
+    """The parameters of an experiment after the run (or scale and seed); ``*args`` and ``**kwargs`` are none."""
+    parameters = list(inspect.signature(experiment).parameters.values())[1 if takes_run(experiment) else 2 :]
     return {p.name: p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+
+
+def takes_run(experiment: Callable[..., Any]) -> bool:
+    """Whether an experiment is ``experiment(run, ...)``, or ``experiment(scale, seed, ...)`` as version 0.1.0 had it."""
+    return next(iter(inspect.signature(experiment).parameters), "") == "run"
 
 
 def check_options(experiment: Callable[..., Any], names: Iterable[str], system: str) -> None:
@@ -38,7 +43,7 @@ def read_options(experiment: Callable[..., Any], words: Sequence[str], system: s
     """Values of ``name=value`` words, each of the type that the experiment's signature gives.
 
     Args:
-        experiment: the function ``experiment(scale, seed, ...)``.
+        experiment: the function ``experiment(run, ...)``.
         words: such as ``"epochs=5"``, ``"degrees=1,2,3"``, ``"rule=none"``.
         system: name for messages.
 

@@ -11,14 +11,15 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast, get_args
 
 from erlangen.errors import DataError, ErlangenError
-from erlangen.survey.claims import ClaimError, Result, Scale
+from erlangen.survey.claims import ClaimError, Result, Scale, Verdict
 
-__all__ = ["Entry", "cell_text", "check_entry", "count_verdicts", "read_entry", "row_tables", "verdict", "write_json"]
+__all__ = ["Entry", "cell_text", "check_entry", "count_verdicts", "read_entry", "row_tables", "upgraded", "write_json"]
 
 Entry: TypeAlias = dict[str, Any]
 """What `erlangen.survey.ledger.run` returns."""
@@ -33,6 +34,9 @@ _CLAIM_TYPES: dict[str, tuple[type, ...]] = {
     "measured": (str, int, float, type(None)),
     "threshold": _TEXT,
     "holds": (bool, type(None)),
+    "verdict": _TEXT,
+    "values": (list,),
+    "note": _TEXT,
 }
 _NOT_FINITE = ("nan", "inf", "-inf")
 
@@ -50,20 +54,22 @@ def check_entry(entry: object) -> Result:
     if not isinstance(entry, dict):
         raise ClaimError(f"an entry is an object with {', '.join(_KEYS)}, not {_short(entry)}")
     entry = cast("Entry", entry)
-    wrong = set(entry).symmetric_difference(_KEYS) - {"options"}
+    wrong = set(entry).symmetric_difference(_KEYS) - {"options", "runs", "fingerprint"}
     if wrong:
         raise ClaimError(f"an entry has the keys {', '.join(_KEYS)}; missing or unknown: {', '.join(sorted(wrong))}")
     _demand(isinstance(entry["system"], str) and is_system_name(entry["system"]), entry, "system")
     _demand(entry["scale"] in get_args(Scale), entry, "scale")
     _demand(type(entry["seed"]) is int and entry["seed"] >= 0, entry, "seed")
-    for name in ("version", "machine"):
+    for name in {"version", "machine", "fingerprint"} & set(entry):
         _demand(isinstance(entry[name], str) and entry[name].strip(), entry, name)
     seconds = entry["seconds"]
     _demand(type(seconds) in (int, float) and math.isfinite(seconds) and seconds >= 0, entry, "seconds")
     options = entry.get("options", {"": None})
     _demand(_is_record(options) and options, entry, "options")
-    for name in ("rows", "claims"):
-        _demand(isinstance(entry[name], list) and all(_is_record(item) for item in entry[name]), entry, name)
+    for name in {"rows", "claims", "runs"} & set(entry):
+        _demand(isinstance(entry[name], list) and all(isinstance(item, dict) for item in entry[name]), entry, name)
+    for name in {"rows", "runs"} & set(entry):
+        _demand(all(_is_record(item) for item in entry[name]), entry, name)
     for index, claim in enumerate(entry["claims"]):
         _check_claim_types(claim, f"claims[{index}]")
     return Result.from_dict(entry)
@@ -77,13 +83,18 @@ def read_entry(path: Path) -> Entry:
     """
     entry = read_json(path)
     try:
-        check_entry(entry)
+        entry = upgraded(entry)
         _demand(entry["system"] == path.stem, entry, "system")
         _demand(entry["scale"] == "full", entry, "scale")
         _demand("options" not in entry, entry, "options")
     except ErlangenError as error:
         raise DataError(f"{str(path)!r} is no result of a run: {error}; repair or remove it") from error
     return entry
+
+
+def upgraded(entry: object) -> Entry:
+    """An entry in today's form, also if version 0.1.0 wrote it; raises as `check_entry`."""
+    return cast("Entry", entry) | check_entry(entry).to_dict()
 
 
 def read_json(path: Path) -> Any:
@@ -133,15 +144,15 @@ def check_writable(folder: Path) -> None:
 
 
 # --- what an entry says ----------------------------------------------------------------------------------------------
-def verdict(holds: bool | None) -> str:
-    """``"holds"``, ``"fails"`` or ``"not measurable here"``."""
-    return {True: "holds", False: "fails", None: "not measurable here"}[holds]
-
-
 def count_verdicts(entry: Mapping[str, Any]) -> dict[str, int]:
-    """How many claims of an entry hold, fail, and are not measurable here, by the words of `verdict`."""
-    verdicts = [claim["holds"] for claim in entry["claims"]]
-    return {verdict(holds): verdicts.count(holds) for holds in (True, False, None)}
+    """How many claims of an entry have each verdict, in the order of `erlangen.survey.Verdict`."""
+    counts = Counter(claim["verdict"] for claim in entry["claims"])
+    return {word: counts[word] for word in get_args(Verdict)}
+
+
+def verdict_text(counts: Mapping[str, int]) -> str:
+    """Counts of verdicts in a line: holds, fails, and what else there is."""
+    return ", ".join(f"{count} {word}" for word, count in counts.items() if count or word in ("holds", "fails"))
 
 
 def row_tables(rows: Sequence[Mapping[str, Any]]) -> list[tuple[list[str], list[list[str]]]]:
@@ -168,8 +179,13 @@ def _check_claim_types(claim: Mapping[str, Any], where: str) -> None:
             not isinstance(claim[name], types)
             or (isinstance(claim[name], bool) and bool not in types)
             or (name == "measured" and isinstance(claim[name], str) and claim[name] not in _NOT_FINITE)
+            or (name == "values" and not all(map(_is_number, cast("list[object]", claim[name]))))
         ):
             raise ClaimError(f"{where}: {name} = {_short(claim[name])} is of another type")
+
+
+def _is_number(value: object) -> bool:
+    return value in _NOT_FINITE if isinstance(value, str) else type(value) in (int, float)
 
 
 def _is_record(value: object) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from erlangen.errors import DataError, ErlangenError, MissingExtraError, UnknownNameError
 from erlangen.remote import Failure, ray_session, require_ray, results
 from erlangen.survey.claims import Scale
-from erlangen.survey.ledger import discover_systems, run, system_name
+from erlangen.survey.ledger import discover_systems, fingerprint, run, system_name
 from erlangen.survey.results import (
     Entry,
     check_entry,
@@ -21,6 +21,7 @@ from erlangen.survey.results import (
     is_system_name,
     read_entry,
     read_json,
+    upgraded,
     write_json,
 )
 from erlangen.version import __version__
@@ -101,7 +102,7 @@ def verify(
         engine: where to run. The ledger is the same, except for durations and what is computed from them.
         out: folder of the results of full runs.
         file: JSON file for a list of the entries, see `items_of`.
-        resume: take entries of the same version, scale and seed from `out` (full runs) and `file`, and run only the rest.
+        resume: take entries of the same code, scale and seed from `out` (full runs) and `file`, and run only the rest.
         threads: threads of each experiment; a Ray worker reserves as many cores.
         note: is called with a line when something happens that is not an outcome, such as the death of a worker.
 
@@ -129,8 +130,8 @@ def verify(
 class _Keeper:
     """Holds outcomes and writes them to where they belong."""
 
-    def __init__(self, names: Iterable[str], scale: Scale, seed: int, out: Path | None, file: Path | None) -> None:
-        self.names, self.seed, self.out, self.file = list(names), seed, out, file
+    def __init__(self, names: Mapping[str, str], scale: Scale, seed: int, out: Path | None, file: Path | None) -> None:
+        self.names, self.seed, self.out, self.file = dict(names), seed, out, file
         self.scale: Scale = scale
         self.outcomes: dict[str, Outcome] = {}
         self.kept: dict[str, Entry] = {}
@@ -142,7 +143,7 @@ class _Keeper:
             self.kept = {path.stem: read_entry(path) for path in paths if path.exists()}
 
     def finished(self) -> dict[str, Entry]:
-        """Entries of earlier runs under the same version, scale and seed."""
+        """Entries of earlier runs of the same code, scale and seed."""
         if self.out is None and self.file is None:
             raise DataError("nothing to resume from: at scale 'smoke', name the file of the entries (--json FILE)")
         known = self.kept | (_entries_of(self.file) if self.file is not None and self.file.exists() else {})
@@ -161,9 +162,9 @@ class _Keeper:
         return outcome
 
     def _is_same(self, entry: Entry) -> bool:
-        return "options" not in entry and (
-            (entry["version"], entry["scale"], entry["seed"]) == (__version__, self.scale, self.seed)
-        )
+        # A fingerprint says that the code is the same that would run now, whatever the version is called.
+        code = (entry["scale"], entry["seed"]) == (self.scale, self.seed) and entry.get("fingerprint")
+        return "options" not in entry and code == fingerprint(self.names[entry["system"]])
 
 
 def _entries_of(file: Path) -> dict[str, Entry]:
@@ -173,8 +174,7 @@ def _entries_of(file: Path) -> dict[str, Entry]:
         if not isinstance(items, list):
             raise DataError(f"it holds a {type(items).__name__}")
         entries = [item for item in items if not (isinstance(item, dict) and "error" in item)]
-        for entry in entries:
-            check_entry(entry)
+        entries = [upgraded(entry) for entry in entries]
     except ErlangenError as error:
         raise DataError(f"{str(file)!r} is no list of entries that verify wrote: {error}; remove it") from error
     return {entry["system"]: entry for entry in entries}

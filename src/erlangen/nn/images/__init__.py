@@ -11,6 +11,8 @@ from erlangen.nn.images.anchoring import (
 )
 from erlangen.nn.images.flow_recurrence import DriftRecurrence2d, SpinRecurrence2d
 from erlangen.nn.images.group_conv import GroupBatchNorm2d, GroupConv2d, GroupPool, LiftConv2d
+from erlangen.nn.images.group_kernel import GroupKernel
+from erlangen.nn.images.lie_conv import LieConv, LieLift, LieProject
 from erlangen.nn.images.planar import FeatureField
 from erlangen.nn.images.steerable_conv import GatedNonlinearity2d, NormNonlinearity2d, SteerableConv2d
 from erlangen.nn.images.velocities import DriftingStates, SpinningStates, Spun, velocity_grid
@@ -25,7 +27,11 @@ __all__ = [
     "GatedNonlinearity2d",
     "GroupBatchNorm2d",
     "GroupConv2d",
+    "GroupKernel",
     "GroupPool",
+    "LieConv",
+    "LieLift",
+    "LieProject",
     "LiftConv2d",
     "NormNonlinearity2d",
     "PolyphaseAnchor",

@@ -2,12 +2,14 @@
 
 from erlangen.nn.points.fiber_conv import FiberConv, KernelBasis, lift_to_directions, vectors_of_directions
 from erlangen.nn.points.irreps_network import IrrepsNetwork
+from erlangen.nn.points.pointer import Pointer
 from erlangen.nn.points.vector_channels import VectorGate, VectorLinear, VectorReLU
 
 __all__ = [
     "FiberConv",
     "IrrepsNetwork",
     "KernelBasis",
+    "Pointer",
     "VectorGate",
     "VectorLinear",
     "VectorReLU",

@@ -1,133 +1,29 @@
-"""The networks of `spen`: on ego-networks, on all pairs of nodes, and by message passing; all read `GraphData`."""
+"""The rivals of `spen`: on all pairs of nodes, and by message passing; all read `GraphData`."""
 
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.functional import elu, relu
+from torch.nn.functional import relu
 
 from erlangen.data import GraphData
-from erlangen.errors import DataError, ErlangenError, ErlangenWarning, UnknownNameError, check_sizes
-from erlangen.nn import GraphNorm, PermutationLinear, SubgraphLinear, Subgraphs, ego_subgraphs, mlp, segment_mean
+from erlangen.errors import UnknownNameError, check_sizes
+from erlangen.nn import AdjacencyNetwork, PermutationLinear, mlp, segment_mean, stretched
+from erlangen.nn.graph_inputs import (
+    HIDDEN,
+    READOUT,
+    check_graphs,
+    graph_head,
+    layer_channels,
+    node_features,
+    padded_norm,
+    pair_features,
+)
+from erlangen.nn.graphs.ego_network import PLAIN
 from erlangen.nn.segments import segment_sum
-
-HIDDEN = ("adj", "x")
-"""Keys of what hidden layers may hold: numbers for pairs of nodes (rho_2) and for nodes (rho_1)."""
-
-READOUT = (256, 128)
-"""Widths of the network that reads the mean over ego-networks, as in the paper's code."""
-
-
-class SPEN(nn.Module):
-    """The subgraph permutation equivariant network: equivariant linear layers on ego-networks, merged after each layer.
-
-    Pairs of nodes start with the normalised adjacency, the kind of their edge, and on the diagonal the label of the node.
-    Layers map these to numbers per pair and per node (`SubgraphLinear`), followed by ELU and GraphNorm; the last one maps them
-    to numbers per ego-network. Their mean over the graph goes through a small network.
-
-    A node without edges is alone in its ego-network. Outputs of a graph do not depend on the batch that it is in.
-
-    Args:
-        node_labels, edge_labels: how many there are; edges without labels have 0 or 1.
-        out_features: numbers per graph, or per node.
-        features: channels of hidden layers.
-        layers: equivariant layers, at least 2.
-        hops: how far ego-networks reach.
-        sizes: sizes of ego-networks with weights of their own; all others, also those never seen, share one set of weights.
-            These weights are what tells ego-networks that can be mapped onto each other from others.
-        hidden: the representations of hidden layers, some of `HIDDEN`.
-        norm: whether there is GraphNorm.
-        activation: after every equivariant layer; a smooth one keeps small differences.
-        per_node: whether the small network reads every ego-network by itself, for an answer per node.
-        readout: widths of the small network.
-        dropout: before every layer of the small network but the first.
-        undirected: whether edges must come in both directions.
-        limit: nodes of the largest ego-network that passes without a warning.
-        generator: source of the initial weights.
-
-    Raises:
-        ErlangenError: a size is not positive, or `hidden` is empty or unknown.
-
-    >>> path = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
-    >>> data = GraphData(path, torch.zeros(3).long(), torch.zeros(3).long(), torch.zeros(4).long(), torch.zeros(1).long())
-    >>> SPEN(1, 2)(data).shape
-    torch.Size([1, 2])
-    """
-
-    def __init__(
-        self,
-        node_labels: int,
-        out_features: int,
-        features: int = 16,
-        *,
-        layers: int = 3,
-        edge_labels: int = 0,
-        hops: int = 1,
-        sizes: Sequence[int] = (),
-        hidden: Sequence[str] = HIDDEN,
-        norm: bool = True,
-        activation: Callable[[Tensor], Tensor] = elu,
-        per_node: bool = False,
-        readout: Sequence[int] = READOUT,
-        dropout: float = 0.5,
-        undirected: bool = True,
-        limit: int = 128,
-        generator: Generator | None = None,
-    ) -> None:
-        super().__init__()
-        check_sizes(node_labels=node_labels, features=features, layers=layers - 1, hops=hops)
-        if not hidden or not set(hidden) <= set(HIDDEN):
-            raise ErlangenError(f"hidden = {tuple(hidden)}: give some of {', '.join(HIDDEN)}")
-        self.node_labels, self.edge_labels, self.hops = node_labels, edge_labels, hops
-        self.per_node, self.undirected, self.limit = per_node, undirected, limit
-        channels = layer_channels(node_labels, edge_labels, features, layers, hidden)
-        self.layers = nn.ModuleList(SubgraphLinear(a, b, sizes, generator=generator) for a, b in channels)
-        self.activation = activation
-        self.norms = nn.ModuleList(
-            nn.ModuleDict({key: GraphNorm(n) if norm else nn.Identity() for key, n in out.items()})
-            for _, out in channels[:-1]
-        )
-        self.head = head(channels[-1][1]["y"], out_features, readout, dropout, generator)
-
-    def forward(self, data: GraphData) -> Tensor:
-        """``[G, out_features]``, or with ``per_node`` ``[N, out_features]``; in the dtype of the parameters.
-
-        Raises:
-            DataError: a graph has no nodes, a label is too large, or an edge of an undirected graph has one direction only.
-        """
-        subgraphs = self.subgraphs(data)
-        found = self.encode(pair_features(data, subgraphs.pairs, self.node_labels, self.edge_labels, self), subgraphs)
-        return self.head(found if self.per_node else segment_mean(found, subgraphs.owner, len(data)))
-
-    def subgraphs(self, data: GraphData) -> Subgraphs:
-        """The ego-networks of graphs, after checks; errors as `forward`."""
-        check_graphs(data, self.undirected)
-        found = ego_subgraphs(data.edge_index, data.batch, len(data), self.hops)
-        largest = int(found.sizes.max()) if len(found) else 0
-        if largest > self.limit:
-            channels = max(sum(layer.out_channels.values()) for layer in self.layers)  # pyright: ignore
-            size = largest**2 * channels * next(self.parameters()).element_size()
-            warnings.warn(
-                f"an ego-network has {largest} nodes, more than limit = {self.limit}: each of its layers needs about "
-                f"{largest}^2 x {channels} numbers, {size / 2**20:.0f} MiB; take fewer hops, or raise limit",
-                ErlangenWarning,
-                stacklevel=3,
-            )
-        return found
-
-    def encode(self, pairs: Tensor, subgraphs: Subgraphs) -> Tensor:
-        """Numbers per ego-network ``[S, F]`` of features of pairs ``[P, C]``."""
-        x = {"adj": pairs}
-        owner = {"adj": subgraphs.pair_batch, "x": subgraphs.batch}
-        for layer, norms in zip(self.layers, self.norms, strict=False):
-            x = {key: self.activation(value) for key, value in layer(x, subgraphs).items()}
-            for key, norm in norms.items():  # pyright: ignore[reportCallIssue]
-                x[key] = norm(x[key], owner[key], graphs=subgraphs.graphs) if isinstance(norm, GraphNorm) else x[key]
-        return self.activation(self.layers[-1](x, subgraphs)["y"])
 
 
 class GlobalT2(nn.Module):
@@ -176,7 +72,7 @@ class GlobalT2(nn.Module):
             nn.ModuleDict({key: nn.BatchNorm1d(n) if norm else nn.Identity() for key, n in out.items()})
             for _, out in steps
         )
-        self.head = head(steps[-1][1]["y"], out_features, readout, dropout, generator)
+        self.head = graph_head(steps[-1][1]["y"], out_features, readout, dropout, generator)
 
     def forward(self, data: GraphData) -> Tensor:
         """``[G, out_features]``; errors as `SPEN.forward`."""
@@ -249,7 +145,7 @@ class NodeNetwork(nn.Module):
         self.layers = nn.ModuleList(self._node_layer(a, b, generator) for a, b in itertools.pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm1d(features) for _ in range(layers))
         self.eps = nn.Parameter(torch.zeros(layers))
-        self.head = head(sum(widths), out_features, readout, dropout, generator)
+        self.head = graph_head(sum(widths), out_features, readout, dropout, generator)
 
     def _node_layer(self, inputs: int, outputs: int, generator: Generator | None) -> nn.Module:
         if self.kind == "GCN":
@@ -295,108 +191,11 @@ class GraphLookup(nn.Module):
         return self.net(self.data[index])
 
 
-# --- parts ------------------------------------------------------------------------------------------------------------
-Channels = dict[str, int]
-
-
-def layer_channels(
-    node_labels: int, edge_labels: int, features: int, layers: int, hidden: Sequence[str]
-) -> list[tuple[Channels, Channels]]:
-    """Channels into and out of every layer; the last one gives four times as many numbers as hidden layers have channels."""
-    inputs: Channels = {"adj": 1 + node_labels + (edge_labels if edge_labels > 1 else 0)}
-    between: Channels = dict.fromkeys(hidden, features)
-    steps = [inputs, *[between] * (layers - 1), {"y": 4 * features}]
-    return list(itertools.pairwise(steps))
-
-
-def head(
-    inputs: int, outputs: int, widths: Sequence[int], dropout: float, generator: Generator | None
-) -> nn.Sequential:
-    """A small network with dropout before every linear layer but the first."""
-    layers: list[nn.Module] = []
-    for module in mlp([inputs, *widths, outputs], nn.ELU, generator=generator):
-        layers += [module, nn.Dropout(dropout)] if isinstance(module, nn.ELU) else [module]
-    return nn.Sequential(*layers)
-
-
-def padded_norm(norm: nn.Module, x: Tensor, exists: Tensor) -> Tensor:
-    """A norm of rows, of the entries of padded features ``[G, ..., F]`` that exist, bool ``[G, ...]``; zeros elsewhere."""
-    rows = exists.flatten().nonzero()[:, 0]
-    flat = x.flatten(0, -2)
-    return torch.zeros_like(flat).index_copy(0, rows, norm(flat.index_select(0, rows))).view_as(x)
-
-
-def check_graphs(data: GraphData, undirected: bool) -> None:
-    """Raise `DataError` for a graph without nodes, or an edge without its reverse where edges have no direction."""
-    empty = (data.sizes == 0).nonzero()[:, 0]
-    if len(empty):
-        raise DataError(f"graph {int(empty[0])} of the batch has no nodes; leave it out")
-    if undirected:
-        nodes = len(data.batch)
-        labels = int(data.edge_labels.max()) + 1 if data.edge_labels.numel() else 1
-        there, back = (
-            (data.edge_index[i] * nodes + data.edge_index[1 - i]) * labels + data.edge_labels for i in (0, 1)
-        )
-        alone = ~torch.isin(there, back)
-        if bool(alone.any()):
-            edge = data.edge_index[:, alone][:, 0].tolist()
-            raise DataError(
-                f"edge {edge[0]} -> {edge[1]} has no reverse of the same label; add it, or build the network with "
-                "undirected=False"
-            )
-
-
-def pair_features(data: GraphData, pairs: Tensor, node_labels: int, edge_labels: int, like: nn.Module) -> Tensor:
-    """What pairs of nodes start with ``[P, 1 + node_labels (+ edge_labels)]``, in the dtype of the parameters of `like`.
-
-    The adjacency, divided by the roots of the numbers of edges that leave the one node and reach the other; the label of
-    the node for pairs of a node with itself; the label of the edge where edges have more than one kind.
-
-    Args:
-        data: the graphs.
-        pairs: int64 ``[2, P]``, all edges and all (u, u) among them, in ascending order.
-        node_labels, edge_labels: how many there are.
-        like: a module.
-
-    Raises:
-        DataError: a label is too large.
-    """
-    dtype, nodes = next(like.parameters()).dtype, len(data.batch)
-    source, target = data.edge_index
-    codes = pairs[0] * nodes + pairs[1]
-    edges = torch.searchsorted(codes, source * nodes + target)
-    out_degree, in_degree = (torch.bincount(end, minlength=nodes).to(dtype) for end in (source, target))
-    found = torch.zeros(len(codes), 1 + node_labels + (edge_labels if edge_labels > 1 else 0), dtype=dtype)
-    found = found.to(data.batch.device)
-    found[edges, 0] = (out_degree[source] * in_degree[target]).rsqrt()
-    diagonal = (pairs[0] == pairs[1]).nonzero()[:, 0]
-    found[diagonal, 1 : 1 + node_labels] = data.one_hot(node_labels, dtype)
-    if edge_labels > 1:
-        check_edge_labels(data, edge_labels)
-        found[edges, 1 + node_labels + data.edge_labels] = 1
-    return found
-
-
-def node_features(data: GraphData, node_labels: int, edge_labels: int) -> Tensor:
-    """The label of every node, and how many edges of each kind reach it, ``[N, node_labels (+ edge_labels)]``, float32.
-
-    Raises:
-        DataError: a label is too large.
-    """
-    labels = data.one_hot(node_labels)
-    if edge_labels <= 1:
-        return labels
-    check_edge_labels(data, edge_labels)
-    kinds = torch.nn.functional.one_hot(data.edge_labels, edge_labels).to(labels)
-    return torch.cat([labels, segment_sum(kinds, data.edge_index[1], len(labels))], -1)
-
-
-def check_edge_labels(data: GraphData, edge_labels: int) -> None:
-    """Raise `DataError` for a label that does not fit."""
-    if data.edge_labels.numel() and int(data.edge_labels.max()) >= edge_labels:
-        raise DataError(
-            f"edge_labels = {edge_labels}, but an edge has the label {int(data.edge_labels.max())}; give more"
-        )
+def global_separator(seed: int = 0, *, features: int = 8, layers: int = 5) -> AdjacencyNetwork:
+    """The network on all pairs of nodes with random parameters, that tells graphs apart; see `erlangen.nn.spen_separator`."""
+    generator = Generator().manual_seed(seed)
+    net = GlobalT2(1, 10, features, layers=layers, generator=generator, **PLAIN)
+    return AdjacencyNetwork(stretched(net, 4.0, bias=0.3, generator=generator))
 
 
 def parameter_count(net: nn.Module) -> int:

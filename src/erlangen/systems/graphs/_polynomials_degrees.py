@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from erlangen.data import strongly_regular_graphs
 from erlangen.geometry import Multigraph, injective_terms, is_computable, multigraphs, simple_multigraphs
+from erlangen.measure import relative_change
 from erlangen.nn import GraphPolynomials, MatrixProgram, PermutationLinear
 from erlangen.survey.claims import Claim
 from erlangen.systems.graphs._polynomials_network import PPGN
@@ -67,11 +68,6 @@ def basis_rows() -> list[Row]:
 
 
 # --- properties --------------------------------------------------------------------------------------------------------
-def relative(a: Tensor, b: Tensor) -> float:
-    """Largest difference over the largest entry."""
-    return float((a - b).abs().max() / b.abs().max().clamp(min=1e-300))
-
-
 @torch.no_grad()
 def property_errors(seed: int) -> dict[str, float]:
     """The errors that exact claims bound."""
@@ -94,7 +90,7 @@ def _permutation_error(seed: int) -> float:
         moved, values = module(X[p][:, p]), module(X)
         for axis in range(order):
             values = values.index_select(axis, p)
-        errors.append(relative(moved, values))
+        errors.append(relative_change(moved, values, over="entries"))
     return max(errors)
 
 
@@ -105,7 +101,9 @@ def _brute_error(seed: int) -> float:
     for degree, order in ((1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (3, 0)):
         graphs = multigraphs(degree, order)
         values = GraphPolynomials(graphs)(X)
-        errors += [relative(values[..., k], over_all_maps(graph, X)) for k, graph in enumerate(graphs)]
+        errors += [
+            relative_change(values[..., k], over_all_maps(graph, X), over="entries") for k, graph in enumerate(graphs)
+        ]
     return max(errors)
 
 
@@ -140,7 +138,10 @@ def _program_error(seed: int) -> float:
         for order in range(3):
             graphs = [graph for graph in simple_multigraphs(degree, order) if is_computable(graph, 2)]
             values = GraphPolynomials(graphs)(X)
-            errors += [relative(MatrixProgram(graph)(X), values[..., k]) for k, graph in enumerate(graphs)]
+            errors += [
+                relative_change(MatrixProgram(graph)(X), values[..., k], over="entries")
+                for k, graph in enumerate(graphs)
+            ]
     return max(errors)
 
 
@@ -165,7 +166,7 @@ def _padding_error(seed: int) -> float:
     mask = torch.arange(6) < torch.tensor([[1], [2], [4], [6]])
     x = randn(4, 6, 6, 3, seed=seed) * (mask[:, :, None] & mask[:, None])[..., None]
     alone = torch.cat([net(x[b : b + 1, :n, :n]) for b, n in enumerate((1, 2, 4, 6))])
-    return relative(net(x, mask), alone)
+    return relative_change(net(x, mask), alone, over="entries")
 
 
 def witness_pair() -> Tensor:

@@ -15,14 +15,14 @@ from torch.nn.functional import cross_entropy, one_hot
 from erlangen.data import GraphData, drug_like_smiles, fused_ring_systems, molecular_graphs, structural_alerts
 from erlangen.errors import DataError
 from erlangen.geometry import color_kernel, refined_colors
-from erlangen.nn import ego_subgraphs
+from erlangen.measure import accuracy
+from erlangen.nn import SPEN, ego_subgraphs
+from erlangen.nn.graph_inputs import node_features
 from erlangen.survey.claims import Claim, averaged
 from erlangen.systems.graphs._ego_networks import (
-    SPEN,
     GlobalT2,
     GraphLookup,
     NodeNetwork,
-    node_features,
     parameter_count,
 )
 from erlangen.training import fit, one_cycle
@@ -148,20 +148,14 @@ def batch_size(graphs: int) -> int:
     return next(size for size in range(BATCH, BATCH + graphs + 1) if graphs % size != 1 or graphs == 1)
 
 
-@torch.no_grad()
-def accuracy(net: nn.Module, data: GraphData, index: Tensor) -> float:
-    """Percent of these graphs that are put into the right class."""
-    found = torch.cat([net(part).argmax(-1) for part in index.split(BATCH)])
-    return 100 * float((found == data.y[index]).double().mean())
-
-
 def best_rate(make: Make, data: GraphData, train: Tensor, validation: Tensor, epochs: int, seed: int) -> float:
     """The learning rate with the best validation accuracy after a third of the epochs; the first where these are none."""
     if epochs < 3:
         return RATES[0]
 
     def score(lr: float) -> float:
-        return accuracy(trained(make, data, train, validation, epochs // 3, lr, seed), data, validation)
+        net = trained(make, data, train, validation, epochs // 3, lr, seed)
+        return accuracy(net, validation, data.y[validation], batch=BATCH)
 
     return max(RATES, key=score)
 
@@ -211,7 +205,8 @@ def split_rows(split: Split, seeds: Sequence[int], choices: bool) -> list[Row]:
         runs: list[Row] = []
         for data, seed in few:
             net = trained(make, data, train, validation, split.epochs, lr, seed)
-            runs.append({"accuracy": accuracy(net, data, test), "parameters": parameter_count(net)})
+            score = accuracy(net, test, data.y[test], batch=BATCH)
+            runs.append({"accuracy": score, "parameters": parameter_count(net)})
         head = {"part": "molecules", "model": name, "data": split.name}
         rows.append({**averaged(runs, **head), "lr": lr, "epochs": split.epochs, "samples": split.sizes[0]})
     runs = [{"accuracy": kernel_accuracy(data, train, validation, test)} for data in sets]
@@ -289,7 +284,7 @@ def curves(
 
         def note(net: nn.Module, parts: list[Tensor] = parts, history: list[list[float]] = history) -> None:
             for part, scores in zip(parts, history, strict=True):
-                scores.append(accuracy(net, data, part))
+                scores.append(accuracy(net, part, data.y[part], batch=BATCH))
 
         trained(make, data, train, parts[1], epochs, lr, seed + k, note)
         tested.append(history[0])

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch import Generator
 
 from erlangen.data import GraphData, drug_like_smiles, molecular_graphs
+from erlangen.measure import peak_memory
 from erlangen.nn import PermutationLinear, SubgraphLinear, ego_subgraphs
 from erlangen.survey.claims import Claim
 
@@ -22,53 +20,6 @@ CHANNELS = 16
 
 BEYOND = (3_200, 12_800)
 """Nodes of graphs that are extrapolated to."""
-
-
-class Allocations(TorchDispatchMode):
-    """Counts what tensors hold that are made inside of the block, forward and backward.
-
-    Attributes:
-        peak: bytes of the tensors that were alive at the same time, at most.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.peak = self._now = 0
-        self._known: set[int] = set()
-
-    def __torch_dispatch__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Run an operation, and note the storages of its results; views share that of their source."""
-        for leaf in tree_leaves((args, kwargs)):
-            if isinstance(leaf, Tensor):
-                self._note(leaf, ours=False)  # what is seen here first was made outside of the block
-        out = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(out):
-            if isinstance(leaf, Tensor):
-                self._note(leaf, ours=True)
-        return out
-
-    def _note(self, tensor: Tensor, ours: bool) -> None:
-        storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes() if ours else 0
-        if key in self._known:
-            return
-        self._known.add(key)
-        self._now += size
-        self.peak = max(self.peak, self._now)
-        weakref.finalize(storage, self._forget, key, size)
-
-    def _forget(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self._now -= size
-
-
-def peak_bytes(step: Callable[[], Tensor]) -> int:
-    """Most bytes alive at the same time in a forward and a backward pass of what `step` returns, beside its inputs."""
-    with Allocations() as found:
-        step().sum().backward()
-    return found.peak
 
 
 def sparse_graph(nodes: int, degree: float, seed: int) -> GraphData:
@@ -92,7 +43,10 @@ def layer_peaks(data: GraphData, seed: int) -> tuple[int, int]:
     nodes = int(data.sizes.max())
     y = torch.randn(len(data), nodes, nodes, CHANNELS, generator=generator, requires_grad=True)
     ours({"adj": x.detach()}, subgraphs)  # indices, which do not depend on parameters, are kept from the first call on
-    return peak_bytes(lambda: ours({"adj": x}, subgraphs)["adj"]), peak_bytes(lambda: theirs({"adj": y}, mask)["adj"])
+    return (
+        peak_memory(lambda: ours({"adj": x}, subgraphs)["adj"].sum().backward()),
+        peak_memory(lambda: theirs({"adj": y}, mask)["adj"].sum().backward()),
+    )
 
 
 def memory_rows(sizes: Sequence[int], molecules: int, seed: int) -> list[Row]:

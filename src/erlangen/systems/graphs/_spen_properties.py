@@ -12,11 +12,11 @@ from torch import Generator, Tensor
 from erlangen.data import GraphData, drug_like_smiles, molecular_graphs
 from erlangen.errors import ShapeError
 from erlangen.groups import Symmetric
-from erlangen.nn import PermutationLinear, SubgraphLinear, Subgraphs, ego_subgraphs
+from erlangen.measure import relative_change
+from erlangen.nn import SPEN, PermutationLinear, SubgraphLinear, Subgraphs, ego_subgraphs
 from erlangen.nn.graphs.permutation_tensors import MAPS
 from erlangen.reps import Rep, Scalar, T, equivariant_projector
 from erlangen.survey.claims import Claim
-from erlangen.systems.graphs._ego_networks import SPEN
 from erlangen.systems.graphs._spen_memory import sparse_graph
 
 Row = dict[str, Any]
@@ -116,7 +116,7 @@ def global_error(data: GraphData, seed: int) -> float:
     with torch.no_grad():
         ours = layer(x, subgraphs)
         theirs = layer.maps["other"]({"adj": x["adj"].view(n, n, 3), "x": x["x"]})
-    return max(_relative(ours[key], theirs[key].reshape(-1, 3)) for key in channels)
+    return max(relative_change(ours[key], theirs[key].reshape(-1, 3), over="entries") for key in channels)
 
 
 def ego_errors(count: int, seed: int) -> int:
@@ -143,10 +143,6 @@ def gradient_errors(seed: int) -> int:
     return int(not agrees)
 
 
-def _relative(a: Tensor, b: Tensor) -> float:
-    return float((a.double() - b.double()).abs().max() / b.double().abs().max())
-
-
 @torch.no_grad()
 def network_errors(data: GraphData, dtype: torch.dtype, seed: int) -> dict[str, float]:
     """Changes of a network's answers by renumbering, for graphs and for nodes, and by the batch that a graph is in."""
@@ -158,9 +154,9 @@ def network_errors(data: GraphData, dtype: torch.dtype, seed: int) -> dict[str, 
     other, new = renumbered(data, seed)
     alone = torch.cat([net(data[[k]]) for k in range(len(data))])
     return {
-        "renumbered": _relative(net(other), net(data)),
-        "nodes renumbered": _relative(nodes(other)[new], nodes(data)),
-        "other batches": _relative(alone, net(data)),
+        "renumbered": relative_change(net(other), net(data), over="entries"),
+        "nodes renumbered": relative_change(nodes(other)[new], nodes(data), over="entries"),
+        "other batches": relative_change(alone, net(data), over="entries"),
     }
 
 

@@ -9,36 +9,34 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
 
-from erlangen.data import GraphData, connected_graphs, strongly_regular_graphs
-from erlangen.geometry import refined_colors
-from erlangen.measure import equal_pairs
-from erlangen.survey.claims import Claim, averaged
-from erlangen.systems._separation import BareGIN, stretched
-from erlangen.systems.graphs._ego_networks import SPEN, GlobalT2, GraphLookup, NodeNetwork
-from erlangen.systems.graphs._ego_separators import global_separator, spen_separator
-from erlangen.systems.graphs._families import (
-    Family,
-    Separator,
+from erlangen.data import (
+    GraphData,
     circular_skip_links,
+    connected_graphs,
     decalin_and_bicyclopentyl,
-    separation_row,
+    strongly_regular_graphs,
     two_triangles_and_hexagon,
 )
+from erlangen.geometry import refined_colors
+from erlangen.measure import Separator, equal_pairs, separation_table
+from erlangen.nn import SPEN, BareGIN, spen_separator, stretched
+from erlangen.survey.claims import Claim, averaged
+from erlangen.systems.graphs._ego_networks import GlobalT2, GraphLookup, NodeNetwork, global_separator
 from erlangen.training import fit, one_cycle
 
 Row = dict[str, Any]
 
 
 # --- networks with random parameters ---------------------------------------------------------------------------------
-def families(most: int = 7) -> list[Family]:
+def families(most: int = 7) -> dict[str, list[Tensor]]:
     """Sets of graphs of equal size, no two isomorphic; the last holds all connected ones of `most` nodes."""
-    return [
-        Family("2 triangles, hexagon", [two_triangles_and_hexagon()]),
-        Family("decalin, bicyclopentyl", [decalin_and_bicyclopentyl()]),
-        Family("SR(16,6,2,2)", [strongly_regular_graphs(16)]),
-        Family("CSL(41)", [circular_skip_links()]),
-        Family(f"connected, {most} nodes", [connected_graphs(most)]),
-    ]
+    return {
+        "2 triangles, hexagon": [two_triangles_and_hexagon()],
+        "decalin, bicyclopentyl": [decalin_and_bicyclopentyl()],
+        "SR(16,6,2,2)": [strongly_regular_graphs(16)],
+        "CSL(41)": [circular_skip_links()],
+        f"connected, {most} nodes": [connected_graphs(most)],
+    }
 
 
 def color_counts(adj: Tensor) -> Tensor:
@@ -66,11 +64,10 @@ def separators(seed: int) -> dict[str, Separator]:
 def separation_rows(seed: int, most: int = 7) -> list[Row]:
     """A row for each family and each network, and for colour refinement."""
     rows: list[Row] = []
-    for family in families(most):
-        rows += [separation_row(name, separate, family, seed) for name, separate in separators(seed).items()]
-        (adj,) = family.groups
+    for name, (adj,) in families(most).items():
+        rows += separation_table(separators(seed), {name: [adj]}, seed)
         left = equal_pairs(color_counts(adj), 0.5)[0]  # counts are integers
-        rows.append({**dict.fromkeys(rows[-1]), "part": "separation", "model": "WL", "graphs": family.name})
+        rows.append({**dict.fromkeys(rows[-1]), "part": "separation", "model": "WL", "graphs": name})
         rows[-1] |= {"pairs": rows[-2]["pairs"], "pairs not separated": left}
     return rows
 

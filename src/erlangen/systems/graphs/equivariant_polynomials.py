@@ -38,10 +38,9 @@ of parameters leaves may be separated by another.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from erlangen.measure import svg
+from erlangen import plots
 from erlangen.survey.claims import Claim, Result, Scale, System
 from erlangen.systems.graphs._polynomials_degrees import basis_rows, degree_claims, degree_rows, property_errors
 from erlangen.systems.graphs._polynomials_network import PPGN, missing_polynomials, pair_means, polynomial_features
@@ -89,25 +88,19 @@ def experiment(scale: Scale, seed: int, brec: str = "") -> Result:
     return Result([*degrees, *separation, *molecules], claims)
 
 
-def figure(result: Result) -> str:
-    """What share of the hard pairs each network separates, and the errors on molecules."""
-    return svg.grid([[separation_plot(result.rows)], [error_plot(result.rows)]], "separation and errors on molecules")
-
-
-def separation_plot(rows: Sequence[Any]) -> str:
-    """Percent of pairs separated, of the families in which networks confuse more than few pairs."""
+def figure(result: Result) -> plots.Figure:
+    """Percent of pairs separated, in the families where networks confuse more than few pairs, and errors on molecules."""
+    rows: list[Any] = list(result.rows)
     found = [row for row in rows if row["part"] == "separation" and not str(row["graphs"]).startswith("connected")]
     graphs, models = (list(dict.fromkeys(row[key] for row in found)) for key in ("graphs", "model"))
     share = {
         (row["model"], row["graphs"]): 100 * (1 - row["pairs not separated"] / max(1, row["pairs"])) for row in found
     }
-    values = [[share[model, name] for model in models] for name in graphs]
-    return svg.table_plot(values, graphs, models, svg.Scale(0.0, 100.0), "percent of pairs separated")
-
-
-def error_plot(rows: Sequence[Any]) -> str:
-    """Mean absolute errors of the networks on molecules."""
-    found = [row for row in rows if row["part"] == "regression"]
-    errors = [float(row["mean absolute error"]) for row in found]
+    table = [[share[model, name] for model in models] for name in graphs]
+    learned = [row for row in rows if row["part"] == "regression"]
     label = "mean absolute error, penalised logP"
-    return svg.row_plot([(label, errors)], [row["model"] for row in found], svg.Scale(0.0, max(errors)), label)
+    errors = {label: [float(row["mean absolute error"]) for row in learned]}
+    drawn, (above, below) = plots.panels(2, columns=1)
+    plots.heatmap(table, graphs, models, "percent of pairs separated", limits=(0, 100), ax=above)
+    plots.barh(errors, [row["model"] for row in learned], label, ax=below)
+    return drawn

@@ -61,13 +61,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from erlangen.data import tu_graphs
-from erlangen.measure import svg
+from erlangen import plots
+from erlangen.data import SKIPS, tu_graphs
+from erlangen.nn import SPEN, spen_separator
 from erlangen.survey.claims import Claim, Result, Scale, System
 from erlangen.systems.graphs import _spen_learning as learning
-from erlangen.systems.graphs._ego_networks import SPEN, GlobalT2, GraphLookup, NodeNetwork
-from erlangen.systems.graphs._ego_separators import spen_separator
-from erlangen.systems.graphs._families import SKIPS
+from erlangen.systems.graphs._ego_networks import GlobalT2, GraphLookup, NodeNetwork
 from erlangen.systems.graphs._spen_memory import memory_claims, memory_rows
 from erlangen.systems.graphs._spen_properties import property_claims, property_rows
 from erlangen.systems.graphs._spen_separation import separation_claims, separation_rows, skip_link_rows
@@ -134,24 +133,19 @@ def experiment(scale: Scale, seed: int, tu: str = "") -> Result:
     return Result([*properties, *separation, *circles, *memory, *molecules, *folded], claims)
 
 
-def figure(result: Result) -> str:
+def figure(result: Result) -> plots.Figure:
     """Peak memory over the number of nodes, and accuracies on molecules."""
     rows: list[Any] = list(result.rows)
     random = [
         row for row in rows if row["part"] == "memory" and str(row["data"]).startswith(("random", "extrapolated"))
     ]
-    series = [(name, [(float(row["nodes"]), float(row[name])) for row in random]) for name in ("SPEN", "T(2)")]
-    x, y = (svg.log_scale_of([point[axis] for _, points in series for point in points]) for axis in (0, 1))
-    plots = [
-        svg.line_plot(series, x, y, "nodes (the two largest: extrapolated)", "peak memory of a layer, MiB", x.ticks())
-    ]
+    memory = {name: [(float(row["nodes"]), float(row[name])) for row in random] for name in ("SPEN", "T(2)")}
     learned = [row for row in rows if row["part"] == "molecules"]
-    models = list(dict.fromkeys(row["model"] for row in learned))
+    models, sets = (list(dict.fromkeys(row[key] for row in learned)) for key in ("model", "data"))
     table = {(row["data"], row["model"]): float(row["accuracy"]) / 100 for row in learned}
-    bars = [
-        (data, [table.get((data, model)) for model in models]) for data in dict.fromkeys(row["data"] for row in learned)
-    ]
-    plots.append(
-        svg.row_plot(bars, models, svg.scale_of([1.0], percent=True), "accuracy on molecules that were not seen")
-    )
-    return svg.grid([plots], "memory of layers, and accuracy on molecules")
+    accuracy = {data: [table.get((data, model)) for model in models] for data in sets}
+    drawn, (left, right) = plots.panels(2)
+    nodes = "nodes (the two largest: extrapolated)"
+    plots.line(memory, nodes, "peak memory of a layer, MiB", logx=True, logy=True, ax=left)
+    plots.barh(accuracy, models, "accuracy on molecules that were not seen", percent=True, ax=right)
+    return drawn

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from erlangen.actions import Image, Sequence
 from erlangen.groups import SO, Cyclic, Flow, Shifts
-from erlangen.measure import equivariance_error
+from erlangen.measure import equivariance_error, relative_change
 from erlangen.nn import DriftRecurrence2d, SpinRecurrence2d, velocity_grid
 from erlangen.symmetry import Symmetry
 from erlangen.systems.images._fernn_models import Predictor, torus_decoder, turning_decoder
@@ -38,11 +38,6 @@ def recurrence(
     with torch.no_grad():
         layer.bias.copy_(0.3 * noise(4, seed=seed + 1))
     return layer.to(dtype)
-
-
-def relative(a: Tensor, b: Tensor) -> float:
-    """Relative difference."""
-    return float((a.double() - b.double()).norm() / b.double().norm())
 
 
 @torch.no_grad()
@@ -100,7 +95,7 @@ def readout_error(layer: DriftRecurrence2d, x: Tensor) -> float:
     worst = 0.0
     for nu in layer.velocities:
         expected = _MOVE.act(nu, answer)[:, FRAMES:]
-        worst = max(worst, relative(model(_MOVE.act(nu, x)), expected))
+        worst = max(worst, relative_change(model(_MOVE.act(nu, x)), expected, over="batch"))
     return worst
 
 
@@ -120,13 +115,13 @@ def mirror_error(layer: DriftRecurrence2d, x: Tensor) -> float:
         weight.copy_(weight.flip(-1))
     mirrored = layer.velocities * torch.tensor([1, -1])
     source = (mirrored[:, None] == layer.velocities).all(-1).int().argmax(-1)
-    return relative(other(x.flip(-1)), layer(x).flip(-1)[:, :, source])
+    return relative_change(other(x.flip(-1)), layer(x).flip(-1)[:, :, source], over="batch")
 
 
 def drift_error(layer: DriftRecurrence2d, x: Tensor) -> float:
     """How far states of a network without velocities are from moving along with a drift by (1, 1)."""
     nu = torch.tensor([1, 1])
-    return relative(layer(_MOVE.act(nu, x))[:, :, 0], _MOVE.act(nu, layer(x)[:, :, 0]))
+    return relative_change(layer(_MOVE.act(nu, x))[:, :, 0], _MOVE.act(nu, layer(x)[:, :, 0]), over="batch")
 
 
 def gradient_error(seed: int) -> float:
@@ -161,7 +156,9 @@ def spin_readout_error(layer: SpinRecurrence2d, x: Tensor) -> float:
     model = Predictor(layer, turning_decoder(layer.group, 2, 2), 1).double()
     spun = layer.symmetry.input
     answer = torch.cat([torch.zeros_like(x), model(x)], 1)
-    return max(relative(model(spun.act(k, x)), spun.act(k, answer)[:, FRAMES:]) for k in torch.arange(4))
+    return max(
+        relative_change(model(spun.act(k, x)), spun.act(k, answer)[:, FRAMES:], over="batch") for k in torch.arange(4)
+    )
 
 
 def round_trip(side: int) -> float:
@@ -169,4 +166,4 @@ def round_trip(side: int) -> float:
     t = (torch.arange(side, dtype=torch.float64) + 0.5) / side - 0.5
     spot = torch.exp(-((t[:, None] - 0.1).square() + (t - 0.15).square()) / (2 * 0.08**2))
     turn, image = SO(2).exp(torch.tensor([torch.pi / 4], dtype=torch.float64)), Image().on(SO(2))
-    return relative(image.inverse_act(turn, image.act(turn, spot)), spot)
+    return relative_change(image.inverse_act(turn, image.act(turn, spot)), spot, over="batch")

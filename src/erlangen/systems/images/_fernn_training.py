@@ -62,12 +62,6 @@ def horizon_errors(model: nn.Module, clips: Tensor, horizon: int) -> Tensor:
     return torch.cat([(model(a, horizon) - b).square().mean((2, 3, 4)) for a, b in parts(x, y)])
 
 
-@torch.no_grad()
-def accuracy(model: nn.Module, data: Data) -> float:
-    """Percent of right answers."""
-    return 100 * float(torch.cat([model(x).argmax(-1) == y for x, y in parts(*data)]).double().mean())
-
-
 class Black(nn.Module):
     """Predicts black frames."""
 

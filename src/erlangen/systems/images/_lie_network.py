@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from erlangen.errors import check_integer
-from erlangen.groups.affine import SemidirectProduct
+from erlangen.groups import GroupSamples, LinearGroup, PolarSampler, SemidirectProduct
+from erlangen.nn import LieConv, LieLift, LieProject
+from erlangen.nn.images.group_kernel import Mask
+from erlangen.nn.images.lie_conv import Projection
 from erlangen.symmetry import Symmetry
-from erlangen.systems.images._lie_charts import GroupSamples, LinearGroup, PolarSampler
-from erlangen.systems.images._lie_kernel import Mask
-from erlangen.systems.images._lie_layers import LieConv, LieLift, LieProject, Projection
 
 EVAL_SEED = 0
 """Seed of the elements of H that a network in eval mode uses."""

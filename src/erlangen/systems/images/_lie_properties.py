@@ -9,15 +9,14 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from erlangen.groups import SL, SO, Affine, GLPlus
+from erlangen.groups import SL, SO, Affine, GLPlus, GroupSamples, LinearGroup, PolarChart, PolarSampler
 from erlangen.groups.decompositions import polar
 from erlangen.groups.linear import TrivialGroup
 from erlangen.groups.rotations import planar_rotation
+from erlangen.measure import relative_change
+from erlangen.nn import GroupKernel, LieConv, LieLift
 from erlangen.numerics import sym_exp
 from erlangen.survey.claims import Claim
-from erlangen.systems.images._lie_charts import GroupSamples, LinearGroup, PolarChart, PolarSampler
-from erlangen.systems.images._lie_kernel import GroupKernel
-from erlangen.systems.images._lie_layers import LieConv, LieLift
 
 Row = dict[str, Any]
 
@@ -37,11 +36,6 @@ def matrices(group: LinearGroup, count: int, seed: int) -> Tensor:
     return drawn[torch.linalg.cond(drawn) < 100][:count]
 
 
-def worst(a: Tensor, b: Tensor) -> float:
-    """Largest distance of two batches of matrices, relative to the second."""
-    return float((torch.linalg.matrix_norm(a.double() - b.double()) / torch.linalg.matrix_norm(b.double())).max())
-
-
 # --- charts ----------------------------------------------------------------------------------------------------------
 def chart_errors(count: int, seed: int) -> dict[str, float]:
     """Round trips of the decomposition and of the chart, worst of `count` elements."""
@@ -50,14 +44,14 @@ def chart_errors(count: int, seed: int) -> dict[str, float]:
         g = matrices(GLPlus(2), count, seed).to(dtype)
         log_p, r = polar(g)
         bits = str(dtype).removeprefix("torch.")
-        errors[f"polar, {bits}"] = worst(sym_exp(log_p) @ r, g)
+        errors[f"polar, {bits}"] = relative_change(sym_exp(log_p) @ r, g)
         for group in (GLPlus(2), SL(2), SL(3)):
             g, chart = matrices(group, count, seed).to(dtype), PolarChart(group)
-            error = worst(chart.element(chart.coordinates(g)), g)
+            error = relative_change(chart.element(chart.coordinates(g)), g)
             errors[f"chart, {bits}"] = max(error, errors.get(f"chart, {bits}", 0.0))
     missed = torch.tensor(NO_LOGARITHM, dtype=torch.float64)
     chart = PolarChart(SL(2))
-    errors["surjectivity"] = worst(chart.element(chart.coordinates(missed))[None], missed[None])
+    errors["surjectivity"] = relative_change(chart.element(chart.coordinates(missed))[None], missed[None])
     return errors
 
 

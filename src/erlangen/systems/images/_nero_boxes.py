@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from erlangen.actions import Boxes, Image
 from erlangen.data import digits
 from erlangen.groups import Translation
-from erlangen.measure import METRICS, AuditReport, Metric, audit
+from erlangen.measure import METRICS, AuditReport, Metric, audit, spearman
 from erlangen.symmetry import Symmetry
-from erlangen.systems.images._nero_common import Row, Task, parameters, rng, scores_of, spearman, train, tuned
+from erlangen.systems.images._nero_common import Row, Task, parameters, rng, scores_of, train, tuned
 
 CANVAS, DIGIT = 48, 28
 REACH, STEP = 18, 3

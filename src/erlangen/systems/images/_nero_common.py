@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from erlangen.actions import Tree
 from erlangen.errors import DataError
-from erlangen.measure import AuditReport
+from erlangen.measure import AuditReport, spearman
 from erlangen.training import fit
 
 Row = dict[str, Any]
@@ -75,22 +75,6 @@ def tuned(build: Callable[[], nn.Module], task: Task, seed: int, tune: bool) -> 
 def parameters(model: nn.Module) -> int:
     """Number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-def spearman(a: Tensor, b: Tensor) -> float:
-    """Spearman's rank correlation of two vectors of equal length, ties by mean ranks.
-
-    Raises:
-        DataError: fewer than three values, different lengths, or a vector without variation, which has no ranks.
-    """
-    from scipy import stats
-
-    if a.shape != b.shape or a.ndim != 1 or len(a) < 3:
-        raise DataError(f"vectors of shape {tuple(a.shape)} and {tuple(b.shape)}; give two of one length, at least 3")
-    if bool((a == a[0]).all()) or bool((b == b[0]).all()):
-        raise DataError("all values are equal, so there are no ranks to compare; take more samples or a finer metric")
-    ranks = torch.stack([torch.from_numpy(stats.rankdata(v.numpy())).double() for v in (a, b)])
-    return float(torch.corrcoef(ranks)[0, 1])
 
 
 def scores_of(report: AuditReport) -> Tensor:

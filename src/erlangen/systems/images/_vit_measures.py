@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from erlangen.groups import Shifts
+from erlangen.measure import median_times, relative_change
 from erlangen.nn import AnchoredConv2d, PolyphaseAnchor, roll_samples
 
 SIZE = 32
@@ -68,13 +68,8 @@ def change(model: nn.Module, x: Tensor, shifts: int) -> float:
     worst = 0.0
     for k in range(shifts):
         mine = elements[(torch.arange(len(x)) + k * len(x)) % len(elements)]
-        worst = max(worst, relative(model(roll_samples(x, mine)), base))
+        worst = max(worst, relative_change(model(roll_samples(x, mine)), base))
     return worst
-
-
-def relative(moved: Tensor, base: Tensor) -> float:
-    """Largest relative change of the answer to a sample."""
-    return float(((moved - base).norm(dim=-1) / base.norm(dim=-1)).max())
 
 
 # --- accuracy --------------------------------------------------------------------------------------------------------
@@ -110,13 +105,7 @@ def orbit_scores(model: nn.Module, x: Tensor, y: Tensor) -> OrbitScores:
     parts = [model(roll_samples(x.repeat(len(some), 1, 1, 1), some.repeat_interleave(len(x), 0))) for some in shifts]
     logits = torch.cat(parts).unflatten(0, (-1, len(x)))
     answers = logits.argmax(-1)
-    return OrbitScores(answers == y, answers == answers[0], max(relative(row, logits[0]) for row in logits))
-
-
-@torch.no_grad()
-def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Percent of right answers."""
-    return percent(torch.cat([model(part).argmax(-1) for part in x.split(100)]) == y)
+    return OrbitScores(answers == y, answers == answers[0], max(relative_change(row, logits[0]) for row in logits))
 
 
 def percent(right: Tensor) -> float:
@@ -144,10 +133,6 @@ def crops(x: Tensor, side: int, seed: int) -> Tensor:
 @torch.no_grad()
 def milliseconds(models: Sequence[Callable[[Tensor], Tensor]], x: Tensor, rounds: int) -> list[float]:
     """Milliseconds for each image of a batch: medians over rounds in which the models take turns."""
-    times: list[list[float]] = [[] for _ in models]
-    for _ in range(rounds + 1):
-        for model, mine in zip(models, times, strict=True):
-            began = time.perf_counter()
-            model(x)
-            mine.append(time.perf_counter() - began)
-    return [1000 * statistics.median(mine[1:]) / len(x) for mine in times]
+    calls = {k: partial(model, x) for k, model in enumerate(models)}
+    times = median_times(calls, rounds, warmup=1)
+    return [1000 * times[k] / len(x) for k in calls]

@@ -44,9 +44,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
+from erlangen import plots
 from erlangen.data import drifting_digits, spinning_digits
 from erlangen.groups import Cyclic
-from erlangen.measure import svg
+from erlangen.measure import accuracy
 from erlangen.nn import velocity_grid
 from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.systems.images._fernn_models import (
@@ -67,7 +68,6 @@ from erlangen.systems.images._fernn_training import (
     Data,
     Row,
     Size,
-    accuracy,
     facts,
     horizon_errors,
     trained,
@@ -375,7 +375,7 @@ def class_rows(size: Size, seeds: Sequence[int]) -> list[Row]:
         runs: list[Row] = []
         for (data, tests), seed in zip(sets, seeds, strict=True):
             model = trained(make, data, cross_entropy, size, seed)
-            found = {f"accuracy, drift {s}": accuracy(model, test) for s, test in enumerate(tests)}
+            found = {f"accuracy, drift {s}": accuracy(model, *test, batch=20) for s, test in enumerate(tests)}
             runs.append({**found, **facts(model, data[0], size)})
         rows.append(averaged(runs, part="classes", model=name))
     return rows
@@ -420,14 +420,10 @@ def experiment(scale: Scale, seed: int) -> Result:
 
 
 # --- picture ---------------------------------------------------------------------------------------------------------
-def figure(result: Result) -> str:
+def figure(result: Result) -> plots.Figure:
     """Errors by horizon, and of four models by velocity, on drifting digits; velocities begin at rest and wrap around."""
     drift = [row for row in result.rows if row["part"] == "drift" and row["model"] != "copy last"]
-    series = [(row["model"], [(float(h), row[f"MSE at {h}"]) for h in HORIZONS]) for row in drift]
-    y = svg.log_scale_of([value for _, points in series for _, value in points])
-    lines = svg.line_plot(
-        series, svg.Scale(1, HORIZONS[-1]), y, "frames ahead (trained: 5)", "mean squared error", HORIZONS
-    )
+    series = {row["model"]: [(float(h), row[f"MSE at {h}"]) for h in HORIZONS] for row in drift}
     order = (0, 1, 2, -2, -1)
     cells = {(row["model"], row["rows"]): row for row in result.rows if row["part"] == "velocities"}
     grids = {
@@ -435,10 +431,10 @@ def figure(result: Result) -> str:
         for name in ("FERNN, V2", "FERNN, V1", "G-RNN", "G-RNN+")
     }
     values = [value for grid in grids.values() for line in grid for value in line]
-    shade = svg.Scale(min(values), max(values), log=True)
-    steps = ", ".join(map(str, order))
-    maps = [
-        svg.heat_map(grid, shade, f"columns: {steps}", f"rows: {steps}", name, "mean squared error")
-        for name, grid in grids.items()
-    ]
-    return svg.grid([[lines], maps[:2], maps[2:]], "errors on drifting digits by horizon and by velocity")
+    steps, shades = [str(step) for step in order], (min(values), max(values))
+    drawn, (*maps, below) = plots.panels(5)
+    for ax, (name, grid) in zip(maps, grids.items(), strict=True):
+        plots.heatmap(grid, steps, steps, "mean squared error", limits=shades, log=True, title=name, ax=ax)
+        ax.set(xlabel="velocity of columns", ylabel="velocity of rows")
+    plots.line(series, "frames ahead (trained: 5)", "mean squared error", logy=True, xticks=HORIZONS, ax=below)
+    return drawn

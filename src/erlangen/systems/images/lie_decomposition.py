@@ -51,14 +51,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy
 
+from erlangen import plots
 from erlangen.data import affine_distortion, digits, homography_distortion
-from erlangen.groups import SL, SO, GLPlus
-from erlangen.measure import svg
+from erlangen.groups import SL, SO, GLPlus, GroupSamples, LinearGroup, PolarChart, PolarSampler
+from erlangen.nn import GroupKernel, LieConv, LieLift, LieProject
 from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.systems.images import _lie_properties as properties
-from erlangen.systems.images._lie_charts import GroupSamples, LinearGroup, PolarChart, PolarSampler
-from erlangen.systems.images._lie_kernel import GroupKernel
-from erlangen.systems.images._lie_layers import LieConv, LieLift, LieProject
 from erlangen.systems.images._lie_network import LieGroupCNN, PlainCNN
 from erlangen.systems.images._lie_properties import rng
 from erlangen.training import fit
@@ -265,9 +263,8 @@ def experiment(scale: Scale, seed: int) -> Result:
     return Result([*measured, *trained], [*properties.claims(measured), *digit_claims(trained)])
 
 
-def figure(result: Result) -> str:
+def figure(result: Result) -> plots.Figure:
     """Error of each method on clean, affinely distorted and projectively distorted digits."""
     rows = [row for row in result.rows if row["part"] == "digits"]
-    series = [(test, [100 - row[test] for row in rows]) for test in TESTS]
-    x = svg.scale_of([value for _, values in series for value in values])
-    return svg.row_plot(series, [row["method"] for row in rows], x, "error in percent")
+    errors = {test: [100 - row[test] for row in rows] for test in TESTS}
+    return plots.barh(errors, [row["method"] for row in rows], "error in percent")

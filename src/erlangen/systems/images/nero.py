@@ -38,7 +38,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from erlangen.measure import svg
+from erlangen import plots
 from erlangen.survey.claims import Claim, Result, Scale, System
 from erlangen.systems.images import _nero_boxes as boxes
 from erlangen.systems.images import _nero_clouds as clouds
@@ -296,27 +296,20 @@ def experiment(scale: Scale, seed: int) -> Result:
     return Result(rows, [*property_claims(rows), *trained_claims(rows, full=full)])
 
 
-def figure(result: Result) -> str:
+def figure(result: Result) -> plots.Figure:
     """NERO plots: digits over all turns; end-point errors of flow on its sixteen elements; confidence over shifts."""
     turns = [row for row in result.rows if row["part"] == "digits, turn"]
-    circle = [(name, [(math.radians(float(row["model"])), row[name] / 100) for row in turns]) for name in digits.MODELS]
+    circle = {name: [(math.radians(float(row["model"])), row[name] / 100) for row in turns] for name in digits.MODELS}
     elements = [row for row in result.rows if row["part"] == "flow, element"]
-    bars = [(name, [row[name] for row in elements]) for name in ("CNN", "correlation")]
-    errors = svg.scale_of([value for _, values in bars for value in values])
+    errors = {name: [row[name] for row in elements] for name in ("CNN", "correlation")}
     shifts = [row for row in result.rows if row["part"] == "boxes, shift"]
-    lines = [
-        (label, [(float(row["model"]), row[label]) for row in shifts if row.get(label) is not None])
+    curves = {
+        label: [(float(row["model"]), row[label]) for row in shifts if row.get(label) is not None]
         for label in ("dense, overlap", "dense, confidence", "cells, overlap", "cells, confidence")
-    ]
-    share = svg.scale_of([1.0], percent=True)
-    top = svg.polar_plot(circle, share, "digits right")
-    right = svg.line_plot(
-        lines,
-        svg.Scale(0, boxes.REACH),
-        share,
-        "pixels from the middle",
-        "of whole boxes",
-        range(0, boxes.REACH + 1, 3),
-    )
-    bottom = svg.row_plot(bars, [row["model"] for row in elements], errors, "end-point error, pixels")
-    return svg.grid([[top, right], [bottom]], "Digits over turns, boxes over shifts, flow over sixteen elements")
+    }
+    drawn, (left, right, below) = plots.panels(3, polar=[0])
+    plots.polar(circle, "digits right", percent=True, ax=left)
+    places = range(0, boxes.REACH + 1, 3)
+    plots.line(curves, "pixels from the middle", "of whole boxes", percent=True, xticks=places, ax=right)
+    plots.barh(errors, [row["model"] for row in elements], "end-point error, pixels", ax=below)
+    return drawn

@@ -43,8 +43,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from erlangen import plots
 from erlangen.data import digits
-from erlangen.measure import audit, svg
+from erlangen.measure import accuracy, audit
 from erlangen.soft import augment
 from erlangen.survey.claims import Claim, Result, Scale, System
 from erlangen.symmetry import Symmetry
@@ -268,12 +269,12 @@ def train(method: Method, data: Digits, epochs: int, lr: float, seed: int) -> nn
 def tuned(method: Method, data: Digits, epochs: int, seed: int) -> float:
     """The learning rate with the best validation accuracy after a third of the epochs; the first of equals."""
     short = max(epochs // 3, 1)
-    return max(RATES, key=lambda lr: measures.accuracy(train(method, data, short, lr, seed), *data.validation))
+    return max(RATES, key=lambda lr: accuracy(train(method, data, short, lr, seed), *data.validation))
 
 
 def tested(model: nn.Module, data: Digits, sizes: Sizes) -> Row:
     """What is measured about a trained model."""
-    row: Row = {name: measures.accuracy(model, x, data.labels) for name, x in data.tests.items()}
+    row: Row = {name: accuracy(model, x, data.labels) for name, x in data.tests.items()}
     scores = measures.orbit_scores(model, data.tests["clean"][: sizes.orbit], data.labels[: sizes.orbit])
     return row | {
         "consistency": measures.percent(scores.same),
@@ -443,9 +444,9 @@ def experiment(scale: Scale, seed: int) -> Result:
     return Result([*measured, *trained], [*property_claims(measured), *trained_claims(trained)])
 
 
-def figure(result: Result) -> str:
+def figure(result: Result) -> plots.Figure:
     """Accuracy unmoved, over all circular shifts, and under the worst shift of each image, by model."""
     rows = [row for row in result.rows if row["part"] == "digits"]
     columns = {"unmoved": "unmoved", "all shifts": "mean over all shifts", "worst shift": "right under every shift"}
-    series = [(label, [row[column] / 100 for row in rows]) for column, label in columns.items()]
-    return svg.row_plot(series, [row["model"] for row in rows], svg.scale_of([1.0], percent=True), "accuracy")
+    series = {label: [row[column] / 100 for row in rows] for column, label in columns.items()}
+    return plots.barh(series, [row["model"] for row in rows], "accuracy", percent=True)

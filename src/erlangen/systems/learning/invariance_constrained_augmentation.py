@@ -39,10 +39,11 @@ from scipy.stats import chisquare
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from erlangen import plots
 from erlangen.data import ImageData, digits, fashion
 from erlangen.errors import DataError
 from erlangen.groups import SO, Cyclic, Dihedral, Group, Scaling, Translation
-from erlangen.measure import svg
+from erlangen.measure import accuracy
 from erlangen.soft import ConstrainedAugment, augment, metropolis
 from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.symmetry import Symmetry
@@ -245,19 +246,15 @@ def train(method: str, number: float, world: World, data: Sets, epochs: int, see
     return model, extra
 
 
-@torch.no_grad()
-def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Percent of right answers."""
-    return 100 * float((torch.cat([model(part) for part in x.split(500)]).argmax(-1) == y).double().mean())
-
-
 def chosen(method: str, world: World, data: Sets, epochs: int, seed: int) -> float:
     """The number of the best validation accuracy after a third of the epochs; the first of equals."""
     numbers = METHODS[method]
     if len(numbers) == 1 or (method == "oracle" and world.moved_by is None):
         return numbers[0]
     short = max(1, epochs // 3)
-    return max(numbers, key=lambda n: accuracy(train(method, n, world, data, short, seed)[0], *data.validation))
+    return max(
+        numbers, key=lambda n: accuracy(train(method, n, world, data, short, seed)[0], *data.validation, batch=500)
+    )
 
 
 def world_rows(world: World, sizes: tuple[int, int, int], epochs: int, seeds: Sequence[int], tune: bool) -> list[Row]:
@@ -270,7 +267,9 @@ def world_rows(world: World, sizes: tuple[int, int, int], epochs: int, seeds: Se
         for data, seed in zip(every, seeds, strict=True):
             begin = time.perf_counter()
             model, extra = train(method, number, world, data, epochs, seed)
-            runs.append({"accuracy": accuracy(model, *data.test), **extra, "seconds": time.perf_counter() - begin})
+            runs.append(
+                {"accuracy": accuracy(model, *data.test, batch=500), **extra, "seconds": time.perf_counter() - begin}
+            )
         row = averaged(runs, part="worlds", world=world.name, method=method)
         if method == "constrained, each":
             row["costliest"] = ", ".join(costliest(run) for run in runs)
@@ -463,16 +462,14 @@ def _has_fashion() -> bool:
 
 
 # --- picture ---------------------------------------------------------------------------------------------------------
-def figure(result: Result) -> str:
+def figure(result: Result) -> plots.Figure:
     """Accuracy of every method in every world, and the multipliers of the families."""
     rows = [row for row in result.rows if row["part"] == "worlds"]
     worlds = list(dict.fromkeys(row["world"] for row in rows))
     table = {(row["world"], row["method"]): row for row in rows}
-    scores = [(w, [table[w, method]["accuracy"] / 100 for method in METHODS]) for w in worlds]
-    costs = [(w, [table[w, "constrained, each"][f"nu {family}"] for family in FAMILIES]) for w in worlds]
-    scale = svg.scale_of([value for _, values in costs for value in values])
-    plots = [
-        svg.row_plot(scores, list(METHODS), svg.Scale(0, 1, percent=True), "accuracy"),
-        svg.row_plot(costs, list(FAMILIES), scale, "multiplier: what the invariance costs"),
-    ]
-    return svg.grid([plots], "accuracy by method, and multipliers by family")
+    scores = {w: [table[w, method]["accuracy"] / 100 for method in METHODS] for w in worlds}
+    costs = {w: [table[w, "constrained, each"][f"nu {family}"] for family in FAMILIES] for w in worlds}
+    drawn, (left, right) = plots.panels(2)
+    plots.barh(scores, list(METHODS), "accuracy", percent=True, ax=left)
+    plots.barh(costs, list(FAMILIES), "multiplier: what the invariance costs", ax=right)
+    return drawn

@@ -51,8 +51,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from erlangen import plots
 from erlangen.errors import ErlangenError
-from erlangen.measure import equivariance_error, svg
+from erlangen.measure import equivariance_error
 from erlangen.soft import discover, relax
 from erlangen.soft.projection import ProjectionPenalty
 from erlangen.survey.claims import Claim, Result, Scale, System
@@ -423,10 +424,9 @@ def unmeasured() -> list[Claim]:
 
 
 # --- picture ---------------------------------------------------------------------------------------------------------
-def figure(result: Result) -> str:
+def figure(result: Result) -> plots.Figure:
     """Test errors of all methods where one axis breaks O(3), and where nothing does."""
     tasks = {label: inertia_task(eps).name for label, eps in (("one axis stretched", BREAKS), ("O(3) kept", 0.0))}
     table = {(row["task"], row["method"]): row["mse"] for row in result.rows if row["part"] == "training"}
-    series = [(label, [table.get((task, method)) for method in METHODS]) for label, task in tasks.items()]
-    x = svg.log_scale_of([value for _, values in series for value in values if value is not None])
-    return svg.row_plot(series, list(METHODS), x, "relative test error (mean square)")
+    errors = {label: [table.get((task, method)) for method in METHODS] for label, task in tasks.items()}
+    return plots.barh(errors, METHODS, "relative test error (mean square)", log=True)

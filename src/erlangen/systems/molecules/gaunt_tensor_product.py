@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import importlib.util
 import statistics
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import chain
@@ -30,14 +29,12 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from erlangen import plots
 from erlangen.groups import O
 from erlangen.irreps import Irreps, gaunt_tensor
 from erlangen.irreps.wigner import MAX_WIGNER_DEGREE
-from erlangen.measure import svg
+from erlangen.measure import median_times, peak_memory, relative_change
 from erlangen.nn import IrrepsNetwork, ManyBodyProduct, TensorProduct
 from erlangen.simulate import charged
 from erlangen.survey.claims import Claim, Result, Scale, System
@@ -86,12 +83,12 @@ def exactness(lmax: int, seed: int) -> list[Claim]:
         x, y = torch.randn(2, 20, (L + 1) ** 2, generator=generator, dtype=torch.float64)
         for dtype in [torch.float64] + [torch.float32] * (L <= 6):
             dense, *others = (gaunt_product(L, road)(x.to(dtype), y.to(dtype)) for road in ("dense", "grid", "fourier"))
-            gaps[dtype] = max(gaps[dtype], *(_relative(other, dense) for other in others))
+            gaps[dtype] = max(gaps[dtype], *(relative_change(other, dense, over="batch") for other in others))
     irreps, product = Irreps.spherical_harmonics(4), gaunt_product(4, "fourier")
     g = O(3).sample(100, generator=generator, dtype=torch.float64)
     x, y = torch.randn(2, 100, irreps.dim, generator=generator, dtype=torch.float64)
     moved = product(irreps.act(g, x), irreps.act(g, y))
-    error = _relative(moved, product.irreps_out.act(g, product(x, y)))
+    error = relative_change(moved, product.irreps_out.act(g, product(x, y)), over="batch")
     return [
         Claim.exact(
             "roads-agree-float64",
@@ -114,10 +111,6 @@ def exactness(lmax: int, seed: int) -> list[Claim]:
     ]
 
 
-def _relative(a: Tensor, b: Tensor) -> float:
-    return float((a - b).norm() / b.norm())
-
-
 # --- speed -----------------------------------------------------------------------------------------------------------
 def benchmark(degrees: Iterable[int], batch: int, repeats: int) -> tuple[list[Row], list[Claim]]:
     """Forward passes of one product in float32: rows for every degree and road, claims at the largest degree."""
@@ -137,7 +130,7 @@ def benchmark(degrees: Iterable[int], batch: int, repeats: int) -> tuple[list[Ro
         x, y = torch.randn(2, batch, irreps.dim, generator=Generator().manual_seed(L))
         with torch.no_grad():
             sizes = {name: product(x, y).shape[-1] for name, product in products.items()}
-            times = _medians({name: partial(product, x, y) for name, product in products.items()}, repeats)
+            times = median_times({name: partial(product, x, y) for name, product in products.items()}, repeats)
         equal = [name for name in times if "all paths" not in name]
         for name in ("e3nn, all paths", *(name for name in products if name != "e3nn, all paths")):
             row: Row = {"experiment": "speed", "degree": L, "method": name}
@@ -173,18 +166,6 @@ def _e3nn_product(irreps: Irreps) -> Callable[[Tensor, Tensor], Tensor] | None:
         return None
     o3: Any = importlib.import_module("e3nn.o3")
     return o3.FullTensorProduct(str(irreps), str(irreps))
-
-
-def _medians(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each call, taken in turns after two calls to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(repeats + 2):
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            call()
-            if turn >= 2:
-                seconds[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 # --- learning --------------------------------------------------------------------------------------------------------
@@ -355,7 +336,7 @@ def _step_times(repeats: int) -> dict[str, float]:
     def step(net: nn.Module) -> Callable[[], object]:
         return lambda: torch.autograd.grad(net(x, pos).square().mean(), list(net.parameters()))
 
-    return _medians({name: step(network(name, 4, 0, size)) for name in NETWORKS}, repeats)
+    return median_times({name: step(network(name, 4, 0, size)) for name in NETWORKS}, repeats)
 
 
 # --- many bodies -----------------------------------------------------------------------------------------------------
@@ -396,14 +377,14 @@ def many_body(rows: int, repeats: int, seed: int) -> tuple[list[Row], list[Claim
     product = ManyBodyProduct(inputs, outputs, 3, generator=generator)
     explicit = ExplicitPowers(product)
     x = torch.randn(rows, inputs.dim, generator=generator, requires_grad=True)
-    gap = _relative(product(x).detach(), explicit(x).detach())
+    gap = relative_change(product(x).detach(), explicit(x).detach(), over="batch")
 
     def step(layer: nn.Module) -> Callable[[], object]:
         return lambda: torch.autograd.grad(layer(x).square().mean(), [x, *layer.parameters()])
 
     calls = {"explicit coupling tensor": step(explicit), "powers of samples": step(product)}
-    times = _medians(calls, repeats)
-    peaks = {name: peak_bytes(call) for name, call in calls.items()}
+    times = median_times(calls, repeats)
+    peaks = {name: peak_memory(call) for name, call in calls.items()}
     peaks["explicit coupling tensor"] += sum(buffer.nbytes for buffer in explicit.buffers())
     table: list[Row] = [
         {
@@ -433,35 +414,6 @@ def many_body(rows: int, repeats: int, seed: int) -> tuple[list[Row], list[Claim
     ]
 
 
-def peak_bytes(call: Callable[[], object]) -> int:
-    """Most bytes of tensors that a call holds at once, counted after each operation, beyond those made before."""
-    with _Held() as held:
-        call()
-    return held.most
-
-
-class _Held(TorchDispatchMode):
-    """Follows the storages that operations make until they are freed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.before: set[int] = set()
-        self.alive: dict[int, tuple[StorageWeakRef, int]] = {}
-        self.most = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
-        self.alive = {key: pair for key, pair in self.alive.items() if not pair[0].expired()}
-        self.before |= given - set(self.alive)
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in self.before:
-                storage = tensor.untyped_storage()
-                self.alive[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
-        self.most = max(self.most, sum(size for _, size in self.alive.values()))
-        return out
-
-
 def _elsewhere() -> list[Claim]:
     """What the paper reports on data and machines that are not here."""
     return [
@@ -487,13 +439,11 @@ def _elsewhere() -> list[Claim]:
 
 
 # --- picture ---------------------------------------------------------------------------------------------------------
-def figure(result: Result) -> str:
+def figure(result: Result) -> plots.Figure:
     """Milliseconds of one product by degree, one curve for each way to compute it."""
     curves: dict[str, list[tuple[float, float]]] = {}
     for row in result.rows:
         if row["experiment"] == "speed" and row.get("ms") is not None:
             curves.setdefault(row["method"], []).append((row["degree"], row["ms"]))
     degrees = sorted({degree for curve in curves.values() for degree, _ in curve})
-    y = svg.log_scale_of([ms for curve in curves.values() for _, ms in curve])
-    x = svg.Scale(0, max(degrees))
-    return svg.line_plot(list(curves.items()), x, y, "degree L of both inputs", "milliseconds of one product", degrees)
+    return plots.line(curves, "degree L of both inputs", "milliseconds of one product", logy=True, xticks=degrees)

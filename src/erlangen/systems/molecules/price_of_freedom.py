@@ -34,9 +34,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from erlangen import plots
 from erlangen.groups import SO
 from erlangen.irreps import Irrep, Irreps
-from erlangen.measure import svg
+from erlangen.measure import median_times
 from erlangen.nn import IrrepsNetwork, TensorProduct
 from erlangen.nn.products.module import Road, Rule
 from erlangen.simulate import charged
@@ -122,13 +123,8 @@ def milliseconds(product: TensorProduct, batch: int, repeats: int, seed: int) ->
     x, y = (
         irreps.randn(batch, generator=generator, dtype=torch.float32) for irreps in (product.irreps_x, product.irreps_y)
     )
-    times: list[float] = []
     with torch.no_grad():
-        for _ in range(repeats + 2):
-            begin = time.perf_counter()
-            product(x, y)
-            times.append(1e3 * (time.perf_counter() - begin))
-    return statistics.median(times[2:])
+        return 1e3 * median_times({"": lambda: product(x, y)}, repeats)[""]
 
 
 def product_row(name: str, setting: str, L: int, batch: int, repeats: int, seed: int, outputs: str = "natural") -> Row:
@@ -513,13 +509,11 @@ def experiment(scale: Scale, seed: int) -> Result:
 
 
 # --- picture ---------------------------------------------------------------------------------------------------------
-def figure(result: Result) -> str:
+def figure(result: Result) -> plots.Figure:
     """Milliseconds per expressivity by degree, one curve for each product of all degrees with all degrees."""
     curves: dict[str, list[tuple[float, float]]] = {}
     for row in result.rows:
         if row["part"] == "products" and row["setting"] == "MIMO" and row["outputs"] == "natural":
             curves.setdefault(row["rule"], []).append((row["L"], row["ms per expressivity"]))
     degrees = sorted({degree for curve in curves.values() for degree, _ in curve})
-    y = svg.log_scale_of([ms for curve in curves.values() for _, ms in curve])
-    x = svg.Scale(0, max(degrees))
-    return svg.line_plot(list(curves.items()), x, y, "largest degree L", "milliseconds per expressivity", degrees)
+    return plots.line(curves, "largest degree L", "milliseconds per expressivity", logy=True, xticks=degrees)

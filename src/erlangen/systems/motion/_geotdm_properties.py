@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from erlangen.generate import Diffusion, cosine_betas
 from erlangen.groups import E
-from erlangen.measure import equivariance_error
+from erlangen.measure import equivariance_error, relative_change
 from erlangen.survey.claims import Claim
 from erlangen.systems.motion._geotdm_diffusion import GeoTDM
 from erlangen.systems.motion._geotdm_network import EGTN
@@ -55,12 +55,6 @@ def inputs(model: GeoTDM, x: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in x.items() if name != "past" or model.prior is not None}
 
 
-def relative(a: Tensor, b: Tensor) -> float:
-    """Largest difference over the largest entry of b."""
-    a, b = a.detach().double(), b.detach().double()
-    return float((a - b).abs().max() / b.abs().max())
-
-
 @torch.no_grad()
 def sampler_error(model: GeoTDM, x: dict[str, Tensor], seed: int) -> float:
     """Moved known frames and turned noise should give the moved samples; the worst of four motions."""
@@ -74,7 +68,9 @@ def sampler_error(model: GeoTDM, x: dict[str, Tensor], seed: int) -> float:
         turn, shift = group.linear(g), group.translation(g)
         moved = {name: value @ turn.mT + shift for name, value in known.items()}
         expected = before @ turn.mT + (shift if known else 0)
-        worst = max(worst, relative(model.sample({**features, **moved}, noise=noise @ turn.mT), expected))
+        worst = max(
+            worst, relative_change(model.sample({**features, **moved}, noise=noise @ turn.mT), expected, over="entries")
+        )
     return worst
 
 
@@ -131,9 +127,11 @@ def property_errors(seed: int, diffusion_steps: int) -> dict[str, float]:
     errors["means"] = chain_means(small_model("free", seed, F32), example(seed, F32), seed)
     errors["chi square"] = chi_square(seed)
     order = torch.randperm(PARTICLES, generator=Generator().manual_seed(seed))
-    errors["permutation"] = relative(learned(permuted(x, order)), learned(x)[:, :, order])
+    errors["permutation"] = relative_change(learned(permuted(x, order)), learned(x)[:, :, order], over="entries")
     seen = {**inputs(free, x), "step": x["step"].double()}
-    errors["reversal"] = 1 / relative(free.net({**seen, "pos": x["pos"].flip(1)}).flip(1), free.net(seen))
+    errors["reversal"] = 1 / relative_change(
+        free.net({**seen, "pos": x["pos"].flip(1)}).flip(1), free.net(seen), over="entries"
+    )
     errors["posterior"] = posterior_error(diffusion_steps)
     terms = free.bound_terms({**inputs(free, x), "pos": free.diffusion.project(x["pos"])})
     errors["bound"] = float((terms[:, 1:] < 0).sum())

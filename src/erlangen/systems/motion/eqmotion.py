@@ -48,9 +48,10 @@ from typing import Any
 import torch
 from torch import Generator
 
+from erlangen import plots
 from erlangen.errors import MissingExtraError
 from erlangen.groups import E
-from erlangen.measure import equivariance_error, svg
+from erlangen.measure import equivariance_error
 from erlangen.simulate import ethanol, xtb_trajectory
 from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.systems.motion import _eqmotion_models as models
@@ -347,28 +348,22 @@ def experiment(scale: Scale, seed: int, mocap: str = "") -> Result:
 
 
 # --- picture ----------------------------------------------------------------------------------------------------------
-def figure(result: Result) -> str:
+def figure(result: Result) -> plots.Figure:
     """Squared errors by horizon for each kind of data, and how often the interactions are guessed rightly."""
-    plots: list[str] = []
-    keys = [f"MSE at {share:.0%}" for share in models.HORIZONS]
-    span = svg.Scale(0.0, 1.0)
-    for part in ("charges", "springs", "molecule", "people", CAPTURED):
-        rows = [row for row in result.rows if row["part"] == part and keys[0] in row]
-        if rows:
-            series = [
-                (
-                    str(row["model"]),
-                    [(share, float(row[key])) for share, key in zip(models.HORIZONS, keys, strict=True)],
-                )
-                for row in rows
-            ]
-            y = svg.log_scale_of([value for _, points in series for _, value in points])
-            label = f"{part}: mean squared error"
-            plots.append(svg.line_plot(series, span, y, "share of the future", label, models.HORIZONS))
+    keys = {share: f"MSE at {share:.0%}" for share in models.HORIZONS}
+    forecasts = [row for row in result.rows if keys[models.HORIZONS[0]] in row]
+    parts = list(dict.fromkeys(row["part"] for row in forecasts))
     found = [row for row in result.rows if "interaction accuracy" in row]
+    drawn, (*axes, last) = plots.panels(len(parts) + 1)
+    for ax, part in zip(axes, parts, strict=True):
+        curves = {
+            str(row["model"]): [(share, float(row[key])) for share, key in keys.items()]
+            for row in forecasts
+            if row["part"] == part
+        }
+        label = f"{part}: mean squared error"
+        plots.line(curves, "share of the future", label, logy=True, xticks=models.HORIZONS, ax=ax)
     names = [f"{row['part']}: {row['model']}" for row in found]
-    share = [("accuracy", [float(row["interaction accuracy"]) for row in found])]
-    plots.append(svg.row_plot(share, names, svg.Scale(0.0, 1.0, percent=True), "interactions guessed rightly"))
-    return svg.grid(
-        [plots[i : i + 2] for i in range(0, len(plots), 2)], "errors by horizon, and the interactions found"
-    )
+    accuracy = {"accuracy": [float(row["interaction accuracy"]) for row in found]}
+    plots.barh(accuracy, names, "interactions guessed rightly", percent=True, ax=last)
+    return drawn

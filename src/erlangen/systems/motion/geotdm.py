@@ -57,9 +57,9 @@ from typing import cast
 import torch
 from torch import Generator
 
+from erlangen import plots
 from erlangen.errors import MissingExtraError
 from erlangen.groups import O
-from erlangen.measure import svg
 from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.systems.motion._geotdm_diffusion import DenoisingLoss, GeoTDM, Target
 from erlangen.systems.motion._geotdm_free import DIFFUSION, GAUSSIAN, QUANTITIES, free_rows
@@ -283,19 +283,15 @@ def experiment(scale: Scale, seed: int, pedestrians: str = "") -> Result:
 
 
 # --- picture ----------------------------------------------------------------------------------------------------------
-def figure(result: Result) -> str:
+def figure(result: Result) -> plots.Figure:
     """Errors of all forecasters, and histograms of free generation beside those of data."""
     rows = {law: {row["model"]: row for row in result.rows if row["part"] == law} for law in SIMULATORS}
     names = list(rows["charged"])
-    series = [(law, [rows[law][name]["ADE"] for name in names]) for law in SIMULATORS]
-    x = svg.scale_of([value for _, values in series for value in values])
-    bars = svg.row_plot(series, names, x, "average displacement error, mean of five draws")
-    return svg.grid([[bars], [_histogram_plot(result, name) for name in QUANTITIES]], "forecasts and free generation")
-
-
-def _histogram_plot(result: Result, quantity: str) -> str:
-    bins = [row for row in result.rows if row["part"] == "histograms" and row["model"] == quantity]
-    series = [(name, [(row["value"], row[name]) for row in bins]) for name in ("data", DIFFUSION, GAUSSIAN)]
-    y = svg.scale_of([share for _, points in series for _, share in points])
-    x = svg.Scale(0.0, bins[-1]["value"])
-    return svg.line_plot(series, x, y, quantity, "share", x.ticks())
+    errors = {law: [rows[law][name]["ADE"] for name in names] for law in SIMULATORS}
+    drawn, (*axes, below) = plots.panels(len(QUANTITIES) + 1, columns=len(QUANTITIES))
+    for ax, quantity in zip(axes, QUANTITIES, strict=True):
+        bins = [row for row in result.rows if row["part"] == "histograms" and row["model"] == quantity]
+        shares = {name: [(row["value"], row[name]) for row in bins] for name in ("data", DIFFUSION, GAUSSIAN)}
+        plots.line(shares, quantity, "share", ax=ax)
+    plots.barh(errors, names, "average displacement error, mean of five draws", ax=below)
+    return drawn

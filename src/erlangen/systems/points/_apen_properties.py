@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from erlangen.enforce import PiecewiseFrameAverage, act_piecewise, symmetrize
 from erlangen.geometry import fit_mixture, is_refinement, merge_parts
 from erlangen.groups import E
+from erlangen.measure import relative_change
 from erlangen.survey.claims import Claim
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points._apen_network import APEN, SegmentNet
@@ -38,11 +39,6 @@ def layer(parts: int, seed: int, dtype: torch.dtype = torch.float64) -> Piecewis
     )
 
 
-def relative(a: Tensor, b: Tensor) -> float:
-    """Largest relative difference of two batches."""
-    return float(((a - b).flatten(1).norm(dim=1) / b.flatten(1).norm(dim=1)).max())
-
-
 @torch.no_grad()
 def piecewise_error(model: PiecewiseFrameAverage, pos: Tensor, fine: Tensor, coarse: Tensor, seed: int) -> float:
     """Largest relative error of a layer that uses `fine` under random motions of the parts of `coarse`."""
@@ -51,7 +47,7 @@ def piecewise_error(model: PiecewiseFrameAverage, pos: Tensor, fine: Tensor, coa
     out = model({"pos": pos, "labels": fine})
     moved = model({"pos": act_piecewise(E(3), g, pos, coarse), "labels": fine})
     expected = act_piecewise(E(3), g, out["vectors"], coarse, vectors=True)
-    return max(relative(moved["vectors"], expected), relative(moved["features"], out["features"]))
+    return max(relative_change(moved["vectors"], expected), relative_change(moved["features"], out["features"]))
 
 
 class _OneSet(nn.Module):
@@ -87,10 +83,10 @@ def property_errors(count: int, seed: int) -> dict[str, float]:
         "given partition, float32": piecewise_error(single, pos.float(), fine, fine, seed + 1),
         "coarser partition": piecewise_error(model, pos, fine, coarse, seed + 2),
         "crossing partition": 1 / piecewise_error(model, pos, fine, crossing, seed + 2),
-        "one part": relative(one(together)["vectors"][:, :, 0], whole(pos)),
+        "one part": relative_change(one(together)["vectors"][:, :, 0], whole(pos)),
         "points alone": float(model(apart)["vectors"].abs().max()),
-        "points permuted": relative(permuted["vectors"], plain["vectors"][:, order]),
-        "parts renamed": relative(model(renamed)["vectors"], plain["vectors"]),
+        "points permuted": relative_change(permuted["vectors"], plain["vectors"][:, order]),
+        "parts renamed": relative_change(model(renamed)["vectors"], plain["vectors"]),
         "order lost": float(order_violations(count, seed)),
         "likelihood lost": likelihood_loss(count, seed),
     }

@@ -25,11 +25,11 @@ from erlangen.errors import (
 )
 from erlangen.groups import SE, SO, E, O
 from erlangen.measure import equivariance_error
-from erlangen.nn import EGNN, MessagePassing
+from erlangen.nn import EGNN, CentredMover, MessagePassing, SpeedEGNN
 from erlangen.nn.graphs.graph_networks import edges_of
+from erlangen.simulate.charges import Charges, charges_ahead
 from erlangen.soft import augment
 from erlangen.symmetry import Symmetry
-from erlangen.systems.points._charges import Bodies, Budget, Mover, Pushed, mean_square, part, splits
 from erlangen.training import fit
 
 BODIES = {"pos": "points", "vel": "vectors", "edge_attr": "invariant"}
@@ -44,6 +44,38 @@ FEATURES = 30
 LAYERS = 3
 RATES = (1e-2, 3e-2)
 """Learning rates that are tried for every model."""
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Budget:
+    """What every model gets: systems to train, to choose the learning rate and to test; epochs, and those of a trial."""
+
+    train: int
+    validation: int
+    test: int
+    epochs: int
+    trial_epochs: int
+    batch_size: int = 100
+
+
+def splits(budget: Budget, seed: int, charges: bool = False) -> tuple[Charges, Charges, Charges]:
+    """Systems to train, to validate and to test."""
+    first, second = budget.train, budget.train + budget.validation
+    data = charges_ahead(second + budget.test, seed, charges)
+    return part(data, 0, first), part(data, first, second), part(data, second, second + budget.test)
+
+
+def part(data: Charges, first: int, last: int) -> Charges:
+    """Systems from first to last."""
+    return {key: value[first:last] for key, value in data[0].items()}, data[1][first:last]
+
+
+@torch.no_grad()
+def mean_square(model: nn.Module, data: Charges) -> float:
+    """Mean squared error of the predicted coordinates."""
+    model.eval()
+    return float(mse_loss(model(data[0]), data[1]))
 
 
 # --- the network ------------------------------------------------------------------------------------------------------
@@ -217,15 +249,15 @@ def plain_net() -> MessagePassing:
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "FA-GNN, latent frames": lambda: FrameGNN(plain_net(), on_degenerate="allow"),
-    "GNN": lambda: Mover(plain_net()),
-    "GNN, augmented": lambda: Mover(plain_net()),
-    "GNN, 8 random rotations": lambda: symmetrize(Mover(plain_net()), MOTIONS, frame=RandomTurns(8), samples=8),
-    "EGNN": lambda: Pushed(EGNN(1, 1, FEATURES - 4, layers=LAYERS, edge_features=1, velocity=True)),
+    "GNN": lambda: CentredMover(plain_net()),
+    "GNN, augmented": lambda: CentredMover(plain_net()),
+    "GNN, 8 random rotations": lambda: symmetrize(CentredMover(plain_net()), MOTIONS, frame=RandomTurns(8), samples=8),
+    "EGNN": lambda: SpeedEGNN(EGNN(1, 1, FEATURES - 4, layers=LAYERS, edge_features=1, velocity=True)),
 }
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
-def trained(name: str, data: Bodies, epochs: int, batch_size: int, rate: float, seed: int) -> nn.Module:
+def trained(name: str, data: Charges, epochs: int, batch_size: int, rate: float, seed: int) -> nn.Module:
     """One model, trained with a learning rate that falls to zero along a cosine."""
     torch.manual_seed(seed)
     model = MODELS[name]()
@@ -247,7 +279,7 @@ def trained(name: str, data: Bodies, epochs: int, batch_size: int, rate: float, 
     return model
 
 
-def best_rate(name: str, train: Bodies, validation: Bodies, budget: Budget, seed: int) -> float:
+def best_rate(name: str, train: Charges, validation: Charges, budget: Budget, seed: int) -> float:
     """The learning rate of the smallest error on validation data after a short training."""
     errors = {
         rate: mean_square(trained(name, train, budget.trial_epochs, budget.batch_size, rate, seed), validation)

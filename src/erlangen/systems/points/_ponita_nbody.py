@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,11 +14,11 @@ from torch.nn.functional import mse_loss
 
 from erlangen.enforce import symmetrize
 from erlangen.groups import E, O
-from erlangen.measure import equivariance_error
-from erlangen.nn import EGNN, IrrepsNetwork, MessagePassing
+from erlangen.measure import equivariance_error, median_times
+from erlangen.nn import EGNN, CentredMover, IrrepsNetwork, MessagePassing, SpeedEGNN
+from erlangen.simulate.charges import Charges, charges_ahead
 from erlangen.soft import augment
 from erlangen.symmetry import Symmetry
-from erlangen.systems.points._charges import Bodies, Budget, Mover, Pushed, mean_square, part, splits
 from erlangen.systems.points._ponita_network import Ponita
 from erlangen.training import fit, one_cycle
 
@@ -33,6 +34,38 @@ RATES = (1e-2, 2e-2)
 
 OURS = "PONITA, 12 directions"
 STRAIGHT = "particles keep their velocity"
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Budget:
+    """What every model gets: systems to train, to choose the learning rate and to test; epochs, and those of a trial."""
+
+    train: int
+    validation: int
+    test: int
+    epochs: int
+    trial_epochs: int
+    batch_size: int = 100
+
+
+def splits(budget: Budget, seed: int, charges: bool = False) -> tuple[Charges, Charges, Charges]:
+    """Systems to train, to validate and to test."""
+    first, second = budget.train, budget.train + budget.validation
+    data = charges_ahead(second + budget.test, seed, charges)
+    return part(data, 0, first), part(data, first, second), part(data, second, second + budget.test)
+
+
+def part(data: Charges, first: int, last: int) -> Charges:
+    """Systems from first to last."""
+    return {key: value[first:last] for key, value in data[0].items()}, data[1][first:last]
+
+
+@torch.no_grad()
+def mean_square(model: nn.Module, data: Charges) -> float:
+    """Mean squared error of the predicted coordinates."""
+    model.eval()
+    return float(mse_loss(model(data[0]), data[1]))
 
 
 # --- models -----------------------------------------------------------------------------------------------------------
@@ -83,14 +116,14 @@ def oriented(directions: int = 12, layer_scale: float = 1e-6, generator: Generat
     return Oriented(net)
 
 
-def plain() -> Mover:
+def plain() -> CentredMover:
     """Message passing on coordinates."""
-    return Mover(MessagePassing(6, 3, 32, layers=3, edge_features=1))
+    return CentredMover(MessagePassing(6, 3, 32, layers=3, edge_features=1))
 
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
     OURS: oriented,
-    "EGNN": lambda: Pushed(EGNN(1, 1, 28, layers=3, edge_features=1, velocity=True)),
+    "EGNN": lambda: SpeedEGNN(EGNN(1, 1, 28, layers=3, edge_features=1, velocity=True)),
     "irreps network": lambda: Steered(
         IrrepsNetwork(
             "1x0e+1x1o",
@@ -108,7 +141,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 
 
 # --- data and training ------------------------------------------------------------------------------------------------
-def trained(name: str, data: Bodies, epochs: int, batch_size: int, rate: float, seed: int) -> nn.Module:
+def trained(name: str, data: Charges, epochs: int, batch_size: int, rate: float, seed: int) -> nn.Module:
     """One model, trained with a learning rate that rises, then falls to zero along a cosine."""
     torch.manual_seed(seed)
     model = MODELS[name]()
@@ -134,7 +167,7 @@ turned = augment(Symmetry(O(3), input=BODIES, output="points"))
 """Turns and mirrors every system anew in each step, for models that are not exact."""
 
 
-def best_rate(name: str, train: Bodies, validation: Bodies, budget: Budget, seed: int) -> float:
+def best_rate(name: str, train: Charges, validation: Charges, budget: Budget, seed: int) -> float:
     """The learning rate of the smallest error on validation data after a short training."""
     errors = {
         rate: mean_square(trained(name, train, budget.trial_epochs, budget.batch_size, rate, seed), validation)
@@ -143,17 +176,13 @@ def best_rate(name: str, train: Bodies, validation: Bodies, budget: Budget, seed
     return min(errors, key=errors.__getitem__)
 
 
-def step_milliseconds(model: nn.Module, data: Bodies, batch_size: int, repeats: int = 7) -> float:
+def step_milliseconds(model: nn.Module, data: Charges, batch_size: int, repeats: int = 7) -> float:
     """Median processor time of one step of training, without the optimiser."""
     x, y = part(data, 0, batch_size)
     model.train()
-    times: list[float] = []
-    for _ in range(repeats):
-        begin = time.process_time()
-        mse_loss(model(x), y).backward()
-        times.append(1e3 * (time.process_time() - begin))
+    step = median_times({"": lambda: mse_loss(model(x), y).backward()}, repeats, warmup=0, clock=time.process_time)[""]
     model.zero_grad()
-    return statistics.median(times)
+    return 1e3 * step
 
 
 def broken(model: nn.Module, x: dict[str, Tensor], seed: int) -> float:
@@ -203,7 +232,7 @@ def straight_runs(budget: Budget, seeds: Sequence[int]) -> list[Row]:
 GRIDS = (6, 12, 20, 32, 64)
 
 
-def grid_rows(models: Sequence[tuple[str, Oriented]], test: Bodies, few: int, seed: int) -> list[Row]:
+def grid_rows(models: Sequence[tuple[str, Oriented]], test: Charges, few: int, seed: int) -> list[Row]:
     """The same parameters on grids of more and more directions: equivariance error and test error, mean over models.
 
     Args:
@@ -229,7 +258,7 @@ def grid_rows(models: Sequence[tuple[str, Oriented]], test: Bodies, few: int, se
     return rows
 
 
-def random_networks(count: int, data: Bodies, seed: int) -> list[tuple[str, Oriented]]:
+def random_networks(count: int, data: Charges, seed: int) -> list[tuple[str, Oriented]]:
     """Networks with random parameters, calibrated, whose blocks count fully from the start."""
     found: list[tuple[str, Oriented]] = []
     for k in range(count):

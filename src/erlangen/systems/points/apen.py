@@ -52,10 +52,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from erlangen import plots
 from erlangen.enforce import symmetrize
 from erlangen.geometry import mixed_points
 from erlangen.groups import SO
-from erlangen.measure import svg
 from erlangen.nn import PointNet
 from erlangen.simulate import FURNITURE, PARTS, Humanoid, room_clouds
 from erlangen.survey.claims import Claim, Result, Scale, System, averaged
@@ -347,12 +347,11 @@ def experiment(scale: Scale, seed: int) -> Result:
     return Result([*rows, *bound, *trained], claims)
 
 
-def figure(result: Result) -> str:
-    """Mean IoU of every model on bodies and rooms, seen, unseen, and unseen and turned, as SVG."""
-    plots: list[str] = []
-    for task in ("bodies", "rooms"):
+def figure(result: Result) -> plots.Figure:
+    """Mean IoU of every model on bodies and rooms, seen, unseen, and unseen and turned."""
+    drawn, axes = plots.panels(2)
+    for ax, task in zip(axes, ("bodies", "rooms"), strict=True):
         rows = [row for row in result.rows if row["part"] == task]
-        scores = [(key.removeprefix("mIoU, "), [float(row[key]) / 100 for row in rows]) for key in SCORES]
-        scale = svg.Scale(0.0, 1.0, percent=True)
-        plots.append(svg.row_plot(scores, [str(row["model"]) for row in rows], scale, f"mean IoU, {task}"))
-    return svg.grid([plots], "mean IoU of all models on bodies and rooms")
+        scores = {key.removeprefix("mIoU, "): [float(row[key]) / 100 for row in rows] for key in SCORES}
+        plots.barh(scores, [str(row["model"]) for row in rows], f"mean IoU, {task}", percent=True, ax=ax)
+    return drawn

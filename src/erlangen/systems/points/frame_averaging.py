@@ -40,11 +40,13 @@ from typing import Any
 import torch
 from torch import Generator
 
+from erlangen import plots
+from erlangen.enforce import NamedNodes
 from erlangen.groups import SE, E
-from erlangen.measure import equivariance_error, svg
+from erlangen.measure import equivariance_error
+from erlangen.nn import NamedGIN
+from erlangen.simulate import charges_ahead
 from erlangen.survey.claims import Claim, Result, Scale, System, averaged
-from erlangen.systems._separation import NamedGIN, NamedNodes
-from erlangen.systems.points import _charges as charges
 from erlangen.systems.points import _fa_nbody as nbody
 from erlangen.systems.points import _fa_normals as normals
 from erlangen.systems.points._fa_graphs import FlatMLP, graph_claims, graph_rows
@@ -86,7 +88,7 @@ def exactness_rows(samples: int, seed: int) -> list[Row]:
 
     The systems are the first 10 of `samples`, which the other parts draw too.
     """
-    data = charges.part(charges.bodies(samples, seed), 0, 10)[0]
+    data = nbody.part(charges_ahead(samples, seed), 0, 10)[0]
     rows: list[Row] = []
     for group in (E(3), SE(3)):
         torch.manual_seed(seed)
@@ -246,15 +248,12 @@ def experiment(scale: Scale, seed: int) -> Result:
     return Result([*exact, *charges, *graphs, *surfaces], claims)
 
 
-def figure(result: Result) -> str:
+def figure(result: Result) -> plots.Figure:
     """Test errors of the particle models beside their errors of symmetry."""
     rows = [row for row in result.rows if row["part"] == "n-body" and "equivariance error" in row]
     names = [str(row["model"]) for row in rows]
-    plots: list[str] = []
-    for key, label in (
-        ("test mse", "test error (mean square)"),
-        ("equivariance error", "equivariance error (relative)"),
-    ):
-        values = [float(row[key]) for row in rows]
-        plots.append(svg.row_plot([(label, values)], names, svg.log_scale_of(values), label))
-    return svg.grid([plots], "errors of the particle models, and their errors of symmetry")
+    labels = {"test mse": "test error (mean square)", "equivariance error": "equivariance error (relative)"}
+    drawn, axes = plots.panels(2)
+    for ax, (key, label) in zip(axes, labels.items(), strict=True):
+        plots.barh({label: [float(row[key]) for row in rows]}, names, label, log=True, ax=ax)
+    return drawn

@@ -50,7 +50,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from erlangen.measure import svg
+from erlangen import plots
 from erlangen.survey.claims import Claim, Result, Scale, System, averaged
 from erlangen.systems.points import _ponita_molecules as molecules
 from erlangen.systems.points import _ponita_nbody as nbody
@@ -256,26 +256,25 @@ def experiment(scale: Scale, seed: int) -> Result:
     return Result(rows, claims)
 
 
-def figure(result: Result) -> str:
+def figure(result: Result) -> plots.Figure:
     """Test errors and times of the particle models, and equivariance errors by the number of directions."""
-    rows = [row for row in result.rows if row["part"] == "n-body" and "step, ms" in row]
+    rows: list[Any] = [row for row in result.rows if row["part"] == "n-body" and "step, ms" in row]
+    grids: list[Any] = [row for row in result.rows if row["part"] == "grids"]
     names = [str(row["model"]) for row in rows]
-    bars: list[str] = []
-    for key, label in (("test mse", "test error (mean square)"), ("step, ms", "a step of training (ms)")):
-        values = [float(cast("float", row[key])) for row in rows]
-        bars.append(svg.row_plot([(label, values)], names, svg.log_scale_of(values), label))
-    curves = [
-        (
-            f"{kind} parameters",
-            [
-                (float(cast("float", row["directions"])), float(cast("float", row["equivariance error"])))
-                for row in result.rows
-                if row["part"] == "grids" and str(row["model"]).startswith(kind)
-            ],
-        )
+    curves = {
+        f"{kind} parameters": [
+            (float(row["directions"]), float(row["equivariance error"]))
+            for row in grids
+            if str(row["model"]).startswith(kind)
+        ]
         for kind in ("random", "trained")
-    ]
-    heights = svg.log_scale_of([error for _, points in curves for _, error in points])
-    places = [count for count, _ in curves[0][1]]
-    lines = svg.line_plot(curves, svg.Scale(0.0, 70.0), heights, "directions", "equivariance error (relative)", places)
-    return svg.grid([bars, [lines]], "test error and time of the particle models; equivariance error by directions")
+    }
+    places = [count for count, _ in curves["random parameters"]]
+    drawn, (left, right, below) = plots.panels(3)
+    for ax, key, label in (
+        (left, "test mse", "test error (mean square)"),
+        (right, "step, ms", "a step of training (ms)"),
+    ):
+        plots.barh({label: [float(row[key]) for row in rows]}, names, label, log=True, ax=ax)
+    plots.line(curves, "directions", "equivariance error (relative)", logy=True, xticks=places, ax=below)
+    return drawn

@@ -8,9 +8,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from erlangen.errors import GroupError, UnknownNameError, check_integer
-from erlangen.groups import SO, GLPlus
-from erlangen.nn import Siren
-from erlangen.systems.images._lie_charts import GroupSamples, LinearGroup, PolarChart
+from erlangen.groups import SO, GLPlus, GroupSamples, LinearGroup, PolarChart
+from erlangen.nn.siren import Siren
 
 Mask = Literal["hard", "sigmoid"]
 

@@ -14,11 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from erlangen.errors import GroupError, ModelError, ShapeError, UnknownNameError, check_integer
-from erlangen.groups import SL, GLPlus
+from erlangen.groups import SL, GLPlus, GroupSamples, LinearGroup
+from erlangen.nn.images.group_kernel import GroupKernel
 from erlangen.nn.images.planar import kernel_points
 from erlangen.nn.kept import Kept
-from erlangen.systems.images._lie_charts import GroupSamples, LinearGroup
-from erlangen.systems.images._lie_kernel import GroupKernel
 
 Measure = Literal["proposal", "haar"]
 Projection = Literal["max", "mean"]
@@ -86,6 +85,11 @@ def _fan_in(in_channels: int, kernel_size: int) -> int:
 class LieLift(_GroupConv):
     """Lifting: images to fields on the group, ``out(x, h) = int f(y) k(h^-1 (y - x)) |det h|^-1 dy``.
 
+    >>> from erlangen.groups import PolarSampler
+    >>> lift = LieLift(SL(2), 1, 4).attach(PolarSampler(SL(2)).draw(6))
+    >>> lift(torch.zeros(2, 1, 16, 16)).shape
+    torch.Size([2, 4, 6, 16, 16])
+
     Args:
         group: H.
         in_channels, out_channels: of the image, and of the field.
@@ -146,7 +150,13 @@ class LieConv(_GroupConv):
 
     The integral over H is the mean over the samples h' of the input. With ``measure="haar"`` they are weighted so that dmu is
     Haar measure, and the mean converges to an exactly equivariant map; the kernel then needs a finite `reach` in SL(2) and
-    GL+(2), or the weights have no finite variance. With ``"proposal"``, the paper's choice, dmu is the law of the samples.
+    GL+(2), or the weights have no finite variance. With ``"proposal"``, as in Mironenco and
+    Forré 2024, dmu is the law of the samples.
+
+    >>> from erlangen.groups import PolarSampler
+    >>> conv = LieConv(SL(2), 4, 8).attach(PolarSampler(SL(2)).draw(6))
+    >>> conv(torch.zeros(2, 4, 6, 16, 16)).shape
+    torch.Size([2, 8, 6, 16, 16])
 
     Args:
         group, in_channels, out_channels, kernel_size, padding, bias, kernel: as for `LieLift`.

@@ -11,9 +11,8 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.errors import GroupElementError, GroupError, ShapeError, UnknownNameError, check_finite, first_index
-from erlangen.groups import SL, SO, GLPlus
 from erlangen.groups.decompositions import polar
-from erlangen.groups.linear import TrivialGroup
+from erlangen.groups.linear import SL, SO, GLPlus, TrivialGroup
 from erlangen.groups.rotations import draw_device, planar_rotation, random_rotations, standard_normal
 from erlangen.numerics import check_square, log_sinhc, sym_exp
 
@@ -28,7 +27,12 @@ UNIT_DETERMINANT = 1e-4
 
 
 class PolarChart:
-    """Global coordinates of a matrix group: ``exp(X) R`` has those of X and of log R (the paper's map xi).
+    """Global coordinates of a matrix group: ``exp(X) R`` has those of X and of log R (Mironenco and Forré 2024, the map xi).
+
+    >>> chart = PolarChart(SL(2))
+    >>> g = torch.tensor([[-1.0, 1.0], [0.0, -1.0]])  # which no exponential reaches
+    >>> torch.allclose(chart.element(chart.coordinates(g)), g, atol=1e-6)
+    True
 
     The exponential of SL(2) or GL+(2) misses elements such as ``[[-1, 1], [0, -1]]``; this map is onto. The coordinates are
     those of ``X + log R`` in ``group.lie_algebra``: first the symmetric part, then the rotation. For n = 2 the rotation is
@@ -197,6 +201,9 @@ class PolarSampler:
     """Random elements ``S^(1/2) R``: S log-normal around the identity, R a rotation.
 
     Inverses are ``R^T S^(-1/2)``, from the negated logarithm, never by inverting a matrix.
+
+    >>> PolarSampler(SL(2)).draw(8).g.shape
+    torch.Size([8, 2, 2])
 
     Args:
         group: SL(n), GL+(n), SO(n) or the trivial group.

@@ -1,6 +1,6 @@
 """Initial representations of points: coordinates that depend on distances alone, and a wrapper that feeds them to a network.
 
-The method of `erlangen.systems.points.tinvnn`, which re-exports what is public here.
+Zhang, Wang, Zhang, Cui and Zhu (2021); equations are numbered as there where they have numbers.
 """
 
 from __future__ import annotations

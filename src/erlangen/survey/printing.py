@@ -1,0 +1,166 @@
+"""The ledger on the terminal: tables of systems, rows and claims."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from erlangen.errors import DataError
+from erlangen.survey.ledger import fingerprint, load_facts
+from erlangen.survey.results import cell_text, count_verdicts, read_entry, row_tables, verdict_text
+
+if TYPE_CHECKING:
+    from erlangen.survey.verification import Outcome
+
+_STYLES = {
+    "holds": "green",
+    "fails": "bold red",
+    "undecided": "yellow",
+    "not settled": "dim",
+    "not measurable here": "dim",
+}
+"""By verdict."""
+_PAPER_WIDTH = 160
+
+
+def paper_console() -> Console:
+    """The terminal, or a page wide enough for a table where the output is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_PAPER_WIDTH)
+
+
+def system_table(systems: Mapping[str, str], results: Path) -> tuple[Table, list[str]]:
+    """The survey with the verdicts of its full runs, and what could not be read, one line each.
+
+    Args:
+        systems: dotted path by name, as of `erlangen.survey.ledger.discover_systems`.
+        results: folder of results.
+    """
+    table = Table(title=f"{len(systems)} systems; claims of the full runs in {results}", title_justify="left")
+    for column in ("area", "system", "year", "hold", "fail", "undecided", "not measurable", "last full run"):
+        table.add_column(column, overflow="fold")
+    damages: list[str] = []
+    for name, path in systems.items():
+        try:
+            year = str(load_facts(name).year)
+        except Exception as error:  # noqa: BLE001 - importing a system may fail in any way, and the list goes on
+            damages.append(f"{name!r} cannot be loaded: {type(error).__name__}: {' '.join(str(error).split())}")
+            year = "?"
+        try:
+            counts = _counted(name, results / f"{name}.json")
+        except DataError as error:
+            damages.append(str(error))
+            counts = ["?", "?", "?", "?", "damaged"]
+        table.add_row(path.split(".")[-2], name, year, *counts)
+    return table, damages
+
+
+def _counted(name: str, path: Path) -> list[str]:
+    """Verdicts of a results file, and which run it was."""
+    if not path.exists():
+        return ["", "", "", "", "no results"]
+    entry = read_entry(path)
+    counts = count_verdicts(entry)
+    run = f"version {entry['version']}, seed {entry['seed']}, {entry['seconds']:.0f} s"
+    if entry.get("fingerprint") != fingerprint(name):
+        run += ", of other code"
+    return [str(counts[word]) for word in ("holds", "fails", "undecided", "not measurable here")] + [run]
+
+
+def claim_rows(systems: Mapping[str, str], results: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """One row for every claim in the ledger, and what could not be read, one line each; arguments as of `system_table`."""
+    rows: list[dict[str, Any]] = []
+    damages: list[str] = []
+    for name, path in systems.items():
+        file = results / f"{name}.json"
+        if not file.exists():
+            continue
+        try:
+            entry, facts = read_entry(file), load_facts(name)
+        except Exception as error:  # noqa: BLE001 - importing a system may fail in any way, and the list goes on
+            damages.append(f"{name!r}: {' '.join(str(error).split())}")
+            continue
+        head = {"system": name, "area": path.split(".")[-2], "paper": facts.title, "year": facts.year}
+        keys = ("id", "statement", "kind", "published", "measured", "threshold", "verdict")
+        for claim in entry["claims"]:
+            seeds = len(claim["values"]) if "values" in claim else None
+            rows.append(head | {key: claim[key] for key in keys} | {"seeds": seeds, "note": claim.get("note")})
+    return rows, damages
+
+
+def claim_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Claims of several systems, one line each."""
+    table = _claim_table(f"{len(rows)} claims", systems=True)
+    for row in rows:
+        table.add_row(row["system"], *_claim_cells(row))
+    return table
+
+
+def print_entry(console: Console, entry: Mapping[str, Any]) -> None:
+    """Rows, claims and circumstances of a run."""
+    for columns, rows in row_tables(entry["rows"]):
+        table = Table()
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        console.print(table)
+    claims = _claim_table("Claims", systems=False)
+    for claim in entry["claims"]:
+        claims.add_row(*_claim_cells(claim))
+    console.print(claims)
+    options = "".join(f", {name} = {value}" for name, value in entry.get("options", {}).items())
+    line = f"{entry['scale']}, seed {entry['seed']}{options}, {entry['seconds']} s, version {entry['version']}"
+    console.print(f"{line}\n{entry['machine']}", highlight=False, markup=False)
+
+
+def outcome_table(outcomes: Sequence[Outcome]) -> Table:
+    """One row per claim, and one for every system that could not run."""
+    counts = Counter[str]()
+    for outcome in outcomes:
+        counts.update(count_verdicts(outcome.entry) if outcome.entry else {"systems could not run": 1})
+    table = _claim_table(verdict_text(counts), systems=True)
+    for outcome in outcomes:
+        if outcome.entry is None:
+            word = "extra missing" if outcome.missing_extra else "could not run"
+            table.add_row(outcome.system, "", Text(str(outcome.error)), "", "", "", Text(word, style="bold red"))
+        else:
+            for claim in outcome.entry["claims"]:
+                table.add_row(outcome.system, *_claim_cells(claim))
+    return table
+
+
+def outcome_line(outcome: Outcome) -> str:
+    """What became of a system, in one line."""
+    if outcome.entry is None:
+        return f"{outcome.system}: {outcome.error}"
+    counts = verdict_text(count_verdicts(outcome.entry))
+    how = "taken over" if outcome.resumed else f"{outcome.entry['seconds']} s"
+    return f"{outcome.system}: {counts} ({how})"
+
+
+def _claim_table(title: str, *, systems: bool) -> Table:
+    """An empty table of claims, with a first column for the system or without."""
+    table = Table(title=title, title_justify="left")
+    columns = ("claim", "statement", "published", "measured", "threshold", "verdict")
+    for column in ("system", *columns) if systems else columns:
+        table.add_column(column, overflow="fold", justify="right" if column == "measured" else "left")
+    return table
+
+
+def _claim_cells(claim: Mapping[str, Any]) -> list[Text]:
+    """The cells of a claim, without the system."""
+    word = claim["verdict"]
+    numbers = (cell_text(claim[key]) for key in ("published", "measured", "threshold"))
+    return [*map(Text, (claim["id"], claim["statement"], *numbers)), Text(_spoken(claim), style=_STYLES[word])]
+
+
+def _spoken(claim: Mapping[str, Any]) -> str:
+    """The verdict, and why it is not what the numbers say."""
+    return f"{claim['verdict']}: {claim['note']}" if claim.get("note") else claim["verdict"]

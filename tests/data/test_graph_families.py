@@ -1,0 +1,44 @@
+"""Known pairs and circular skip links against networkx, and files of BREC."""
+
+from pathlib import Path
+
+import networkx as nx
+import pytest
+
+from erlangen.data import (
+    SKIPS,
+    brec_families,
+    circular_skip_links,
+    decalin_and_bicyclopentyl,
+    two_triangles_and_hexagon,
+)
+from erlangen.errors import DataError
+
+
+def test_known_graphs() -> None:
+    for adj, wanted in (
+        (decalin_and_bicyclopentyl(), [nx.Graph(nx.cycle_graph(10)), None]),
+        (two_triangles_and_hexagon(), [nx.disjoint_union(nx.cycle_graph(3), nx.cycle_graph(3)), nx.cycle_graph(6)]),
+    ):  # fmt: skip
+        if wanted[1] is None:
+            wanted[0].add_edge(0, 5)
+            wanted[1] = nx.disjoint_union(nx.cycle_graph(5), nx.cycle_graph(5))
+            wanted[1].add_edge(0, 5)
+        for matrix, expected in zip(adj, wanted, strict=True):
+            assert nx.is_isomorphic(nx.from_numpy_array(matrix.numpy()), expected)
+    for matrix, skip in zip(circular_skip_links(), SKIPS, strict=True):
+        assert nx.is_isomorphic(nx.from_numpy_array(matrix.numpy()), nx.circulant_graph(41, [1, skip]))
+
+
+def test_brec(shared_data: Path) -> None:
+    every = brec_families(shared_data / "expressivity")
+    assert len(every["BREC, basic"]) == 60
+    assert len(every["BREC, extension"]) == 100
+    few = brec_families(shared_data / "expressivity", largest=10)
+    assert all(pair.shape[-1] <= 10 for pair in few["BREC, extension"])
+    assert 0 < len(few["BREC, extension"]) < 100
+
+
+def test_brec_needs_its_files() -> None:
+    with pytest.raises(DataError, match="no such file"):
+        brec_families("nowhere")
