@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from erlangen.explorer.pictures import Scores
@@ -253,13 +254,13 @@ def _line(i: int, name: str, data: list[list[float]]) -> Options:
     }  # fmt: skip
 
 
-def _rings(places: list[list[float]]) -> Options:
+def _rings(places: Sequence[Sequence[float]]) -> Options:
     """The identity."""
     look = {"color": "transparent", "borderColor": ACCENT, "borderWidth": 2}
     return {"type": "scatter", "data": places, "symbolSize": 11, "itemStyle": look, "silent": True, "z": 5}
 
 
-def _squares(places: list[list[float]], side: float) -> list[Options]:
+def _squares(places: Sequence[Sequence[float]], side: float) -> list[Options]:
     """Where we are: white within black, to be seen on every colour."""
     return [
         {

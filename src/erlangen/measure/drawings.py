@@ -205,6 +205,13 @@ class Dots:
         return places if self.marked is None else [*places, self.marked]
 
 
+def drawing_svg(drawing: Drawing) -> str:
+    """A drawing alone, as SVG for a place in a page."""
+    figure, (ax,) = plots.panels(polar=[0] if drawing.polar else ())
+    drawing.draw(ax)
+    return plots.to_svg(figure, inline=True)
+
+
 def _few_names(n: int) -> list[str]:
     step = max(1, -(-n // 8))
     return [str(i) if i % step == 0 else "" for i in range(n)]

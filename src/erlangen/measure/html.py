@@ -6,9 +6,8 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from erlangen import plots
 from erlangen.errors import SymmetryError
-from erlangen.measure.drawings import Drawing
+from erlangen.measure.drawings import Drawing, drawing_svg
 from erlangen.measure.plots import orbit_plots, sample_plot, value_name
 from erlangen.measure.report import AuditReport
 from erlangen.measure.terminal import score_text
@@ -90,12 +89,7 @@ def write_report(
 
 def _figures(drawings: Sequence[Drawing]) -> str:
     """Drawings side by side, each a figure of its own: they wrap as the page is narrow."""
-    parts: list[str] = []
-    for drawing in drawings:
-        figure, (ax,) = plots.panels(polar=[0] if drawing.polar else ())
-        drawing.draw(ax)
-        parts.append(plots.to_svg(figure, inline=True))
-    return '<div class="plots">' + "".join(parts) + "</div>"
+    return '<div class="plots">' + "".join(map(drawing_svg, drawings)) + "</div>"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

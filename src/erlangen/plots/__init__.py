@@ -16,7 +16,7 @@ into axes of your own. What they draw are matplotlib's own artists, so all else 
 from typing import TYPE_CHECKING, Any
 
 from erlangen.plots.charts import bar, barh, heatmap, line, polar, scatter
-from erlangen.plots.figures import panels, save, to_svg
+from erlangen.plots.figures import panels, save, to_png, to_svg
 from erlangen.plots.nero import sphere
 from erlangen.plots.style import COLOURS, STYLE, style
 
@@ -37,6 +37,7 @@ __all__ = [
     "scatter",
     "sphere",
     "style",
+    "to_png",
     "to_svg",
 ]
 

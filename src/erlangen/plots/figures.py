@@ -173,12 +173,7 @@ def to_svg(figure: Figure, *, inline: bool = False) -> str:
     text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<\?xml.*?\?>|<!DOCTYPE.*?>", "", text, flags=re.DOTALL)
     # Groups are numbered through; nothing refers to them, and in a page with many figures they would come twice.
     text = re.sub(r' id="[a-zA-Z0-9.]+_\d+"', "", text)
-    text = re.sub(
-        rf'<a xlink:href="{NOTE}([^"]*)"[^>]*>(.*?)</a>',
-        r"<g class=\"note\"><title>\1</title>\2</g>",
-        text,
-        flags=re.DOTALL,
-    )
+    text = re.sub(r"<a xlink:href=([\"'])" + NOTE + r"(.*?)\1[^>]*>(.*?)</a>", _noted, text, flags=re.DOTALL)
     text = _shortened(_named_anew(re.sub(r"<[^>]*>", _rounded, text)))
     said = {"role": "img", "aria-label": label_of(figure), "stroke-linejoin": "round"}
     said |= {} if inline else {"font-family": FONT}
@@ -187,6 +182,15 @@ def to_svg(figure: Figure, *, inline: bool = False) -> str:
         text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)  # in HTML it goes without saying
     attributes = " ".join(f'{key}="{escape(value, quote=True)}"' for key, value in said.items())
     return text.replace("<svg ", f"<svg {attributes} ", 1) + "\n"
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as the bytes of a PNG file, 200 pixels to the inch."""
+    file = io.BytesIO()
+    fit(figure)
+    with style():
+        figure.savefig(file, format="png", dpi=200, metadata=_nothing("Software"))
+    return file.getvalue()
 
 
 def save(figure: Figure, path: str | Path) -> Path:
@@ -203,8 +207,7 @@ def save(figure: Figure, path: str | Path) -> Path:
         with style():
             figure.savefig(path, metadata=_nothing("Creator", "Producer", "CreationDate"))
     elif path.suffix == ".png":
-        with style():
-            figure.savefig(path, dpi=200, metadata=_nothing("Software"))
+        path.write_bytes(to_png(figure))
     else:
         raise ErlangenError(f"path = {str(path)!r}: figures are written as .svg, .pdf or .png")
     return path
@@ -216,13 +219,17 @@ def label_of(figure: Figure) -> str:
         return str(figure.get_label())
     parts: list[str] = []
     for ax in figure.axes:
-        shades = [inner.get_ylabel() for inner in ax.child_axes]
+        shades = [inner.get_ylabel() or inner.get_xlabel() for inner in ax.child_axes]
         parts.append(
             ": ".join(
                 filter(None, (ax.get_title(), *shades, " over ".join(filter(None, (ax.get_ylabel(), ax.get_xlabel())))))
             )
         )
     return "; ".join(dict.fromkeys(filter(None, parts)))
+
+
+def _noted(link: re.Match[str]) -> str:
+    return f'<g class="note"><title>{link[2]}</title>{link[3]}</g>'
 
 
 def _rounded(tag: re.Match[str]) -> str:
@@ -234,7 +241,7 @@ def _rounded(tag: re.Match[str]) -> str:
 
 def _named_anew(text: str) -> str:
     """Markers and clips, whose names come from unrounded numbers, named by the rounded text; none comes twice in a page."""
-    names = list(dict.fromkeys(re.findall(r'id="([a-z]+[0-9a-f]{10})"', text)))
+    names = list(dict.fromkeys(re.findall(r'id="(\w*[0-9a-f]{10})"', text)))
     for i, name in enumerate(names):
         text = text.replace(name, f"-{i}-")
     whole = "f" + hashlib.sha256(text.encode()).hexdigest()[:6]

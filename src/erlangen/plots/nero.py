@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from erlangen.errors import ErlangenError
 from erlangen.plots.charts import colour_bar, identity_ring
 from erlangen.plots.figures import make_room, own_panel
 from erlangen.plots.style import COLOUR_MAP, INK, styled
@@ -60,10 +61,12 @@ def sphere(
     from matplotlib.patches import Circle
 
     figure, ax = own_panel(ax)
-    v = np.asarray(values, dtype=float)
+    v, ways = np.asarray(values, dtype=float), np.asarray(directions, dtype=float)
+    if v.ndim != 1 or len(v) == 0 or ways.shape != (len(v), 3):
+        raise ErlangenError(f"directions has shape {ways.shape} for {v.size} values; give one unit vector for each")
     low, high = limits or (float(v.min()), float(v.max()))
     corners, centres = _cells()
-    angles = np.arccos(np.clip(centres @ np.asarray(directions, dtype=float).T, -1, 1))
+    angles = np.arccos(np.clip(centres @ ways.T, -1, 1))
     logits = -0.5 * (angles / BANDWIDTH) ** 2
     weights = np.exp(logits - logits.max(1, keepdims=True))
     cells = PolyCollection(
