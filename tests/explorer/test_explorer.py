@@ -308,6 +308,28 @@ def test_charts_of_the_page_say_what_the_figures_say() -> None:
     assert [bar["value"] for bar in chart_of(scores)["series"][0]["data"]] == list(scores.numbers)
 
 
+def test_arrows_point_from_their_tails_to_their_tips() -> None:
+    """In the plane, with y up: a field of one vector to the right and one up, half as long as its pixel at most."""
+    field = torch.tensor([[[1.0, 0.0]], [[0.0, 0.5]]], dtype=torch.float64)
+    picture = pictures.field_picture(field, 1.0, "field")
+    right, up = ([0.05, 0.5], [0.95, 0.5]), ([1.5, 0.275], [1.5, 0.725])
+    arrows = chart_of(picture)["series"][1]["data"]
+    assert [arrow["coords"] for arrow in arrows] == [[pytest.approx(end) for end in way] for way in (right, up)]
+    (quiver,) = axes_of(picture).collections
+    assert quiver.XY.tolist() == [pytest.approx(right[0]), pytest.approx(up[0])]
+    assert [*zip(quiver.U, quiver.V, strict=True)] == [pytest.approx((0.9, 0)), pytest.approx((0, 0.45))]
+
+
+def test_space_is_seen_with_z_up_and_near_points_in_front() -> None:
+    picture = pictures.cloud_picture(torch.tensor([[0.0, -1, 0], [0, 0, 1], [0, 1, 0]]).double(), None, 1.0, "cloud")
+    assert picture.axes["z"][1] > 0.8
+    far, middle, near = picture.tips
+    assert far == pytest.approx(picture.axes["y"])
+    assert middle == pytest.approx(picture.axes["z"])
+    assert near == pytest.approx([-c for c in far])
+    assert len(set(picture.colours)) == 3
+
+
 def test_a_graph_is_drawn_with_its_edges() -> None:
     adj = torch.zeros(3, 5, 5)
     adj[:, 0, 1] = adj[:, 1, 0] = adj[:, 2, 4] = adj[:, 4, 2] = 1

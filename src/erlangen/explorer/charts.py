@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from erlangen.explorer.pictures import Scores
+from erlangen.explorer.pictures import Cloud, Scores
 from erlangen.measure.drawings import Bars, Circle, Curves, Dots, Drawing, ShiftMap, Values
 from erlangen.plots import COLOURS
 from erlangen.plots.style import ACCENT, COLOUR_MAP
@@ -28,7 +28,7 @@ SHORT = "v => String(+v.toPrecision(3))"
 
 
 def chart_of(drawing: Drawing) -> Options | None:
-    """Options of ECharts for a drawing; None for what it has no chart for (pictures of data, spheres)."""
+    """Options of ECharts for a drawing; None for what it has no chart for (images, boxes, graphs, spheres)."""
     match drawing:
         case Curves():
             return _curves(drawing)
@@ -42,6 +42,8 @@ def chart_of(drawing: Drawing) -> Options | None:
             return _dots(drawing)
         case Scores():
             return _scores(drawing)
+        case Cloud():
+            return _cloud(drawing)
         case _:
             return None
 
@@ -52,13 +54,15 @@ def size_of(drawing: Drawing) -> tuple[int, int]:
         case Circle():
             return 330, 370
         case Dots():
-            return 250, 330
+            return 250, 345
         case ShiftMap():
-            return 330, 380
+            return 330, 360
         case Scores():
             return 250, 40 + round(max(60, min(26 * len(drawing.names), 230)))
+        case Cloud():
+            return 240, 262
         case Bars():
-            return max(240, min(700, 60 + 32 * len(drawing.names))), 280
+            return max(260, min(760, 90 + 42 * len(drawing.names))), 280
         case _:
             return 480, 310
 
@@ -89,7 +93,8 @@ def _circle(drawing: Circle) -> Options:
     place = [] if drawing.here is None else [[0, math.degrees(drawing.here)], [high, math.degrees(drawing.here)]]
     here = {"type": "line", "coordinateSystem": "polar", "data": place, "showSymbol": False, "lineStyle": DASHED}
     ring = _rings([[high, 0]]) | {"coordinateSystem": "polar"}
-    radius = _value_axis(drawing.values) | {"name": "", "min": min(0.0, drawing.values.low), "splitNumber": 4}
+    radius = _value_axis(drawing.values) | {"name": "", "splitNumber": 4}
+    label = TEXT | {":formatter": PERCENT if drawing.values.percent else SHORT, "showMinLabel": False}
     caption = {"text": f"{drawing.values.label} by rotation angle; ring: identity", "left": "center", "bottom": 0}
     return _whole(drawing.series) | {
         "title": caption | {"textStyle": TEXT | {"fontWeight": "normal"}},
@@ -98,7 +103,7 @@ def _circle(drawing: Circle) -> Options:
             "type": "value", "min": 0, "max": 360, "interval": 45, "startAngle": 0, "clockwise": False,
             "axisLabel": TEXT | {":formatter": "v => v + '°'"}, "splitLine": FAINT, "axisLine": FAINT,
         },
-        "radiusAxis": radius | {"axisAngle": -67.5, "axisLine": {"show": False}, "axisTick": {"show": False}},
+        "radiusAxis": radius | {"axisLabel": label, "axisLine": {"show": False}, "axisTick": {"show": False}},
         "series": [*series, here, ring],
     }  # fmt: skip
 
@@ -109,10 +114,10 @@ def _bars(drawing: Bars) -> Options:
         for name, values in drawing.series.items()
     ]
     series[0]["markLine"] = _here("xAxis", drawing.here)
-    axis = {
+    axis: Options = {
         "type": "category",
         "data": list(drawing.names),
-        "axisLabel": TEXT,
+        "axisLabel": TEXT | ({"interval": 0} if len(drawing.names) <= 12 else {}),
         "axisLine": {"lineStyle": {"color": INK}},
     }
     return _whole(drawing.series) | {
@@ -137,7 +142,7 @@ def _shift_map(drawing: ShiftMap) -> Options:
     side = 230 / max(rows, columns)
     here = [] if drawing.here is None else [[drawing.here[1], drawing.here[0]]]
     return _whole({}) | {
-        "title": _title(drawing.title),
+        "title": _titles(drawing.title, drawing.values),
         "grid": {"left": 50, "top": 30, "width": side * columns, "height": side * rows},
         "xAxis": axis(columns, drawing.xlabel, 26, inverse=False),
         "yAxis": axis(rows, drawing.ylabel, 30, inverse=True),
@@ -168,7 +173,7 @@ def _dots(drawing: Dots) -> Options:
         }  # fmt: skip
 
     return _whole({}) | {
-        "title": _title(drawing.title),
+        "title": _titles(drawing.title, drawing.values),
         "grid": {
             "left": 6, "top": 28, "width": 236, "height": 236, "show": True, "borderColor": INK,
             "backgroundColor": "transparent",
@@ -210,6 +215,51 @@ def _scores(drawing: Scores) -> Options:
     }  # fmt: skip
 
 
+def _cloud(drawing: Cloud) -> Options:
+    def axis(limits: tuple[float, float]) -> Options:
+        return {"type": "value", "min": limits[0], "max": limits[1], "show": False}
+
+    arms = [{"coords": [[0, 0], [x, y]], "name": name} for name, (x, y) in drawing.axes.items()]
+    marks: Options = {"z": 3, "silent": True}
+    if drawing.tails is None:
+        dots = [
+            {"value": [x, y], "itemStyle": {"color": colour}}
+            for (x, y), colour in zip(drawing.tips, drawing.colours, strict=True)
+        ]
+        marks |= {
+            "type": "scatter",
+            "data": dots,
+            "symbolSize": 7,
+            "itemStyle": {"borderColor": INK, "borderWidth": 0.5},
+        }
+    else:
+        arrows = [
+            {"coords": [[a, b], [x, y]], "lineStyle": {"color": colour}}
+            for (x, y), (a, b), colour in zip(drawing.tips, drawing.tails, drawing.colours, strict=True)
+        ]
+        marks |= {
+            "type": "lines", "coordinateSystem": "cartesian2d", "data": arrows, "symbol": ["none", "arrow"], "symbolSize": 6,
+            "lineStyle": {"width": 1.4, "opacity": 1},
+        }  # fmt: skip
+    names = TEXT | {"show": True, "position": "end", "formatter": "{b}"}
+    return _whole({}) | {
+        "title": _title(drawing.title),
+        "grid": {
+            "left": 4, "top": 26, "width": 232, "height": 232, "show": True, "borderColor": INK,
+            "backgroundColor": "transparent",
+        },
+        "xAxis": axis(drawing.xlim),
+        "yAxis": axis(drawing.ylim),
+        "series": [
+            {
+                "type": "lines", "coordinateSystem": "cartesian2d", "data": arms, "silent": True, "label": names,
+                "lineStyle": {"color": INK, "opacity": 0.35, "width": 1},
+            },
+            marks,
+        ],
+    }  # fmt: skip
+
+
 # --- parts -----------------------------------------------------------------------------------------------------------
 def _whole(names: Any) -> Options:
     """What all charts have; a legend where there are several names."""
@@ -242,8 +292,9 @@ def _axis(name: str, gap: int, **more: Any) -> Options:
 
 
 def _value_axis(values: Values) -> Options:
-    label = TEXT | {":formatter": PERCENT if values.percent else SHORT}
-    return _axis(values.label, 46, min=values.low, max=values.high, nameRotate=90) | {"axisLabel": label}
+    label = TEXT | {":formatter": PERCENT if values.percent else SHORT, "showMaxLabel": values.percent}
+    axis = _axis(values.label, 46, min=values.low, max=values.high, nameRotate=90) | {"axisLabel": label}
+    return axis | {"interval": 0.25} if values.percent else axis
 
 
 def _line(i: int, name: str, data: list[list[float]]) -> Options:
@@ -277,11 +328,17 @@ def _here(axis: str, place: float | None) -> Options:
 
 
 def _shades(values: Values) -> Options:
+    """The bar of colours; what the colours mean stands beneath, see `_titles`."""
     return {
-        "min": values.low, "max": values.high, "seriesIndex": 0, "orient": "horizontal", "left": "center", "bottom": 0,
+        "min": values.low, "max": values.high, "seriesIndex": 0, "orient": "horizontal", "left": "center", "bottom": 14,
         "inRange": {"color": _viridis()}, "itemWidth": 10, "itemHeight": 120, "textStyle": TEXT,
-        "text": [values.text(values.high), f"{values.label}   {values.text(values.low)}"],
+        "text": [values.text(values.high), values.text(values.low)],
     }  # fmt: skip
+
+
+def _titles(title: str, values: Values) -> list[Options]:
+    beneath = {"text": values.label, "left": "center", "bottom": -2, "textStyle": TEXT | {"fontWeight": "normal"}}
+    return [_title(title), beneath]
 
 
 @functools.cache

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -115,6 +115,41 @@ class Reach:
         return max(abs(self.low), abs(self.high)) or 1.0
 
 
+@dataclass(frozen=True)
+class Cloud:
+    """Dots in the plane, or arrows where there are tails, the last ones in front; `axes` are lines from the middle, by name."""
+
+    title: str
+    tips: Sequence[tuple[float, float]]
+    tails: Sequence[tuple[float, float]] | None
+    colours: Sequence[str]
+    xlim: tuple[float, float]
+    ylim: tuple[float, float]
+    axes: Mapping[str, tuple[float, float]]
+    polar: bool = False
+
+    def draw(self, ax: Axes) -> None:
+        """Draw into these axes."""
+        Picture(self.title, self._paint).draw(ax)
+
+    def _paint(self, ax: Axes) -> None:
+        for name, (x, y) in self.axes.items():
+            ax.plot([0, x], [0, y], color=INK, alpha=0.35, linewidth=0.8)
+            ax.text(1.09 * x, 1.09 * y, name, ha="center", va="center")
+        xs, ys = [x for x, _ in self.tips], [y for _, y in self.tips]
+        if self.tails is None:
+            ax.scatter(xs, ys, 26, c=list(self.colours), edgecolors=INK, linewidths=0.4, zorder=3)
+        else:
+            ways = [(x - a, y - b) for (x, y), (a, b) in zip(self.tips, self.tails, strict=True)]
+            ax.quiver(
+                [x for x, _ in self.tails], [y for _, y in self.tails], [u for u, _ in ways], [v for _, v in ways],
+                color=list(self.colours), angles="xy", scale_units="xy", scale=1, width=0.008, minshaft=1.6, headwidth=4,
+                headlength=4, headaxislength=3.6, zorder=3,
+            )  # fmt: skip
+        ax.set_xlim(*self.xlim)
+        ax.set_ylim(*self.ylim)
+
+
 def svg_of(drawing: Drawing) -> str:
     """A drawing as SVG, for a place in a page."""
     return drawing.svg() if isinstance(drawing, Picture) else drawing_svg(drawing)
@@ -202,29 +237,33 @@ def image_picture(x: Tensor, reach: Reach, title: str, *, colours: bool = False)
     return Picture(title, paint)
 
 
-def cloud_picture(x: Tensor, origin: Tensor | None, size: float, title: str) -> Picture:
+def cloud_picture(x: Tensor, origin: Tensor | None, size: float, title: str) -> Cloud:
     """Points ``[N, 2 or 3]`` as dots, or vectors as arrows from `origin` ``[N, 2 or 3]``; `size` fits into the frame.
 
     Space is seen a little from above and from the side, with z up and nearer points in front; a colour for each row
     shows where it went.
     """
+    import matplotlib as mpl
+    from matplotlib.colors import to_hex
+
     flat, depth = _projected(x)
-    ends = (flat / size).clamp(-1.6, 1.6)
     order = depth.argsort()
-    shades = (order / max(len(x) - 1, 1)).tolist()
+    shades = mpl.colormaps[COLOUR_MAP]
+    axes = _projected(torch.eye(x.shape[-1], dtype=torch.float64))[0]
+    return Cloud(
+        title,
+        _places((flat / size).clamp(-1.6, 1.6)[order]),
+        None if origin is None else _places((_projected(origin)[0] / size)[order]),
+        [to_hex(shades(i / max(len(x) - 1, 1))) for i in order.tolist()],
+        (-1.18, 1.18),
+        (-1.18, 1.18),
+        dict(zip("xyz", _places(axes), strict=False)),
+    )
 
-    def paint(ax: Axes) -> None:
-        _cross(ax, x.shape[-1])
-        tips = ends[order].numpy()
-        if origin is None:
-            ax.scatter(tips[:, 0], tips[:, 1], 26, c=shades, vmin=0, vmax=1, edgecolors=INK, linewidths=0.4, zorder=3)
-        else:
-            tails = (_projected(origin)[0] / size)[order].numpy()
-            _arrows(ax, tails, tips - tails, shades)
-        ax.set_xlim(-1.18, 1.18)
-        ax.set_ylim(-1.18, 1.18)
 
-    return Picture(title, paint)
+def _places(x: Tensor) -> list[tuple[float, float]]:
+    """Rows of a tensor ``[N, 2]``."""
+    return [(float(a), float(b)) for a, b in x.tolist()]
 
 
 def _projected(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -238,37 +277,16 @@ def _projected(x: Tensor) -> tuple[Tensor, Tensor]:
     return seen[:, :2], seen[:, 2]
 
 
-def _cross(ax: Axes, n: int) -> None:
-    """Axes through the middle."""
-    for name, (x, y) in zip("xyz"[:n], _projected(torch.eye(n, dtype=torch.float64))[0].tolist(), strict=True):
-        ax.plot([0, x], [0, y], color=INK, alpha=0.35, linewidth=0.8)
-        ax.text(1.09 * x, 1.09 * y, name, ha="center", va="center")
-
-
-def _arrows(ax: Axes, tails: Any, ways: Any, colours: Any) -> None:
-    """Arrows in the units of the axes, from tails ``[N, 2]`` along ways ``[N, 2]``."""
-    ax.quiver(
-        *tails.T, *ways.T, *([] if isinstance(colours, str) else [colours]), angles="xy", scale_units="xy", scale=1, width=0.008,
-        headwidth=4, headlength=4, headaxislength=3.6, color=colours if isinstance(colours, str) else None, clim=(0, 1), zorder=3,
-    )  # fmt: skip
-
-
-def field_picture(x: Tensor, size: float, title: str) -> Picture:
+def field_picture(x: Tensor, size: float, title: str) -> Cloud:
     """A vector field ``[2, H, W]``, components to the right and up, as arrows on every few pixels."""
     height, width = x.shape[-2:]
     step = max(1, math.ceil(max(height, width) / ARROWS))
 
-    def paint(ax: Axes) -> None:
-        i, j = torch.meshgrid(
-            torch.arange(step // 2, height, step), torch.arange(step // 2, width, step), indexing="ij"
-        )
-        ways = 0.9 * step * x[:, i, j].flatten(1).T / size
-        middles = torch.stack([j.flatten() + 0.5, height - 0.5 - i.flatten()], 1)
-        _arrows(ax, (middles - ways / 2).numpy(), ways.numpy(), COLOURS[0])
-        ax.set_xlim(0, width)
-        ax.set_ylim(0, height)
-
-    return Picture(title, paint)
+    i, j = torch.meshgrid(torch.arange(step // 2, height, step), torch.arange(step // 2, width, step), indexing="ij")
+    ways = 0.9 * step * x[:, i, j].flatten(1).T / size
+    middles = torch.stack([j.flatten() + 0.5, height - 0.5 - i.flatten()], 1)
+    tails, tips = _places(middles - ways / 2), _places(middles + ways / 2)
+    return Cloud(title, tips, tails, [COLOURS[0]] * len(tips), (0, width), (0, height), {})
 
 
 def box_picture(x: Tensor, upright: Tensor, window: tuple[int, int] | None, title: str) -> Picture:

@@ -251,8 +251,8 @@ class Exploration:
         figure, axes = plots.panels(len(shown), columns=4, polar=[i for i, d in enumerate(shown) if d.polar])
         with plots.style():
             figure.text(0, 1, "\n".join(lines))
-        for drawing, ax in zip(shown, axes, strict=True):
-            drawing.draw(ax)
+            for drawing, ax in zip(shown, axes, strict=True):
+                drawing.draw(ax)
         return figure
 
     def verdict(self, answer: Answer) -> str:

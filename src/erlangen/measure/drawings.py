@@ -208,7 +208,8 @@ class Dots:
 def drawing_svg(drawing: Drawing) -> str:
     """A drawing alone, as SVG for a place in a page."""
     figure, (ax,) = plots.panels(polar=[0] if drawing.polar else ())
-    drawing.draw(ax)
+    with plots.style():
+        drawing.draw(ax)
     return plots.to_svg(figure, inline=True)
 
 

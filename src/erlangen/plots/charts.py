@@ -215,6 +215,7 @@ def scatter(
     ax.set_xlim((max(xs) + min(xs)) / 2 - half, (max(xs) + min(xs)) / 2 + half)
     ax.set_ylim((max(ys) + min(ys)) / 2 - half, (max(ys) + min(ys)) / 2 + half)
     frame(ax)
+    ax.set_aspect("equal")
     ax.set_xlabel(xlabel)
     ax.set_title(title)
     colour_bar(ax, dots, label, percent=percent, beneath=0.18 if xlabel else 0.08)

@@ -88,6 +88,7 @@ def sphere(
         mark_square(ax, (-GAP if z >= 0 else GAP) + rho * math.cos(azimuth), rho * math.sin(azimuth))
     ax.set_xlim(-GAP - 1.02, GAP + 1.02)
     ax.set_ylim(-1.42, 1.02)
+    ax.set_aspect("equal")
     ax.set_axis_off()
     ax.set_title(title)
     colour_bar(ax, cells, label, percent=percent, beneath=0.08)
