@@ -94,7 +94,7 @@ def _circle(drawing: Circle) -> Options:
     here = {"type": "line", "coordinateSystem": "polar", "data": place, "showSymbol": False, "lineStyle": DASHED}
     ring = _rings([[high, 0]]) | {"coordinateSystem": "polar"}
     radius = _value_axis(drawing.values) | {"name": "", "splitNumber": 4}
-    label = TEXT | {":formatter": PERCENT if drawing.values.percent else SHORT, "showMinLabel": False}
+    label = TEXT | {":formatter": PERCENT if drawing.values.percent else SHORT, "showMinLabel": False, "fontSize": 10}
     caption = {"text": f"{drawing.values.label} by rotation angle; ring: identity", "left": "center", "bottom": 0}
     return _whole(drawing.series) | {
         "title": caption | {"textStyle": TEXT | {"fontWeight": "normal"}},

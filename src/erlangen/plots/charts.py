@@ -382,7 +382,7 @@ def _legend(ax: Axes, names: Sequence[str], width: float, *, above: float = 1.01
     """The names of several series above the plot, in as many columns as fit; a single one is named by the axis."""
     if len(names) < 2:
         return
-    columns = max(1, min(len(names), int(width / (0.4 + LETTER * max(map(len, names))))))
+    columns = max(1, min(len(names), int((width + 0.15) / (0.4 + LETTER * max(map(len, names))))))
     ax.legend(
         loc="lower left",
         bbox_to_anchor=(0, above),

@@ -77,6 +77,7 @@ def sphere(
         edgecolors="face",
         linewidths=0.5,
     )
+    cells.set_in_layout(False)  # they lie inside, and measuring hundreds of them takes time
     ax.add_collection(cells)
     for middle, name in ((-GAP, "z kept upwards"), (GAP, "z turned over")):
         ax.add_patch(Circle((middle, 0), 1, facecolor="none", edgecolor=INK, alpha=0.5, linewidth=0.8))
