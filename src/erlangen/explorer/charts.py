@@ -108,7 +108,12 @@ def _bars(drawing: Bars) -> Options:
         for name, values in drawing.series.items()
     ]
     series[0]["markLine"] = _here("xAxis", drawing.here)
-    axis = {"type": "category", "data": list(drawing.names), "axisLabel": TEXT, "axisLine": {"lineStyle": {"color": INK}}}
+    axis = {
+        "type": "category",
+        "data": list(drawing.names),
+        "axisLabel": TEXT,
+        "axisLine": {"lineStyle": {"color": INK}},
+    }
     return _whole(drawing.series) | {
         "grid": _grid(drawing.series),
         "xAxis": axis,
