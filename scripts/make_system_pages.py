@@ -2,10 +2,10 @@
 
     python scripts/make_system_pages.py
 
-Reads ``SYSTEM`` and README.md of every system (of a single module its docstring) and results/<system>.json; writes docs/systems/<system>.md,
-docs/systems/index.md, the nav of mkdocs.yml, and docs/systems/<system>.svg where the system's experiment has a function
-``figure(result: Result) -> plots.Figure`` that draws what a run found with `erlangen.plots`. Pages of systems that are gone
-are removed. The tests compare what is in docs with what this would write.
+Reads ``SYSTEM`` and README.md of every system (of a single module its docstring) and results/<system>.json; writes
+docs/systems/<system>.md, docs/systems/index.md, the nav of mkdocs.yml, and docs/systems/<system>.svg where the system's
+experiment has a function ``figure(result: Result) -> plots.Figure`` that draws what a run found. Pages of systems that are
+gone are removed. The tests compare what is in docs with what this would write.
 """
 
 from __future__ import annotations

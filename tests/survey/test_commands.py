@@ -146,6 +146,17 @@ def test_device(survey, capsys):
     assert cli.run(["run", "failing", "--device", "meta", "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == [{"device": "meta"}]
     assert cli.run(["run", "good", "--device", "cpu"]) == 0
+    write_system(Path(), "coins", "def experiment(scale, seed):\n    return Result([{}], [])\n")
+    assert cli.run(["run", "coins.py", "--device", "meta"]) == 2
+    assert "'coins' has no option 'device'; it runs on the cpu" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_that_it_is_one(survey, capsys):
+    assert cli.run(["run", "good", "--scale", "paper", "--dry", "--json", "-"]) == 0
+    entry = json.loads(capsys.readouterr().out)
+    assert (entry["scale"], entry["options"]) == ("paper", {"dry": True})
+    assert cli.run(["run", "failing", "--dry"]) == 2
+    assert "no dry run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -162,7 +173,6 @@ def test_device(survey, capsys):
         (["good", "--set", "throws=many"], "--set throws=many: 'throws' takes a whole number"),
         (["good", "--set", "throws=1", "--set", "throws=2"], "'throws' is set twice, before as '1'"),
         (["good", "--set", "seed=1"], "'good' has no option 'seed'"),
-        (["good", "--device", "cuda:0"], "'good' has no option 'device'; it runs on the cpu"),
         (["failing", "--device", "gpu"], "--device gpu: torch cannot compute there"),
         (["failing", "--device", "cpu", "--set", "device=cpu"], "give one of the two"),
         (["good", "--json", "/dev/null/entry.json"], "the folder '/dev/null' cannot be written to"),
