@@ -1,27 +1,30 @@
-"""What the exact claims of `lie_decomposition` measure: charts, Haar measure, kernels, convergence."""
+"""Charts, Haar measure, kernels, special cases, and how errors fall with the number of samples."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from erlangen.groups import SL, SO, Affine, GLPlus, GroupSamples, LinearGroup, PolarChart, PolarSampler
-from erlangen.groups.decompositions import polar
+from erlangen.groups import SL, SO, Affine, GLPlus, GroupSamples, LinearGroup, PolarChart, PolarSampler, decompositions
 from erlangen.groups.linear import TrivialGroup
 from erlangen.groups.rotations import planar_rotation
 from erlangen.measure import relative_change
 from erlangen.nn import GroupKernel, LieConv, LieLift
 from erlangen.numerics import sym_exp
-from erlangen.survey.claims import Claim
-
-Row = dict[str, Any]
+from erlangen.survey import Part, Run, bound, exact, number
 
 NO_LOGARITHM = ((-1.0, 1.0), (0.0, -1.0))
 """An element of SL(2) that no real matrix exponential reaches."""
+
+COUNT = 1000
+"""Elements of the round trips."""
+
+DRY = 100_000
+"""Samples of an integral in a dry run, at most."""
 
 
 def rng(seed: int) -> Generator:
@@ -37,28 +40,41 @@ def matrices(group: LinearGroup, count: int, seed: int) -> Tensor:
 
 
 # --- charts ----------------------------------------------------------------------------------------------------------
-def chart_errors(count: int, seed: int) -> dict[str, float]:
-    """Round trips of the decomposition and of the chart, worst of `count` elements."""
-    errors: dict[str, float] = {}
-    for dtype in (torch.float64, torch.float32):
-        g = matrices(GLPlus(2), count, seed).to(dtype)
-        log_p, r = polar(g)
-        bits = str(dtype).removeprefix("torch.")
-        errors[f"polar, {bits}"] = relative_change(sym_exp(log_p) @ r, g)
-        for group in (GLPlus(2), SL(2), SL(3)):
-            g, chart = matrices(group, count, seed).to(dtype), PolarChart(group)
-            error = relative_change(chart.element(chart.coordinates(g)), g)
-            errors[f"chart, {bits}"] = max(error, errors.get(f"chart, {bits}", 0.0))
-    missed = torch.tensor(NO_LOGARITHM, dtype=torch.float64)
-    chart = PolarChart(SL(2))
-    errors["surjectivity"] = relative_change(chart.element(chart.coordinates(missed))[None], missed[None])
-    return errors
+@exact(tol=1e-12, float32=1e-5)
+def polar(run: Run[Any], dtype: torch.dtype) -> float:
+    """Relative error of exp(log P) R, worst of 1000 elements of GL+(2)."""
+    g = matrices(GLPlus(2), COUNT, run.seed).to(dtype)
+    log_p, r = decompositions.polar(g)
+    return relative_change(sym_exp(log_p) @ r, g)
+
+
+@exact(tol=1e-12, float32=1e-5)
+def chart(run: Run[Any], dtype: torch.dtype) -> float:
+    """Relative error of the chart and back, worst of 1000 elements each of GL+(2), SL(2) and SL(3)."""
+    worst = 0.0
+    for group in (GLPlus(2), SL(2), SL(3)):
+        g, coordinates = matrices(group, COUNT, run.seed).to(dtype), PolarChart(group)
+        worst = max(worst, relative_change(coordinates.element(coordinates.coordinates(g)), g))
+    return worst
+
+
+@exact(tol=1e-12)
+def surjective(run: Run[Any]) -> float:
+    """Relative error of the chart and back for [[-1, 1], [0, -1]], an element of SL(2) which has no real logarithm."""
+    missed, coordinates = torch.tensor(NO_LOGARITHM, dtype=torch.float64), PolarChart(SL(2))
+    return relative_change(coordinates.element(coordinates.coordinates(missed))[None], missed[None])
 
 
 def without_logarithm(g: Tensor) -> float:
     """Share of elements of SL(2) that the exponential misses: trace at most -2, but not minus the identity."""
     minus = (g + torch.eye(2, dtype=g.dtype)).abs().amax((-2, -1)) < 1e-9
     return float(((g.diagonal(dim1=-2, dim2=-1).sum(-1) <= -2) & ~minus).double().mean())
+
+
+def missed(angle: float, seed: int) -> float:
+    """Share of the quotients ``h^-1 h'`` of samples that have no logarithm, so that the exponential chart misses them."""
+    h, other = (PolarSampler(SL(2), 0.1, angle).draw(50_000, generator=rng(seed + k)) for k in range(2))
+    return without_logarithm(h.inverse @ other.g)
 
 
 # --- Haar measure ----------------------------------------------------------------------------------------------------
@@ -80,7 +96,7 @@ def haar_scores(group: SL | GLPlus, count: int, moves: int, seed: int, *, root: 
     drawn = PolarSampler(group, 0.3).draw(count, generator=rng(seed))
     g, weight = drawn.g, drawn.log_weight.exp()
     if not root:
-        log_p, r = polar(g)
+        log_p, r = decompositions.polar(g)
         g = sym_exp(2 * log_p) @ r
     a = PolarSampler(group, 0.08 if root else 0.4, angle=1.0).draw(moves, generator=rng(seed + 1)).g
     plain = bump(g)
@@ -99,6 +115,42 @@ def modular_error(seed: int) -> float:
     delta, det = group.modular_function(g), torch.linalg.det(g[:, :2, :2])
     error = torch.minimum((delta * det - 1).abs().max(), (delta / det - 1).abs().max())
     return float(error) if float((delta - 1).abs().max()) > 0.1 else math.inf
+
+
+def worst_score(run: Run[Any], group: SL | GLPlus, *, root: bool = True) -> float:
+    """The larger of the scores from the left and from the right, for the samples of the budget."""
+    count, moves = (run.budget.haar_samples, 20) if root else (run.budget.rootless_samples, 8)
+    return max(haar_scores(group, min(count, DRY) if run.dry else count, moves, run.seed, root=root))
+
+
+@bound(at_most=4)
+def haar_sl2(run: Run[Any]) -> float:
+    """SL(2): difference of E[w F(g)] from E[w F(a g)] and E[w F(g a)], worst of 20 a, in standard errors."""
+    return worst_score(run, SL(2))
+
+
+@bound(at_most=4)
+def haar_gl2(run: Run[Any]) -> float:
+    """GL+(2): difference of E[w F(g)] from E[w F(a g)] and E[w F(g a)], worst of 20 a, in standard errors."""
+    return worst_score(run, GLPlus(2))
+
+
+@bound(at_least=4)
+def root_needed_sl2(run: Run[Any]) -> float:
+    """SL(2), S R without the root: distance of E[w F(g)] from E[w F(a g)] and E[w F(g a)], worst of 8 a, in standard errors."""
+    return worst_score(run, SL(2), root=False)
+
+
+@bound(at_least=4)
+def root_needed_gl2(run: Run[Any]) -> float:
+    """GL+(2), S R without the root: distance of E[w F(g)] from E[w F(a g)] and E[w F(g a)], worst of 8 a, in standard errors."""
+    return worst_score(run, GLPlus(2), root=False)
+
+
+@exact(tol=1e-10)
+def modular_function(run: Run[Any]) -> float:
+    """Error of the affine group's modular function against 1 / |det h|."""
+    return modular_error(run.seed)
 
 
 # --- kernels and layers ----------------------------------------------------------------------------------------------
@@ -149,6 +201,30 @@ def trivial_error(seed: int) -> float:
         return float((layer(x)[:, :, 0] - expected).norm() / expected.norm())
 
 
+@exact(tol=1e-10)
+def kernel_identity_sl2(run: Run[Any]) -> float:
+    """SL(2): relative change of the kernel of moved samples on the moved grid, float64."""
+    return kernel_identity(SL(2), run.seed)
+
+
+@exact(tol=1e-10)
+def kernel_identity_gl2(run: Run[Any]) -> float:
+    """GL+(2): relative change of the kernel of moved samples on the moved grid, up to the volume, float64."""
+    return kernel_identity(GLPlus(2), run.seed)
+
+
+@exact(tol=1e-12)
+def plain_case(run: Run[Any]) -> float:
+    """H = {I}: difference to a plain convolution with the same kernel."""
+    return trivial_error(run.seed)
+
+
+@exact(tol=1e-5)
+def four_fold_case(run: Run[Any]) -> float:
+    """H = C_4: error of equivariance under quarter turns, float32."""
+    return p4_error(run.seed)
+
+
 # --- convergence -----------------------------------------------------------------------------------------------------
 class ContinuousConv:
     """The group convolution at single points of ``R^2 x| H``, for a signal given by a formula: no pixels, no border.
@@ -190,6 +266,7 @@ class ContinuousConv:
         return values / torch.linalg.det(samples.g) * (samples.log_weight.exp() if haar else 1)
 
 
+@cache
 def convergence(
     group: SL | GLPlus, sizes: tuple[int, ...], repeats: int, seed: int, *, haar: bool = True
 ) -> tuple[list[tuple[int, float]], float]:
@@ -220,74 +297,48 @@ def slope(points: list[tuple[int, float]]) -> float:
     return float((n * error).sum() / n.square().sum())
 
 
-# --- rows and claims -------------------------------------------------------------------------------------------------
-def rows(full: bool, seed: int) -> list[Row]:
-    """One row for each measured property."""
-    errors = chart_errors(1000, seed)
-    count = 400_000 if full else 30_000
+@number(-0.5, tol=0.15)
+def monte_carlo_rate_sl2(run: Run[Any]) -> float:
+    """SL(2): exponent of the error of equivariance in the number of samples, on a signal without pixels."""
+    return slope(convergence(SL(2), run.budget.samples, 24, run.seed)[0])
+
+
+@number(-0.5, tol=0.15)
+def monte_carlo_rate_gl2(run: Run[Any]) -> float:
+    """GL+(2): exponent of the error of equivariance in the number of samples, on a signal without pixels."""
+    return slope(convergence(GLPlus(2), run.budget.samples, 24, run.seed)[0])
+
+
+PROPERTIES = (
+    polar,
+    chart,
+    surjective,
+    modular_function,
+    plain_case,
+    four_fold_case,
+    haar_sl2,
+    root_needed_sl2,
+    kernel_identity_sl2,
+    monte_carlo_rate_sl2,
+    haar_gl2,
+    root_needed_gl2,
+    kernel_identity_gl2,
+    monte_carlo_rate_gl2,
+)
+
+
+def details_part(run: Run[Any]) -> Part:
+    """What the properties sum up: errors by the number of samples, and elements that a logarithm would miss."""
+    rows: list[dict[str, Any]] = []
     for group in (SL(2), GLPlus(2)):
-        left, right = haar_scores(group, count, 20, seed)
-        errors |= {f"Haar, left, {group.name}": left, f"Haar, right, {group.name}": right}
-        wrong = haar_scores(group, 800_000 if full else 100_000, 8, seed, root=False)
-        errors[f"Haar without the root, {group.name}"] = max(wrong)
-        errors[f"kernel identity, {group.name}"] = kernel_identity(group, seed)
-        points, score = convergence(group, (16, 64, 256, 1024) if full else (16, 64, 256), 24, seed)
-        errors |= {f"layer error, {n} samples, {group.name}": error for n, error in points}
-        errors |= {f"layer slope, {group.name}": slope(points), f"layer bias, {group.name}": score}
-    errors["modular function"] = modular_error(seed)
-    errors["four-fold"] = p4_error(seed)
-    errors["plain"] = trivial_error(seed)
-    errors["SL(2) without logarithm, full circle"] = _missed(math.pi, seed)
-    errors["SL(2) without logarithm, as trained"] = _missed(0.4, seed)
-    return [{"part": "properties", "method": name, "value": value} for name, value in errors.items()]
-
-
-def _missed(angle: float, seed: int) -> float:
-    """Share of the quotients ``h^-1 h'`` of samples that have no logarithm, so that the exponential chart misses them."""
-    h, other = (PolarSampler(SL(2), 0.1, angle).draw(50_000, generator=rng(seed + k)) for k in range(2))
-    return without_logarithm(h.inverse @ other.g)
-
-
-def claims(rows: Sequence[Row]) -> list[Claim]:
-    """Claims about the"""
-    value = {row["method"]: row["value"] for row in rows}
-    exact: list[tuple[str, str, str, float]] = [
-        ("polar-float64", "Relative error of exp(log P) R, worst of 1000 elements of GL+(2).", "polar, float64", 1e-12),
-        ("polar-float32", "The same in float32.", "polar, float32", 1e-5),
-        ("chart-float64", "Relative error of the chart and back, for GL+(2), SL(2) and SL(3).", "chart, float64", 1e-12),
-        ("chart-float32", "The same in float32.", "chart, float32", 1e-5),
-        ("surjective", "The same for [[-1, 1], [0, -1]], which has no real logarithm.", "surjectivity", 1e-12),
-        ("modular-function", "Error of the affine group's modular function against 1 / |det h|.", "modular function", 1e-10),
-        ("plain-case", "H = {I}: difference to a plain convolution with the same kernel.", "plain", 1e-12),
-        ("four-fold-case", "H = C_4: error of equivariance under quarter turns, float32.", "four-fold", 1e-5),
-    ]  # fmt: skip
-    found = [Claim.exact(name, text, measured=value[key], tol=tol) for name, text, key, tol in exact]
-    for group, slug in (("SL(2)", "sl2"), ("GL+(2)", "gl2")):
-        found += [
-            Claim.exact(
-                f"haar-{slug}",
-                f"{group}: difference of E[w F(g)] from E[w F(a g)] and E[w F(g a)], worst of 20 a, in standard errors.",
-                measured=max(value[f"Haar, left, {group}"], value[f"Haar, right, {group}"]),
-                tol=4,
-            ),
-            Claim.ratio(
-                f"root-needed-{slug}",
-                f"{group}: the same for S R without the root, from more samples and 8 larger a, over 4.",
-                measured=value[f"Haar without the root, {group}"] / 4,
-                at_least=1,
-            ),
-            Claim.exact(
-                f"kernel-identity-{slug}",
-                f"{group}: kernel of moved samples on the moved grid, float64.",
-                measured=value[f"kernel identity, {group}"],
-                tol=1e-10,
-            ),
-            Claim.number(
-                f"monte-carlo-rate-{slug}",
-                f"{group}: exponent of the error of equivariance in the number of samples, on a signal without pixels.",
-                measured=value[f"layer slope, {group}"],
-                expected=-0.5,
-                tol=0.15,
-            ),
+        points, score = convergence(group, run.budget.samples, 24, run.seed)
+        rows += [
+            {"part": "convergence", "group": group.name, "samples": n, "error": error, "bias, standard errors": score}
+            for n, error in points
         ]
-    return found
+    angles = {"full circle": math.pi, "as trained": 0.4}
+    rows += [
+        {"part": "without logarithm", "group": "SL(2)", "angles": name, "share": missed(angle, run.seed)}
+        for name, angle in angles.items()
+    ]
+    return Part(rows)

@@ -1,18 +1,15 @@
-"""Charged particles: the network that frames its latent features anew, its rivals, and how they are trained."""
+"""Frame averaging beyond what `erlangen.symmetrize` does: latent frames, frames of patches, graphs as lists of numbers.
+
+Puny, Atzmon, Ben-Hamu, Misra, Grover, Smith and Lipman (2022); sections are numbered as there.
+"""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.functional import mse_loss
 
-from erlangen.actions import Tree
 from erlangen.enforce import FrameSet, PCAFrame, symmetrize
 from erlangen.errors import (
     DegenerateFrameError,
@@ -20,65 +17,23 @@ from erlangen.errors import (
     NotFiniteError,
     ShapeError,
     UnknownNameError,
+    check_finite,
     first_index,
     tell_degenerate,
 )
 from erlangen.groups import SE, SO, E, O
-from erlangen.measure import equivariance_error
-from erlangen.nn import EGNN, CentredMover, MessagePassing, SpeedEGNN
+from erlangen.nn import MessagePassing, mlp
 from erlangen.nn.graphs.graph_networks import edges_of
-from erlangen.simulate.charges import Charges, charges_ahead
-from erlangen.soft import augment
 from erlangen.symmetry import Symmetry
-from erlangen.training import fit
 
 BODIES = {"pos": "points", "vel": "vectors", "edge_attr": "invariant"}
 """How the groups of space act on particles with velocities and features of pairs."""
 
-MOTIONS = Symmetry(E(3), input=BODIES, output="points")
-"""Rotations, reflections and shifts move the particles, and the prediction of their places with them."""
-
-FEATURES = 30
-"""Width of the networks; a multiple of three, so that features are vectors."""
-
-LAYERS = 3
-RATES = (1e-2, 3e-2)
-"""Learning rates that are tried for every model."""
+NORMALS = Symmetry(E(3), input="points", output="spd")
+"""Lines along the normals, as projectors, turn with the cloud and do not notice shifts."""
 
 
-# --- data -------------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Budget:
-    """What every model gets: systems to train, to choose the learning rate and to test; epochs, and those of a trial."""
-
-    train: int
-    validation: int
-    test: int
-    epochs: int
-    trial_epochs: int
-    batch_size: int = 100
-
-
-def splits(budget: Budget, seed: int, charges: bool = False) -> tuple[Charges, Charges, Charges]:
-    """Systems to train, to validate and to test."""
-    first, second = budget.train, budget.train + budget.validation
-    data = charges_ahead(second + budget.test, seed, charges)
-    return part(data, 0, first), part(data, first, second), part(data, second, second + budget.test)
-
-
-def part(data: Charges, first: int, last: int) -> Charges:
-    """Systems from first to last."""
-    return {key: value[first:last] for key, value in data[0].items()}, data[1][first:last]
-
-
-@torch.no_grad()
-def mean_square(model: nn.Module, data: Charges) -> float:
-    """Mean squared error of the predicted coordinates."""
-    model.eval()
-    return float(mse_loss(model(data[0]), data[1]))
-
-
-# --- the network ------------------------------------------------------------------------------------------------------
+# --- motions: latent frames -------------------------------------------------------------------------------------------
 class FrameGNN(nn.Module):
     """A message passing network that is exact under motions, by frames that are computed anew after every layer.
 
@@ -214,108 +169,98 @@ def _back(axes: Tensor, coordinates: Tensor) -> Tensor:
     return coordinates @ axes.mT
 
 
-# --- rivals -----------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class RandomTurns:
-    """Not a frame but random elements of O(3) about the centroid, new ones in every training step."""
+# --- motions: lines, and frames of patches ---------------------------------------------------------------------------
+class Lines(nn.Module):
+    """Projectors ``[..., 3, 3]`` on the lines along the vectors ``[..., 3]`` of a network.
 
-    count: int
+    The sign of a normal is not asked for, so its line is what moves with the points. Averages of vectors would cancel where
+    a cloud is its own mirror image; averages of projectors do not, and their product with a line is the average of cos^2.
+    """
 
-    @property
-    def is_enumerable(self) -> bool:
-        """A sample is all there is."""
-        return False
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
 
-    def __call__(self, x: Tree, mask: Tensor | None = None) -> FrameSet:
-        """The same elements as in evaluation."""
-        return self.sample(x, self.count, Generator().manual_seed(0), mask, whole=True)
-
-    def sample(
-        self, x: Tree, k: int, generator: Generator, mask: Tensor | None = None, *, whole: bool = False
-    ) -> FrameSet:
-        """k elements for every system, or with `whole` the same for all."""
-        centre = x["pos"].double().mean(1)
-        batch = len(centre)
-        turns = O(3).sample(k if whole else batch * k, generator=generator, dtype=torch.float64)
-        turns = turns.expand(batch, k, 3, 3) if whole else turns.unflatten(0, (batch, k))
-        elements = E(3).join(turns, centre[:, None].expand(batch, k, 3))
-        return FrameSet(elements, torch.full((batch, k), 1 / k, dtype=torch.float64), torch.full((batch,), math.inf))
+    def forward(self, x: Tensor) -> Tensor:
+        """Projectors for the points, or patches, x."""
+        vectors = self.net(x)
+        unit = vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        return unit[..., :, None] * unit[..., None, :]
 
 
-def plain_net() -> MessagePassing:
-    """The network that all but EGNN share."""
-    return MessagePassing(6, 3, FEATURES, layers=LAYERS, edge_features=1)
+class LocalFrames(nn.Module):
+    """A line for each point from its nearest neighbours alone, exact under rotations, reflections and shifts.
+
+    Every patch is moved to its point, divided by its size, and framed by its own principal axes. A network that sees patches
+    in their frames meets fewer different pictures than one that sees whole clouds.
+
+    Args:
+        net: from patches ``[P, neighbours, 3]`` to vectors ``[P, 3]``.
+        neighbours: points of a patch, the point itself among them.
+        samples: elements of each frame in a training step, drawn at random; all 8 without it, and in eval mode.
+
+    Attributes:
+        symmetry: E(3) from points to projectors.
+    """
+
+    symmetry = NORMALS
+
+    def __init__(self, net: nn.Module, neighbours: int = 16, *, samples: int | None = None) -> None:
+        super().__init__()
+        self.neighbours = neighbours
+        around = Symmetry(O(3), input="vectors", output="spd")
+        # Patches of few points are often near to a tie; what is exact for all others still holds.
+        self.net = symmetrize(Lines(net), around, samples=samples, on_degenerate="allow")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Averaged projectors ``[B, N, 3, 3]`` of clouds ``[B, N, 3]``.
+
+        Raises:
+            ShapeError: another shape, or fewer points than neighbours.
+            NotFiniteError: a number is NaN or infinite.
+        """
+        if x.dim() != 3 or x.shape[-1] != 3 or x.shape[1] < self.neighbours:
+            raise ShapeError(f"x has shape {tuple(x.shape)}; pass [B, N, 3] with N at least {self.neighbours}")
+        check_finite(x, "x")
+        local = patches(x, self.neighbours)
+        size = local.square().sum(-1).mean(-1).sqrt()[..., None, None]
+        return self.net((local / size.clamp(min=torch.finfo(x.dtype).tiny)).flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
-MODELS: dict[str, Callable[[], nn.Module]] = {
-    "FA-GNN, latent frames": lambda: FrameGNN(plain_net(), on_degenerate="allow"),
-    "GNN": lambda: CentredMover(plain_net()),
-    "GNN, augmented": lambda: CentredMover(plain_net()),
-    "GNN, 8 random rotations": lambda: symmetrize(CentredMover(plain_net()), MOTIONS, frame=RandomTurns(8), samples=8),
-    "EGNN": lambda: SpeedEGNN(EGNN(1, 1, FEATURES - 4, layers=LAYERS, edge_features=1, velocity=True)),
-}
+def patches(x: Tensor, neighbours: int) -> Tensor:
+    """Nearest neighbours of every point relative to it, ``[B, N, neighbours, 3]``."""
+    apart = (x.detach()[:, :, None] - x.detach()[:, None]).square().sum(-1)
+    nearest = apart.topk(neighbours, largest=False).indices
+    index = nearest.flatten(1)[..., None].expand(-1, -1, 3)
+    return x.gather(1, index).unflatten(1, nearest.shape[1:]) - x[:, :, None]
 
 
-# --- training ---------------------------------------------------------------------------------------------------------
-def trained(name: str, data: Charges, epochs: int, batch_size: int, rate: float, seed: int) -> nn.Module:
-    """One model, trained with a learning rate that falls to zero along a cosine."""
-    torch.manual_seed(seed)
-    model = MODELS[name]()
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate, weight_decay=1e-12)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    fit(
-        model,
-        *data,
-        loss=mse_loss,
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=lambda _: optimizer,
-        transform=augment(Symmetry(O(3), input=BODIES, output="points")) if name == "GNN, augmented" else None,
-        callbacks=[lambda epoch, model, metrics: schedule.step()],
-        clip=1.0,
-        seed=seed,
-        progress=False,
-    )
-    return model
+# --- graphs -----------------------------------------------------------------------------------------------------------
+class FlatMLP(nn.Module):
+    """A network of the adjacency matrix as a list of numbers, above the diagonal; it knows nothing of graphs.
 
+    Args:
+        nodes: nodes of every graph.
+        features: width.
+        outputs: numbers per graph.
+        generator: source of the parameters.
 
-def best_rate(name: str, train: Charges, validation: Charges, budget: Budget, seed: int) -> float:
-    """The learning rate of the smallest error on validation data after a short training."""
-    errors = {
-        rate: mean_square(trained(name, train, budget.trial_epochs, budget.batch_size, rate, seed), validation)
-        for rate in RATES
-    }
-    return min(errors, key=errors.__getitem__)
+    Raises:
+        ShapeError: at the call, another number of nodes.
+    """
 
+    def __init__(
+        self, nodes: int, features: int = 64, *, outputs: int = 10, generator: Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.nodes = nodes
+        pairs = nodes * (nodes - 1) // 2
+        self.net = mlp([pairs, features, features, outputs], nn.Tanh, generator=generator)
 
-def nbody_runs(name: str, budget: Budget, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """What each seed measures; the learning rate is chosen on the first."""
-    runs: list[dict[str, Any]] = []
-    rate = 0.0
-    for seed in seeds:
-        train, validation, test = splits(budget, seed)
-        rate = rate or best_rate(name, train, validation, budget, seed)
-        begin = time.process_time()
-        model = trained(name, train, budget.epochs, budget.batch_size, rate, seed)
-        seconds = time.process_time() - begin
-        few = part(test, 0, 20)[0]
-        runs.append(
-            {
-                "test mse": mean_square(model, test),
-                "equivariance error": float(
-                    equivariance_error(model, MOTIONS, few, elements=20, reduce="max", seed=seed)
-                ),
-                "training seconds": seconds,
-                "learning rate": str(rate),
-                "parameters": sum(p.numel() for p in model.parameters()),
-                "epochs": budget.epochs,
-                "samples": budget.train,
-            }
-        )
-    return runs
-
-
-def simple_runs(speed: float, budget: Budget, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """Errors of a guess without a network: particles stay (speed 0), or keep their velocity (speed 1)."""
-    tests = [splits(budget, seed)[2] for seed in seeds]
-    return [{"test mse": float(mse_loss(x["pos"] + speed * x["vel"], y)), "parameters": 0} for x, y in tests]
+    def forward(self, x: dict[str, Tensor]) -> Tensor:
+        """``[B, outputs]`` of adjacency matrices ``x["adj"] [B, n, n]``."""
+        adj = x["adj"]
+        if adj.shape[-1] != self.nodes:
+            raise ShapeError(f"adj has {adj.shape[-1]} nodes, but the network reads {self.nodes}")
+        row, column = torch.triu_indices(self.nodes, self.nodes, 1)
+        return self.net(adj[:, row, column])

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn.functional import mse_loss
 
 from erlangen.generate import CenteredGaussian, Diffusion, cosine_betas
 from erlangen.groups import SO, Octahedral
-from erlangen.systems.points._ponita_network import Ponita
-from erlangen.training import fit, one_cycle
+from erlangen.survey import Part, Rival, Run, Split, Training, compare, exact
+from erlangen.systems.points.ponita.method import Ponita
+from erlangen.training import one_cycle
 
-Row = dict[str, Any]
+OURS = "PONITA diffusion"
 
 KINDS = torch.tensor([[1.0, 0.0]] + 4 * [[0.0, 1.0]])
 """One carbon and four hydrogens."""
@@ -107,49 +110,21 @@ def gaussian_like(data: Tensor, count: int, generator: Generator) -> Tensor:
     return (flat.mean(0) + (z * values.clamp(min=0).sqrt()) @ axes.mT).to(data).unflatten(1, data.shape[1:])
 
 
-def molecule_runs(samples: int, epochs: int, drawn: int, steps: int, seed: int) -> dict[str, Row]:
-    """One training and its samples, compared with unseen molecules: rows for the network and for the baselines."""
+# --- the part ---------------------------------------------------------------------------------------------------------
+@exact(tol=1e-9)
+def sampler_moves_with_the_noise(run: Run[Any]) -> float:
+    """Largest relative difference between turned samples and samples of turned noise, rotations of the grid, random weights."""
+    diffusion = Diffusion(cosine_betas(12), CENTERED)
+    return sampler_error(diffusion, calibrated(diffusion, methane(50, run.generator()), run.seed), run.seed)
+
+
+def calibrated(diffusion: Diffusion, x: Tensor, seed: int) -> Denoiser:
+    """A denoiser whose kernels are scaled for these molecules at random steps."""
     generator = Generator().manual_seed(seed)
-    train, unseen, more = (methane(count, generator) for count in (samples, drawn, drawn))
-    diffusion = Diffusion(cosine_betas(steps), CENTERED)
-    model = Denoiser(diffusion, generator=Generator().manual_seed(seed))
-    t = diffusion.draw_steps(samples, generator)
-    model.net.calibrate_(model.inputs(diffusion.diffuse(train, t, diffusion.noise_like(train, generator)), t))
-
-    def objective(net: nn.Module, x: Tensor, _: Tensor) -> Tensor:
-        step = diffusion.draw_steps(len(x))
-        noise = diffusion.noise_like(x)
-        return (net(diffusion.diffuse(x, step, noise), step) - noise).square().mean()
-
-    begin = time.process_time()
-    fit(
-        model,
-        train,
-        train,
-        loss=torch.nn.functional.mse_loss,
-        objective=objective,
-        epochs=epochs,
-        batch_size=50,
-        optimizer=lambda p: torch.optim.Adam(p, lr=1e-2),
-        schedule=one_cycle,
-        clip=1.0,
-        seed=seed,
-        progress=False,
-    )
-    seconds = time.process_time() - begin
-    made = diffusion.sample(model, (drawn, 5, 3), generator=generator)
-    sets = {"PONITA diffusion": made, "Gaussian": gaussian_like(train, drawn, generator), "unseen molecules": more}
-    rows: dict[str, Row] = {
-        name: {"distance gap, A": distance_gap(x, unseen), "valid": valid(x)} for name, x in sets.items()
-    }
-    rows["PONITA diffusion"] |= {
-        "sampler error": sampler_error(diffusion, model, seed),
-        "training seconds": seconds,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "epochs": epochs,
-        "samples": samples,
-    }
-    return rows
+    model = Denoiser(diffusion)
+    t = diffusion.draw_steps(len(x), generator)
+    model.net.calibrate_(model.inputs(diffusion.diffuse(x, t, diffusion.noise_like(x, generator)), t))
+    return model
 
 
 @torch.no_grad()
@@ -167,3 +142,49 @@ def sampler_error(diffusion: Diffusion, model: Denoiser, seed: int) -> float:
         worst = max(worst, float((again - found @ turn.mT).norm() / found.norm()))
     model.float()
     return worst
+
+
+def diffusion_part(run: Run[Any]) -> Part:
+    """Samples of a trained denoiser, of the normal distribution like the data, and of the data, against unseen molecules."""
+    sizes = run.sizes(run.budget.molecules)
+    diffusion = Diffusion(cosine_betas(run.budget.steps), CENTERED)
+
+    @cache
+    def draw(seed: int) -> Split:
+        generator = Generator().manual_seed(seed)
+        train, *unseen = (methane(count, generator) for count in sizes)
+        validation, test = ({"unseen": x, "train": train} for x in unseen)
+        return Split((train, train), (validation, validation), (test, test))
+
+    def objective(net: nn.Module, x: Tensor, _: Tensor) -> Tensor:
+        step = diffusion.draw_steps(len(x))
+        noise = diffusion.noise_like(x)
+        return (net(diffusion.diffuse(x, step, noise), step) - noise).square().mean()
+
+    def measure(model: Any, x: dict[str, Tensor], _: Tensor, generator: Generator) -> Mapping[str, float]:
+        unseen = x["unseen"]
+        if isinstance(model, Denoiser):
+            made = diffusion.sample(model, tuple(unseen.shape), generator=generator)
+        else:
+            made = model(x["train"], len(unseen), generator)
+        return {"distance gap, A": distance_gap(made, unseen), "valid": valid(made)}
+
+    def more(_: Tensor, count: int, generator: Generator) -> Tensor:
+        return methane(count, generator)
+
+    rivals = {
+        OURS: Rival(lambda: calibrated(diffusion, draw(run.seed).train[0], run.seed), objective=objective),
+        "Gaussian": Rival(lambda: gaussian_like, trains=False),
+        "unseen molecules": Rival(lambda: more, trains=False),
+    }
+    how = Training(
+        mse_loss,
+        run.budget.molecule_epochs,
+        50,
+        rates=(1e-2,),
+        optimizer=torch.optim.Adam,
+        schedule=one_cycle,
+        clip=1.0,
+    )
+    table = compare("diffusion", rivals, draw, how, measure, best="distance gap, A", run=run)
+    return table.part(table.beats("molecules-beat-gaussian", OURS, "Gaussian", "distance gap, A", by=0.5))

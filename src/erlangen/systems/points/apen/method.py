@@ -1,4 +1,7 @@
-"""The network: fine cells first, exact in each layer for its partition, and coarser partitions from layer to layer."""
+"""The network: fine cells first, exact in each layer for its partition, and coarser partitions from layer to layer.
+
+Atzmon, Huang, Williams and Litany (2024). Layers that are exact for a partition are `erlangen.enforce.PiecewiseFrameAverage`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A classifier of images that convolves over an affine group, and a plain one of the same plan."""
+"""A classifier of images that convolves over an affine group whose exponential map need not reach every element.
+
+Mironenco and Forré (2024). Charts, samples and layers are `erlangen.groups.PolarChart`, `PolarSampler`, `erlangen.nn.LieLift`
+and `LieConv`.
+"""
 
 from __future__ import annotations
 
@@ -75,9 +79,9 @@ class LieGroupCNN(nn.Module):
         self.conv = LieConv(group, c, c, kernel_size, **options)  # pyright: ignore[reportArgumentType]
         self.residual = LieConv(group, c, c, kernel_size, **options)  # pyright: ignore[reportArgumentType]
         self.norms = nn.ModuleList(nn.GroupNorm(1, c) for _ in range(3))
-        self.mix = _conv(c, features, 1, generator)
+        self.mix = uniform_conv(c, features, 1, generator)
         self.project = LieProject(projection)
-        self.head = _head(features, classes, generator)
+        self.head = class_head(features, classes, generator)
         self.symmetry = Symmetry(SemidirectProduct(group), input="image", output="invariant")
         self._ahead: list[tuple[GroupSamples, Tensor]] = []
         self.resample(samples, generator=generator)
@@ -117,51 +121,19 @@ class LieGroupCNN(nn.Module):
         """Logits ``[B, classes]`` of images ``[B, in_channels, H, W]``, both sides at least 2."""
         if self.training:
             self._step()
-        x = _halved(F.gelu(self.norms[0](self.lift(x))))
+        x = halved_fields(F.gelu(self.norms[0](self.lift(x))))
         x = F.gelu(self.norms[1](self.conv(x)))
         x = x + F.gelu(self.norms[2](self.residual(x)))
         return self.head(self.project(F.gelu(self.mix(x.flatten(2, 3))).unflatten(2, x.shape[2:4])))
 
 
-class PlainCNN(nn.Module):
-    """The plan of `LieGroupCNN` with free kernels and no group: the baseline. Arguments as there.
-
-    Raises:
-        ErlangenError: a size that is not positive.
-    """
-
-    def __init__(
-        self,
-        in_channels: int = 1,
-        classes: int = 10,
-        *,
-        width: tuple[int, int] = (20, 64),
-        kernel_size: int = 5,
-        generator: Generator | None = None,
-    ) -> None:
-        super().__init__()
-        c, features = width
-        check_integer("width", c, 1)
-        sizes = ((in_channels, c), (c, c), (c, c))
-        self.convs = nn.ModuleList(_conv(a, b, kernel_size, generator) for a, b in sizes)
-        self.norms = nn.ModuleList(nn.GroupNorm(1, c) for _ in range(3))
-        self.mix = _conv(c, features, 1, generator)
-        self.head = _head(features, classes, generator)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits ``[B, classes]`` of images ``[B, in_channels, H, W]``, both sides at least 2."""
-        x = F.avg_pool2d(F.gelu(self.norms[0](self.convs[0](x))), 2)
-        x = F.gelu(self.norms[1](self.convs[1](x)))
-        x = x + F.gelu(self.norms[2](self.convs[2](x)))
-        return self.head(F.gelu(self.mix(x)).flatten(2).amax(-1))
-
-
-def _halved(x: Tensor) -> Tensor:
+def halved_fields(x: Tensor) -> Tensor:
     """Fields of half the height and width."""
     return F.avg_pool2d(x.flatten(1, 2), 2).unflatten(1, x.shape[1:3])
 
 
-def _conv(a: int, b: int, kernel_size: int, generator: Generator | None) -> nn.Module:
+def uniform_conv(a: int, b: int, kernel_size: int, generator: Generator | None) -> nn.Module:
+    """A convolution of pixels from a to b channels that keeps the spread of what it reads."""
     conv = nn.utils.skip_init(nn.Conv2d, a, b, kernel_size, padding=kernel_size // 2, bias=False)
     bound = math.sqrt(3 / (a * kernel_size**2))
     for parameter in conv.parameters():
@@ -169,7 +141,8 @@ def _conv(a: int, b: int, kernel_size: int, generator: Generator | None) -> nn.M
     return conv
 
 
-def _head(features: int, classes: int, generator: Generator | None) -> nn.Sequential:
+def class_head(features: int, classes: int, generator: Generator | None) -> nn.Sequential:
+    """Logits of normalised features."""
     linear = nn.utils.skip_init(nn.Linear, features, classes)
     for parameter in linear.parameters():
         nn.init.uniform_(parameter, -(features**-0.5), features**-0.5, generator=generator)

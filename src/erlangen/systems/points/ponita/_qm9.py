@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -14,12 +14,11 @@ from erlangen.data import MoleculeData, qm9
 from erlangen.errors import MissingExtraError
 from erlangen.groups import O
 from erlangen.nn import EGNN, MessagePassing, mlp, segment_sum
-from erlangen.survey.claims import Claim, averaged
-from erlangen.systems.points._ponita_network import Ponita
-from erlangen.systems.points._ponita_spaces import Lifted
-from erlangen.training import fit, one_cycle
+from erlangen.survey import Claim, Part, Rival, Run, Sizes, Split, Training, compare
+from erlangen.systems.points.ponita._spaces import Lifted
+from erlangen.systems.points.ponita.method import Ponita
+from erlangen.training import one_cycle
 
-Row = dict[str, Any]
 Inputs = dict[str, Tensor]
 Molecules = tuple[Inputs, Tensor]
 
@@ -28,11 +27,8 @@ ATOMS = 18
 KINDS = (1, 6, 7, 8, 9)
 CUTOFF = 3.0
 """Angstrom up to which atoms are neighbours, for all networks."""
-RATES = (5e-3, 1.5e-2)
-"""Learning rates that are tried for every model."""
 
-OURS = "PONITA, QM9"
-CONSTANT = "numbers of atoms, QM9"
+OURS, EXACT, PLAIN, CONSTANT = "PONITA", "EGNN", "message passing, augmented", "numbers of atoms"
 
 
 # --- molecules as graphs ----------------------------------------------------------------------------------------------
@@ -164,27 +160,7 @@ class Plain(nn.Module):
         return symmetric(segment_sum(found, graphs.owner, graphs.count).unflatten(-1, (3, 3)))
 
 
-MODELS: dict[str, Callable[[], nn.Module]] = {
-    OURS: Oriented,
-    "EGNN, QM9": Pushed,
-    "message passing, augmented, QM9": Plain,
-}
-EXACT = "EGNN, QM9"
-
-
-# --- data and training ------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Budget:
-    """What every model gets: molecules to train, to choose the learning rate and to test; epochs, and those of a trial."""
-
-    train: int = 1000
-    validation: int = 150
-    test: int = 300
-    epochs: int = 14
-    trial_epochs: int = 3
-    batch_size: int = 50
-
-
+# --- data -------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Targets:
     """Tensors in Bohr^3 and what networks learn: what remains after a multiple of 1 that numbers of atoms tell, over its size.
@@ -225,67 +201,47 @@ def molecules_of(data: MoleculeData) -> Molecules:
     return {key: value[data.clear] for key, value in x.items()}, data.polarizability[data.clear]
 
 
-def splits(budget: Budget, seed: int) -> tuple[Molecules, Molecules, Molecules]:
-    """Molecules to train, to validate and to test, in random order.
+def split_of(sizes: Sizes, seed: int) -> Split:
+    """Molecules in random order; targets are ``rest``, what networks learn, and ``size``, its unit in Bohr^3.
 
     Raises:
         MissingExtraError: qm9pack is not installed.
     """
     generator = Generator().manual_seed(seed)
-    sizes = [budget.train, budget.validation, budget.test]
     # About one of a hundred has no clear frame.
-    x, y = molecules_of(qm9(sum(sizes) + sum(sizes) // 25, most_atoms=ATOMS, generator=generator))
-    parts = torch.randperm(len(y), generator=generator)[: sum(sizes)].split(sizes)
+    x, y = molecules_of(qm9(sizes.total + 2 + sizes.total // 25, most_atoms=ATOMS, generator=generator))
+    parts = torch.randperm(len(y), generator=generator)[: sizes.total].split(list(sizes))
     first, second, third = (({key: value[rows] for key, value in x.items()}, y[rows]) for rows in parts)
-    return first, second, third
+    targets = targets_of(first)
+
+    def pair(part: Molecules) -> tuple[Inputs, dict[str, Tensor]]:
+        rest = (part[1] - targets.guess(part[0])) / targets.size
+        return part[0], {"rest": rest, "size": torch.full((len(rest),), targets.size)}
+
+    return Split(pair(first), pair(second), pair(third))
 
 
-def turned(x: Inputs, y: Tensor, *, generator: Generator | None = None) -> Molecules:
+def turned(
+    x: Inputs, y: Mapping[str, Tensor], *, generator: Generator | None = None
+) -> tuple[Inputs, dict[str, Tensor]]:
     """Each molecule with its tensor, turned or mirrored at random."""
-    turns = O(3).sample(len(y), generator=generator, dtype=y.dtype)
-    return {**x, "pos": x["pos"] @ turns.mT}, turns @ y @ turns.mT
+    turns = O(3).sample(len(y["rest"]), generator=generator, dtype=y["rest"].dtype).to(y["rest"].device)
+    return {**x, "pos": x["pos"] @ turns.mT}, {**y, "rest": turns @ y["rest"] @ turns.mT}
 
 
-def squares(found: Tensor, wanted: Tensor) -> Tensor:
+def squares(found: Tensor, y: Mapping[str, Tensor]) -> Tensor:
     """Mean squared Frobenius norm of the difference."""
-    return (found - wanted).square().sum((-1, -2)).mean()
+    return (found - y["rest"]).square().sum((-1, -2)).mean()
 
 
-def trained(
-    name: str, train: Molecules, targets: Targets, epochs: int, rate: float, budget: Budget, seed: int
-) -> nn.Module:
-    """One model, trained with `one_cycle`; all but the exactly equivariant one on turned molecules."""
-    torch.manual_seed(seed)
-    model = MODELS[name]()
-    x, y = train
-    if isinstance(model, Oriented):
-        model.calibrate_({key: value[: budget.batch_size] for key, value in x.items()})
-    fit(
-        model,
-        x,
-        (y - targets.guess(x)) / targets.size,
-        loss=squares,
-        epochs=epochs,
-        batch_size=budget.batch_size,
-        optimizer=lambda p: torch.optim.Adam(p, lr=rate),
-        schedule=one_cycle,
-        transform=None if name == EXACT else turned,
-        clip=1.0,
-        seed=seed,
-        progress=False,
-    )
-    return model.eval()
+def no_rest(x: Inputs) -> Tensor:
+    """The guess from the numbers of atoms alone."""
+    return x["pos"].new_zeros(len(x["pos"]), 3, 3)
 
 
-@torch.no_grad()
-def predicted(model: nn.Module, x: Inputs, targets: Targets) -> Tensor:
-    """Tensors ``[B, 3, 3]`` in Bohr^3."""
-    return targets.guess(x) + targets.size * model(x)
-
-
-def errors_of(found: Tensor, wanted: Tensor) -> Row:
+def errors_of(found: Tensor, y: Mapping[str, Tensor]) -> dict[str, float]:
     """Mean Frobenius norm of the error, and mean absolute error of a third of the trace, in Bohr^3."""
-    apart = found - wanted
+    apart = (found - y["rest"]) * y["size"][:, None, None]
     return {
         "tensor error, a0^3": float(apart.square().sum((1, 2)).sqrt().mean()),
         "alpha error, a0^3": float(apart.diagonal(dim1=1, dim2=2).mean(1).abs().mean()),
@@ -293,64 +249,63 @@ def errors_of(found: Tensor, wanted: Tensor) -> Row:
 
 
 @torch.no_grad()
-def broken(model: nn.Module, x: Inputs, seed: int) -> float:
+def broken(model: nn.Module, x: Inputs, generator: Generator) -> float:
     """Relative difference of the answers for turned molecules and the turned answers, without the guess, which is exact."""
     found = model(x)
-    again, wanted = turned(x, found, generator=Generator().manual_seed(seed))
-    return float((model(again) - wanted).norm() / wanted.norm())
+    again, wanted = turned(x, {"rest": found}, generator=generator)
+    return float((model(again) - wanted["rest"]).norm() / wanted["rest"].norm())
 
 
-def runs_of(name: str, data: Sequence[tuple[Molecules, Molecules, Molecules]], budget: Budget, seed: int) -> list[Row]:
-    """What is measured on each of the data; the learning rate is chosen on the first."""
-    runs: list[Row] = []
-    rate = 0.0
-    for k, (train, validation, test) in enumerate(data):
-        targets = targets_of(train)
-        begin = time.process_time()
-        if not rate:
-            scores: dict[float, float] = {}
-            for one in RATES:
-                trial = trained(name, train, targets, budget.trial_epochs, one, budget, seed)
-                scores[one] = float(squares(predicted(trial, validation[0], targets), validation[1]))
-            rate = min(scores, key=scores.__getitem__)
-        model = trained(name, train, targets, budget.epochs, rate, budget, seed + k)
-        runs.append(
-            {
-                **errors_of(predicted(model, test[0], targets), test[1]),
-                "equivariance error": broken(model, test[0], seed),
-                "training seconds": time.process_time() - begin,
-                "learning rate": str(rate),
-                "parameters": sum(p.numel() for p in model.parameters()),
-                "epochs": budget.epochs,
-                "samples": budget.train,
-            }
-        )
-    return runs
+@torch.no_grad()
+def measure(model: Any, x: Inputs, y: Mapping[str, Tensor], generator: Generator) -> dict[str, float]:
+    """Errors of the tensors; of networks also the error of symmetry."""
+    row = errors_of(model(x), y)
+    return row | ({"equivariance error": broken(model, x, generator)} if isinstance(model, nn.Module) else {})
 
 
-def tensor_rows(budget: Budget, seeds: Sequence[int]) -> list[Row]:
-    """One row for each model and one for the guess from numbers of atoms; or one that says why there are none."""
-    try:
-        data = [splits(budget, seed) for seed in seeds]
-    except MissingExtraError as error:
-        return [{"part": "QM9", "model": f"QM9 not run: {error}"}]
-    guesses: list[Row] = []
-    for train, _, test in data:
-        guesses.append({**errors_of(targets_of(train).guess(test[0]), test[1]), "samples": budget.train})
-    rows = [averaged(runs_of(name, data, budget, seeds[0]), part="QM9", model=name) for name in MODELS]
-    return [*rows, averaged(guesses, part="QM9", model=CONSTANT)]
+# --- the part ---------------------------------------------------------------------------------------------------------
+def make_rivals(few: Inputs | None = None) -> dict[str, Rival]:
+    """All models; PONITA is calibrated on a few molecules. All but the exactly equivariant one see turned molecules."""
+
+    def ours() -> Oriented:
+        model = Oriented()
+        if few is not None:
+            model.calibrate_(few)
+        return model
+
+    return {
+        OURS: Rival(ours, turned),
+        EXACT: Rival(Pushed),
+        PLAIN: Rival(Plain, turned),
+        CONSTANT: Rival(lambda: no_rest, trains=False),
+    }
 
 
-def tensor_claims(rows: Sequence[Row]) -> list[Claim]:
+def tensors_part(run: Run[Any]) -> Part:
     """PONITA against the better of its rivals; not measurable where the package is missing."""
-    table = {row["model"]: row for row in rows if row["part"] == "QM9"}
     statement = "Error of polarisability tensors of QM9 over that of the better of EGNN and augmented message passing."
     published = "QM9 alpha .0375 a0^3"
-    if OURS not in table:
+
+    @cache
+    def draw(seed: int) -> Split:
+        return split_of(run.sizes(run.budget.qm9), seed)
+
+    try:
+        few = {key: value[:50] for key, value in cast("Inputs", draw(run.seed).train[0]).items()}
+    except MissingExtraError:
         reason = "needs the extra qm9: pip install 'erlangen[qm9]'"
-        return [Claim.not_measurable("qm9-tensors", statement, published=published, reason=reason)]
-    errors = {name: table[name]["tensor error, a0^3"] for name in MODELS}
-    ours = errors.pop(OURS)
-    return [
-        Claim.ratio("qm9-tensors", statement, measured=ours / min(errors.values()), at_most=1, published=published),
-    ]
+        return Part(claims=[Claim.not_measurable("qm9-tensors", statement, published=published, reason=reason)])
+    how = Training(
+        squares,
+        run.budget.qm9_epochs,
+        50,
+        rates=(5e-3, 1.5e-2),
+        optimizer=torch.optim.Adam,
+        schedule=one_cycle,
+        clip=1.0,
+    )
+    column = "tensor error, a0^3"
+    table = compare("QM9", make_rivals(few), draw, how, measure, best=column, run=run)
+    return table.part(
+        table.beats("qm9-tensors", OURS, (EXACT, PLAIN), column, statement=statement, published=published)
+    )

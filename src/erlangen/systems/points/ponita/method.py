@@ -1,4 +1,7 @@
-"""The network on positions and orientations: blocks of ConvNeXt around convolutions with shared kernels."""
+"""The network on positions and orientations: blocks of ConvNeXt around convolutions with shared kernels.
+
+Bekkers, Vadgama, Hesselink, van der Linden and Romero (2024). The convolution is `erlangen.nn.FiberConv`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ from erlangen.groups import Group, Translation
 from erlangen.nn import FiberConv, mlp, segment_sum
 from erlangen.nn.graphs.graph_networks import edges_of
 from erlangen.symmetry import Symmetry
-from erlangen.systems.points._ponita_spaces import Cloud, EdgeDirections, Grid, Lifted, Positions, Space, grid_of
+from erlangen.systems.points.ponita._spaces import Cloud, EdgeDirections, Grid, Lifted, Positions, Space, grid_of
+from erlangen.tracing import is_traced
 
 Level = Literal["node", "graph"]
 
@@ -267,7 +271,7 @@ class Ponita(nn.Module):
             raise DtypeError(f"neighbors has dtype {neighbors.dtype}; pass int64")
         if edge_index is None and neighbors is None:
             self._check_memory(lead)
-        if not torch.compiler.is_compiling() and not torch._C._are_functorch_transforms_active():
+        if not is_traced():
             for key, value in x.items():
                 check_finite(value, key)
         return lead
