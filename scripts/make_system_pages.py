@@ -1,11 +1,11 @@
-"""Write the pages of the systems from their docstrings and the ledger: docs/systems/ and its part of the navigation.
+"""Write the pages of the systems from their READMEs and the ledger: docs/systems/ and its part of the navigation.
 
     python scripts/make_system_pages.py
 
-Reads ``SYSTEM`` and the docstring of every system and results/<system>.json; writes docs/systems/<system>.md,
-docs/systems/index.md, the nav of mkdocs.yml, and docs/systems/<system>.svg where the system's module has a function
-``figure(result: Result) -> plots.Figure`` that draws what a run found with `erlangen.plots`. Pages of systems that are gone
-are removed. The tests compare what is in docs with what this would write.
+Reads ``SYSTEM`` and README.md of every system (of a single module its docstring) and results/<system>.json; writes
+docs/systems/<system>.md, docs/systems/index.md, the nav of mkdocs.yml, and docs/systems/<system>.svg where the system's
+experiment has a function ``figure(result: Result) -> plots.Figure`` that draws what a run found. Pages of systems that are
+gone are removed. The tests compare what is in docs with what this would write.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 
 from erlangen import plots
 from erlangen.survey.claims import Result, System
-from erlangen.survey.ledger import discover_systems, load_system
-from erlangen.survey.results import Entry, cell_text, count_verdicts, read_entry, row_tables, verdict
+from erlangen.survey.ledger import discover_systems, experiment_module, load_facts
+from erlangen.survey.results import Entry, cell_text, count_verdicts, read_entry, row_tables, verdict_text
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs" / "systems"
@@ -62,11 +62,14 @@ def index_page(systems: dict[str, str], entries: dict[str, Entry]) -> str:
     ]
     if not systems:
         return "\n\n".join([*parts, NO_SYSTEMS]) + "\n"
-    head = ["area", "system", "paper", "claims that hold", "fail", "not measurable here"]
+    head = ["area", "system", "paper", "claims that hold", "fail", "undecided", "not measurable here"]
     rows: list[list[str]] = []
     for name, path in systems.items():
-        facts = load_system(name)[1]
-        counts = [str(n) for n in count_verdicts(entries[name]).values()] if name in entries else ["no results", "", ""]
+        facts = load_facts(name)
+        counts = ["no results", "", "", ""]
+        if name in entries:
+            verdicts = count_verdicts(entries[name])
+            counts = [str(verdicts[word]) for word in ("holds", "fails", "undecided", "not measurable here")]
         paper = f"{facts.title} ({facts.venue} {facts.year})"
         rows.append([path.split(".")[-2], f"[{name}]({name}.md)", escape(paper), *counts])
     missing = [] if entries else [NO_RESULTS]
@@ -74,10 +77,16 @@ def index_page(systems: dict[str, str], entries: dict[str, Entry]) -> str:
 
 
 def system_page(name: str, path: str, entry: Entry | None, *, pictured: bool) -> str:
-    """The page of a system: paper, docstring, figure, claims, rows."""
-    _, facts, _ = load_system(name)
-    summary, _, body = inspect.cleandoc(importlib.import_module(path).__doc__ or "").partition("\n\n")
-    parts = [f"# {name}", summary, paper(facts), body, "The abstract claims:"]
+    """The page of a system: paper, its README or docstring, figure, claims, rows."""
+    module, facts = importlib.import_module(path), load_facts(name)
+    readme = Path(str(module.__file__)).parent / "README.md"
+    if hasattr(module, "__path__") and readme.exists():
+        title, _, body = readme.read_text(encoding="utf-8").partition("\n")
+        heading, summary = title.removeprefix("# "), inspect.cleandoc(module.__doc__ or "")
+    else:
+        heading = name
+        summary, _, body = inspect.cleandoc(module.__doc__ or "").partition("\n\n")
+    parts = [f"# {heading}", summary, paper(facts), method_text(facts), body.strip(), "## The abstract claims"]
     parts.append("\n".join(f"- {claim}" for claim in facts.abstract_claims))
     if pictured:
         parts.append(f"![What the last full run of {name} found]({name}.svg)")
@@ -91,6 +100,11 @@ def system_page(name: str, path: str, entry: Entry | None, *, pictured: bool) ->
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def method_text(facts: System) -> str:
+    """Where the method is, by its public names."""
+    return f"The method: {', '.join(f'`{name}`' for name in facts.method)}." if facts.method else ""
+
+
 def paper(facts: System) -> str:
     """Title, authors, place."""
     arxiv = f", [arXiv:{facts.arxiv}](https://arxiv.org/abs/{facts.arxiv})" if facts.arxiv else ""
@@ -99,23 +113,24 @@ def paper(facts: System) -> str:
 
 def claim_parts(entry: Entry) -> list[str]:
     """The claims of a run and its circumstances."""
-    counts = ", ".join(f"{word}: {count}" for word, count in count_verdicts(entry).items())
+    counts = verdict_text(count_verdicts(entry))
     head = ["claim", "statement", "published", "measured", "threshold", "verdict"]
     rows = [
         [
             f"`{claim['id']}`",
             *(escape(cell_text(claim[key])) for key in ("statement", "published", "measured", "threshold")),
-            verdict(claim["holds"]),
+            escape(f"{claim['verdict']} ({claim['note']})" if claim.get("note") else claim["verdict"]),
         ]
         for claim in entry["claims"]
     ]
     run = f"version {entry['version']}, seed {entry['seed']}, {entry['seconds']:.0f} s on {entry['machine']}"
-    return [f"{counts[0].upper()}{counts[1:]}. Full run, {run}.", markdown_table(head, rows)]
+    return [f"Claims: {counts}. Full run, {run}.", markdown_table(head, rows)]
 
 
 def run_text(name: str, path: str) -> str:
     """The commands, in the line: they take minutes, and snippets of pages run in the tests."""
-    source = f"src/{path.replace('.', '/')}.py"
+    place = f"src/{path.replace('.', '/')}"
+    source = f"{place}/" if hasattr(importlib.import_module(path), "__path__") else f"{place}.py"
     return (
         f"`erlangen run {name}` runs it at scale smoke, `erlangen verify {name} --scale full` measures the claims as above. "
         f"The code is `{source}`."
@@ -124,7 +139,7 @@ def run_text(name: str, path: str) -> str:
 
 def figure(path: str, entry: Entry | None) -> str | None:
     """The figure of a system's last full run as an SVG file; None without a run or a function that draws it."""
-    draw = getattr(importlib.import_module(path), "figure", None)
+    draw = getattr(experiment_module(importlib.import_module(path)), "figure", None)
     if draw is None or entry is None:
         return None
     drawn = draw(Result.from_dict(entry))

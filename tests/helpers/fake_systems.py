@@ -9,7 +9,7 @@ A paragraph with *Markdown*.
 """
 from pathlib import Path
 import torch
-from erlangen.survey.claims import Claim, Result, System
+from erlangen.survey import Claim, Result, System
 from erlangen.errors import MissingExtraError
 
 SYSTEM = System("A title | of {name}", ("A. Author",), "ICLR", 2022, "2110.03336", ("It holds.",))
@@ -20,7 +20,7 @@ def ran():
 '''
 BODIES = {
     "good": """
-def experiment(scale, seed, *, throws: int = 100, rule: str | None = None):
+def experiment(run, *, throws: int = 100, rule: str | None = None):
     ran()
     p = torch.rand(throws).mean().item()
     rows = [{"method": "ours", "throws": throws, "p": p, "rule": rule}, {"method": "base", "error": float("nan")}]

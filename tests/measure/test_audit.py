@@ -253,8 +253,8 @@ def test_json_round_trip_and_html(tmp_path):
 @pytest.mark.parametrize(
     ("group", "action", "shape", "mark"),
     [
-        ("SO(2)", "image", (1, 8, 8), "polygon"),
-        ("Cyclic(8)", "image", (1, 8, 8), "polygon"),
+        ("SO(2)", "image", (1, 8, 8), "by rotation angle; ring: identity"),
+        ("Cyclic(8)", "image", (1, 8, 8), "by rotation angle; ring: identity"),
         ("Dihedral(4)", "image", (1, 8, 8), "identity"),
         ("Shifts(6,6)", "image", (1, 6, 6), "shift of columns"),
         ("Symmetric(4)", "permuted", (4, 2), "per element"),

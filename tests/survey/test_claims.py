@@ -11,10 +11,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import sem
 
 from erlangen.errors import ErlangenError, UnknownNameError
-from erlangen.survey import ledger
-from erlangen.survey.claims import Claim, ClaimError, Result, System, averaged
+from erlangen.survey import Run, ledger
+from erlangen.survey.claims import Claim, ClaimError, Part, Result, System, averaged
 from erlangen.survey.ledger import discover_systems, load_system, run
 from erlangen.version import __version__
 
@@ -26,8 +27,8 @@ FACTS = System(
     arxiv="2110.03336",
     abstract_claims=("It is exact.",),
 )
-KEYS = ["system", "scale", "seed", "version", "machine", "seconds", "rows", "claims"]
-CLAIM_KEYS = ["id", "statement", "kind", "published", "measured", "threshold", "holds"]
+KEYS = ["system", "scale", "seed", "version", "fingerprint", "machine", "seconds", "rows", "claims"]
+CLAIM_KEYS = ["id", "statement", "kind", "published", "measured", "threshold", "verdict", "holds"]
 
 SYSTEM_SOURCE = """
 from erlangen.survey.claims import Claim, Result, System
@@ -38,6 +39,9 @@ def experiment(scale, seed):
     rows = [{"method": "ours", "error": 0.1 * seed, "scale": scale}, {"method": "baseline", "error": float("nan")}]
     return Result(rows, [Claim.exact("zero", "The error is zero.", measured=0.0)])
 """
+
+
+SEEDS = Claim.ratio("r", "Error over that of the baseline.", measured=[0.45, 0.47, 0.44], at_most=0.5)
 
 
 def exact(name="so3", measured=1e-7, **options):
@@ -87,6 +91,56 @@ def test_verdicts(claim, threshold, holds):
     assert claim.holds is holds
 
 
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ([0.8, 0.9, 0.85], "holds"),
+        ([1.2, 1.1, 1.3], "fails"),
+        ([0.8, 0.9, 1.05], "undecided"),  # one seed says otherwise
+        ([0.5, 0.99, 0.999], "undecided"),  # all meet it; mean 0.83, standard error 0.165: 1.03 of them
+        ([1.0, 1.0, 1.0], "holds"),
+        ([0.9], "undecided"),  # one seed has no spread
+        ([math.nan, math.nan], "fails"),
+        ([0.5, math.inf], "undecided"),
+    ],
+)
+def test_verdicts_of_seeds(values, verdict):
+    claim = Claim.ratio("r", "Ours over theirs.", measured=values, at_most=1.0)
+    assert claim.verdict == verdict
+    assert claim.values == pytest.approx(tuple(values), nan_ok=True)
+    assert claim.seeds == len(values)
+    reversed_ = Claim.ratio("r", "Theirs over ours.", measured=[2 - value for value in values], at_least=1.0)
+    assert reversed_.verdict == verdict
+
+
+@given(st.lists(st.floats(-3, 3), min_size=2, max_size=8), st.floats(-1, 1))
+def test_verdicts_of_seeds_are_those_of_a_paired_t(values, limit):
+    """Against scipy's standard error: more than two of them, and every seed on one side."""
+    claim = Claim.bound("b", "A number.", measured=values, at_most=limit)
+    margins = limit - np.array(values)
+    if np.ptp(margins) > 1e-9:
+        decided = abs(margins.mean()) > 2 * sem(margins)
+        every = {bool(margin >= 0) for margin in margins}
+        assert claim.verdict == (
+            "undecided" if not decided or len(every) > 1 else "holds" if every == {True} else "fails"
+        )
+
+
+def test_strict_limits_and_bounds():
+    assert Claim.ratio("r", "s", measured=1.0, below=1).holds is False
+    assert Claim.ratio("r", "s", measured=1.0, at_most=1).holds is True
+    assert Claim.ratio("r", "s", measured=1.1, above=1).threshold == "> 1"
+    assert Claim.bound("b", "s", measured=25, at_least=20).kind == "bound"
+    assert Claim.exact("e", "s", measured=[1e-7, 3e-6, 2e-6]).measured == 3e-6
+
+
+def test_a_verdict_is_only_ever_held_back():
+    claim = exact().unsettled("too little training")
+    assert (claim.verdict, claim.holds, claim.note) == ("not settled", None, "too little training")
+    nothing = Claim.not_measurable("big", "It wins.", published=None, reason="needs ImageNet")
+    assert nothing.unsettled("why") == nothing
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_not_finite_never_holds(value):
     assert exact(measured=value).holds is False
@@ -105,7 +159,7 @@ def test_thresholds_read_back_to_the_same_number(measured, limit):
 
 def test_published_and_tensors():
     claim = Claim.number("n", "There are 15 maps.", measured=torch.tensor(15), expected=15)
-    assert (claim.published, claim.measured) == (15, 15.0)
+    assert (claim.published, claim.measured) == (None, 15.0)  # what we expect is not what a paper has published
     assert type(claim.measured) is float
     assert Claim.number("n", "s", measured=1, expected=1, published="about one").published == "about one"
     assert exact(measured=np.float32(0.0)).measured == 0.0
@@ -135,9 +189,20 @@ def test_not_measurable():
         (lambda: Claim.ratio("r", "s", measured=1.0, at_least=1, at_most=2), "at_least = 1, at_most = 2; pass one"),
         (lambda: Claim.number("n", "s", measured=1.0, expected=math.inf), "expected = inf"),
         (lambda: Claim.not_measurable("b", "s", published=None, reason=""), "threshold = ''"),
-        (lambda: replace(exact(), kind="guess"), "kind = 'guess'; known kinds are exact, ratio"),
-        (lambda: replace(exact(), holds=False), "holds = False, but measured 1e-07 against '<= 1e-05' gives True"),
-        (lambda: replace(exact(), measured=1.0), "holds = True, but measured 1.0"),
+        (lambda: replace(exact(), kind="guess"), "kind = 'guess'; known are exact, bound, ratio"),
+        (
+            lambda: replace(exact(), verdict="fails"),
+            "verdict = 'fails', but measured 1e-07 against '<= 1e-05' gives 'holds'",
+        ),
+        (lambda: replace(exact(), verdict="maybe"), "verdict = 'maybe'; known are holds, fails, undecided"),
+        (lambda: replace(exact(), verdict="undecided"), "verdict = 'undecided', but"),  # without a reason
+        (lambda: replace(exact(), note=" "), "note = ' '"),
+        (lambda: replace(exact(), measured=1.0), "verdict = 'holds', but measured 1.0"),
+        (lambda: replace(SEEDS, measured=0.5), "measured = 0.5 is not the mean"),
+        (lambda: replace(SEEDS, values=()), "values is empty"),
+        (lambda: replace(SEEDS, verdict="fails"), "verdict = 'fails', but"),
+        (lambda: Claim.bound("b", "s", measured=[], at_most=1), "measured is empty"),
+        (lambda: replace(FACTS, method=("TinvNN",)), "System.method"),
         (lambda: replace(exact(), measured=None), "no measured value"),
         (lambda: replace(exact(), threshold="small"), "threshold = 'small'; write '<= 1e-05'"),
         (lambda: replace(exact(), kind="not-measurable-here"), "not measurable here, but measured = 1e-07"),
@@ -198,6 +263,28 @@ def test_a_changed_entry_is_refused():
     entry["claims"][0]["holds"] = True
     with pytest.raises(ClaimError, match="holds = True"):
         Result.from_dict(entry)
+
+
+def test_seeds_and_runs_through_json():
+    runs = [{"model": "a", "seed": seed, "error": 0.1 * seed} for seed in range(3)]
+    result = Result.of(Part([{"model": "a", "error": 0.1}], [SEEDS], runs), Part(claims=[exact().unsettled("why")]))
+    plain = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert plain["runs"] == runs
+    assert plain["claims"][0]["values"] == [0.45, 0.47, 0.44]
+    assert plain["claims"][1]["note"] == "why"
+    again = Result.from_dict(plain)
+    assert again.claims == result.claims
+    assert again.runs == runs
+
+
+def test_entries_of_version_0_1_0_are_read():
+    claim = {
+        "id": "so3", "statement": "s", "kind": "exact", "published": None, "measured": 1e-7, "threshold": "<= 1e-05",
+    }  # fmt: skip
+    old = {"rows": [{"a": 1}], "claims": [{**claim, "holds": True}]}
+    assert Result.from_dict(old).claims[0].verdict == "holds"
+    with pytest.raises(ClaimError, match="verdict = 'fails', but"):
+        Result.from_dict({**old, "claims": [{**claim, "holds": False}]})
 
 
 def test_a_result_keeps_its_own_lists():
@@ -261,11 +348,40 @@ def test_run_of_a_module_and_its_errors():
     module.experiment = lambda scale, seed: {"rows": []}
     with pytest.raises(ClaimError, match="returned dict; it must return a Result"):
         run(module)
-    with pytest.raises(UnknownNameError, match="scale = 'huge'; known scales are smoke, full"):
+    with pytest.raises(UnknownNameError, match="scale = 'huge'; known scales are smoke, full, paper"):
         run(module, "huge")
     for seed in (-1, 1.0, True):
         with pytest.raises(ClaimError, match="seed = "):
             run(module, seed=seed)
+
+
+def test_an_experiment_that_takes_the_run():
+    seen: list[Run] = []
+
+    def experiment(run, width=3):
+        seen.append(run)
+        return Result([{"width": width}], [exact()])
+
+    module = types.ModuleType("modern")
+    module.SYSTEM, module.experiment = FACTS, experiment
+    assert run(module, "paper", 4, {"width": 5}, device="meta", dry=True)["options"] == {"width": 5, "dry": True}
+    assert seen == [Run("paper", 4, None, "meta", True)]
+    module.experiment = lambda scale, seed: Result([{"a": 1}], [exact()])
+    for options in ({"scale": "paper"}, {"dry": True}):
+        with pytest.raises(ClaimError, match="no sizes of the paper, and no dry run"):
+            run(module, **options)
+
+
+def test_a_budget_for_every_scale(survey):
+    source = (
+        SYSTEM_SOURCE.replace("scale, seed)", "run)")
+        .replace("0.1 * seed", "run.budget")
+        .replace('"scale": scale', '"n": len(run.seeds)')
+    )
+    (survey / "budgeted.py").write_text(f"{source}\nBUDGETS = {{'smoke': 0.5, 'full': 0.25}}\n")
+    assert [run("budgeted", scale)["rows"][0]["error"] for scale in ("smoke", "full")] == [0.5, 0.25]
+    with pytest.raises(ClaimError, match="no budget for the scale 'paper'; it has smoke, full"):
+        run("budgeted", "paper")
 
 
 def test_unknown_name(survey):

@@ -1,5 +1,6 @@
 """`erlangen list`, `show` and `run`, and the options of experiments."""
 
+import csv
 import json
 import sys
 from collections.abc import Sequence
@@ -40,9 +41,38 @@ def test_list_counts_the_claims_of_full_runs(survey, capsys):
     capsys.readouterr()
     assert cli.run(["list"]) == 0
     failing, good = table_rows(capsys.readouterr().out)
-    assert failing == ["invented", "failing", "2022", "", "", "", "no results"]
-    assert good[:6] == ["invented", "good", "2022", "1", "0", "1"]
-    assert "seed 4" in good[6]
+    assert failing == ["invented", "failing", "2022", "", "", "", "", "no results"]
+    assert good[:7] == ["invented", "good", "2022", "1", "0", "0", "1"]
+    assert "seed 4" in good[7]
+    assert "of other code" not in good[7]
+    (survey / "good.py").write_text((survey / "good.py").read_text() + "\nANSWER = 42\n")
+    assert cli.run(["list"]) == 0
+    assert "of other code" in table_rows(capsys.readouterr().out)[1][7]
+
+
+def test_claims_of_all_systems(survey, capsys):
+    cli.run(["verify", "good", "failing", "--scale", "full"])
+    capsys.readouterr()
+    assert cli.run(["claims"]) == 0
+    assert [row[:2] for row in table_rows(capsys.readouterr().out)] == [
+        ["failing", "zero"],
+        ["good", "fair"],
+        ["good", "big"],
+    ]
+    assert cli.run(["claims", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["area"], row["verdict"], row["seeds"]) for row in rows] == [
+        ("invented", "fails", None),
+        ("invented", "holds", None),
+        ("invented", "not measurable here", None),
+    ]
+    assert cli.run(["claims", "--csv"]) == 0
+    assert [row["id"] for row in csv.DictReader(capsys.readouterr().out.splitlines())] == ["zero", "fair", "big"]
+    assert cli.run(["claims", "--csv", "--json"]) == 2
+    capsys.readouterr()
+    Path("results/good.json").write_text("{")
+    assert cli.run(["claims"]) == 2
+    assert "cannot be read as JSON" in capsys.readouterr().err
 
 
 def test_list_goes_on_past_damage(survey, capsys):
@@ -53,7 +83,7 @@ def test_list_goes_on_past_damage(survey, capsys):
     shown = capsys.readouterr()
     broken, _, good = table_rows(shown.out)
     assert broken[2] == "?"
-    assert good == ["invented", "good", "2022", "?", "?", "?", "damaged"]
+    assert good == ["invented", "good", "2022", "?", "?", "?", "?", "damaged"]
     assert "'broken' cannot be loaded: ModuleNotFoundError: No module named 'no_such_package'" in shown.err
     assert "'kept/good.json' is no result of a run" in shown.err
 
@@ -84,7 +114,7 @@ def test_show_before_and_after_a_run(survey, capsys):
     capsys.readouterr()
     assert cli.run(["show", "good"]) == 0
     after = capsys.readouterr().out
-    assert ["fair", "Half | of them.", "0.5"] in [row[:3] for row in table_rows(after)]
+    assert ["fair", "Half | of them.", ""] in [row[:3] for row in table_rows(after)]
     assert ["base", "nan"] in table_rows(after)
     assert "full, seed 0" in after
     Path("results/good.json").write_text("{")
@@ -116,6 +146,17 @@ def test_device(survey, capsys):
     assert cli.run(["run", "failing", "--device", "meta", "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == [{"device": "meta"}]
     assert cli.run(["run", "good", "--device", "cpu"]) == 0
+    write_system(Path(), "coins", "def experiment(scale, seed):\n    return Result([{}], [])\n")
+    assert cli.run(["run", "coins.py", "--device", "meta"]) == 2
+    assert "'coins' has no option 'device'; it runs on the cpu" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_that_it_is_one(survey, capsys):
+    assert cli.run(["run", "good", "--scale", "paper", "--dry", "--json", "-"]) == 0
+    entry = json.loads(capsys.readouterr().out)
+    assert (entry["scale"], entry["options"]) == ("paper", {"dry": True})
+    assert cli.run(["run", "failing", "--dry"]) == 2
+    assert "no dry run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -132,7 +173,6 @@ def test_device(survey, capsys):
         (["good", "--set", "throws=many"], "--set throws=many: 'throws' takes a whole number"),
         (["good", "--set", "throws=1", "--set", "throws=2"], "'throws' is set twice, before as '1'"),
         (["good", "--set", "seed=1"], "'good' has no option 'seed'"),
-        (["good", "--device", "cuda:0"], "'good' has no option 'device'; it runs on the cpu"),
         (["failing", "--device", "gpu"], "--device gpu: torch cannot compute there"),
         (["failing", "--device", "cpu", "--set", "device=cpu"], "give one of the two"),
         (["good", "--json", "/dev/null/entry.json"], "the folder '/dev/null' cannot be written to"),

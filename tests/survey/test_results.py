@@ -11,7 +11,15 @@ import pytest
 from erlangen.errors import DataError, ErlangenError
 from erlangen.survey.claims import Claim, ClaimError, Result
 from erlangen.survey.ledger import discover_systems
-from erlangen.survey.results import cell_text, check_entry, count_verdicts, read_entry, row_tables, write_json
+from erlangen.survey.results import (
+    cell_text,
+    check_entry,
+    count_verdicts,
+    read_entry,
+    row_tables,
+    verdict_text,
+    write_json,
+)
 
 jsonschema = pytest.importorskip("jsonschema")
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -29,6 +37,8 @@ def entry():
             Claim.exact("not-finite", "The loss is finite.", measured=math.inf),
             Claim.ratio("faster", "It is twice as fast.", measured=1.5, at_least=2.0, published=30),
             Claim.number("count", "There are 15.", measured=15, expected=15, tol=0.5),
+            Claim.ratio("seeds", "Ours over theirs.", measured=[0.5, 0.6], below=1),
+            Claim.bound("small", "It is small.", measured=2, at_most=3).unsettled("too little training"),
             Claim.not_measurable("big", "It wins.", published=0.8, reason="needs ImageNet"),
         ],
     )
@@ -38,6 +48,9 @@ def entry():
 
 def accepted_by_schema(value):
     return jsonschema.Draft202012Validator(SCHEMA).is_valid(value)
+
+
+DELETE = object()
 
 
 def changed(path, value):
@@ -54,14 +67,12 @@ def changed(path, value):
     return new
 
 
-DELETE = object()
-
-
 # --- the schema ------------------------------------------------------------------------------------------------------
 def test_the_schema_is_one():
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     claim = SCHEMA["$defs"]["claim"]
-    assert set(claim["required"]) == set(claim["properties"]) == set(entry()["claims"][0])
+    assert set(claim["required"]) == set(entry()["claims"][0]) - {"verdict"}  # version 0.1.0 had none
+    assert set(claim["properties"]) == set(claim["required"]) | {"verdict", "values", "note"}
 
 
 def test_results_of_the_repository():
@@ -82,6 +93,10 @@ def test_results_of_the_repository():
         (("claims", 0, "measured"), 0),
         (("claims", 0, "published"), None),
         (("rows", 0, "x"), "nan"),
+        (("claims", 0, "note"), "a remark"),
+        (("claims", 0, "verdict"), DELETE),
+        (("fingerprint",), "0123"),
+        (("runs",), [{"model": "ours", "seed": 0}]),
     ],
 )
 def test_both_accept(path, value):
@@ -118,7 +133,14 @@ def test_both_accept(path, value):
         (("claims",), {}),
         (("claims", 0), "it holds"),
         (("claims", 0, "holds"), DELETE),
-        (("claims", 0, "note"), "x"),
+        (("claims", 0, "author"), "x"),
+        (("claims", 0, "note"), ""),
+        (("claims", 0, "note"), 3),
+        (("claims", 0, "verdict"), "maybe"),
+        (("claims", 4, "values"), []),
+        (("claims", 4, "values"), [None]),
+        (("claims", 4, "values"), "0.5"),
+        (("claims", 6, "verdict"), "holds"),
         (("claims", 0, "id"), "SO3 exact"),
         (("claims", 0, "id"), 3),
         (("claims", 0, "statement"), ""),
@@ -130,13 +152,12 @@ def test_both_accept(path, value):
         (("claims", 0, "measured"), None),
         (("claims", 0, "measured"), "small"),
         (("claims", 0, "measured"), False),
-        (("claims", 0, "threshold"), "< 1"),
+        (("claims", 0, "threshold"), "=< 1"),
         (("claims", 0, "threshold"), 1e-5),
-        (("claims", 0, "holds"), None),
         (("claims", 0, "holds"), 1),
-        (("claims", 4, "measured"), 1.0),
-        (("claims", 4, "holds"), True),
-        (("claims", 4, "threshold"), ""),
+        (("claims", 6, "measured"), 1.0),
+        (("claims", 6, "holds"), True),
+        (("claims", 6, "threshold"), ""),
     ],
 )
 def test_both_refuse(path, value):
@@ -148,10 +169,11 @@ def test_both_refuse(path, value):
 
 def test_what_only_the_numbers_tell():
     """A schema cannot compare a number with its threshold; the code can."""
-    lie = changed(("claims", 2, "holds"), True)
-    assert accepted_by_schema(lie)
-    with pytest.raises(ClaimError, match=r"holds = True, but measured 1\.5"):
-        check_entry(lie)
+    for field, lie in (("holds", True), ("verdict", "holds")):
+        wrong = changed(("claims", 2, field), lie)
+        assert accepted_by_schema(wrong)
+        with pytest.raises(ClaimError, match=r"but (the verdict is 'fails'|measured 1\.5)"):
+            check_entry(wrong)
     with pytest.raises(ClaimError, match="occur more than once"):
         check_entry(changed(("claims", 0, "id"), "count"))
     for nothing in (None, [], "text"):
@@ -212,7 +234,9 @@ def test_only_strict_json_is_written(tmp_path):
 
 # --- what an entry says ----------------------------------------------------------------------------------------------
 def test_counts_and_cells():
-    assert count_verdicts(entry()) == {"holds": 2, "fails": 2, "not measurable here": 1}
+    counts = {"holds": 3, "fails": 2, "undecided": 0, "not settled": 1, "not measurable here": 1}
+    assert count_verdicts(entry()) == counts
+    assert verdict_text(counts) == "3 holds, 2 fails, 1 not settled, 1 not measurable here"
     cells = [cell_text(value) for value in (None, True, False, 3, 0.123456, 1e-7, 2.0, "nan")]
     assert cells == ["", "yes", "no", "3", "0.1235", "1e-07", "2", "nan"]
 

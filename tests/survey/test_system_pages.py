@@ -1,4 +1,4 @@
-"""The pages of the systems say what docstrings and ledger say."""
+"""The pages of the systems say what their READMEs and the ledger say."""
 
 import importlib.util
 import json
@@ -72,15 +72,15 @@ def test_pages_hold_what_a_run_found(survey, script):
     assert sorted(written) == ["failing.md", "good.md", "good.svg", "index.md", "raising.md"]
     rows = [line for line in written["index.md"].splitlines() if line.startswith("| invented")]
     assert rows == [
-        "| invented | [failing](failing.md) | A title \\| of failing (ICLR 2022) | 0 | 1 | 0 |",
-        "| invented | [good](good.md) | A title \\| of good (ICLR 2022) | 1 | 0 | 1 |",
-        "| invented | [raising](raising.md) | A title \\| of raising (ICLR 2022) | no results |  |  |",
+        "| invented | [failing](failing.md) | A title \\| of failing (ICLR 2022) | 0 | 1 | 0 | 0 |",
+        "| invented | [good](good.md) | A title \\| of good (ICLR 2022) | 1 | 0 | 0 | 1 |",
+        "| invented | [raising](raising.md) | A title \\| of raising (ICLR 2022) | no results |  |  |  |",
     ]
     page = written["good.md"]
     measured = json.loads(Path("results/good.json").read_text())["claims"][0]["measured"]
     assert page.startswith("# good\n\ngood: what a test needs.\n\n*A title \\| of good*. A. Author. ICLR 2022, [arXiv")
     assert "A paragraph with *Markdown*." in page
-    assert f"| `fair` | Half \\| of them. | 0.5 | {measured:.4g} | 0.5 +- 0.2 | holds |" in page
+    assert f"| `fair` | Half \\| of them. |  | {measured:.4g} | 0.5 +- 0.2 | holds |" in page
     assert "| `big` | It wins. | 0.8 |  | needs ImageNet | not measurable here |" in page
     assert "| method | throws | p | rule |" in page
     assert "| base | nan |" in page

@@ -25,19 +25,24 @@ def code_fingerprint(file: Path) -> str:
     Raises:
         OSError, SyntaxError: a file cannot be read.
     """
-    start = sorted(file.parent.glob("*.py")) if file.name == "__init__.py" else [file]
+    total = hashlib.sha256()
+    for path in covered_files(file):
+        place = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+        total.update(f"{place}\n{_digest(path)}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def covered_files(file: Path) -> list[Path]:
+    """The files that a fingerprint covers, sorted."""
+    waiting = sorted(file.parent.glob("*.py")) if file.name == "__init__.py" else [file]
+    waiting = [path.resolve() for path in waiting]
     seen: set[Path] = set()
-    waiting = [path.resolve() for path in start]
     while waiting:
         path = waiting.pop()
         if path not in seen:
             seen.add(path)
             waiting += _imports(path)
-    total = hashlib.sha256()
-    for path in sorted(seen):
-        place = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
-        total.update(f"{place}\n{_digest(path)}\n".encode())
-    return total.hexdigest()[:16]
+    return sorted(seen)
 
 
 def _kept(read: Callable[[Path], T]) -> Callable[[Path], T]:

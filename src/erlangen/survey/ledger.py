@@ -79,7 +79,7 @@ def load_facts(system: str | ModuleType) -> System:
 
 def experiment_module(module: ModuleType) -> ModuleType:
     """The module with the experiment and the figure of a system: ``experiment`` of a package, or the module itself."""
-    if not hasattr(module, "__path__"):
+    if not hasattr(module, "__path__") or callable(getattr(module, "experiment", None)):
         return module
     return _imported(f"{module.__name__}.experiment")
 
@@ -169,8 +169,9 @@ def run(
 
 
 def fingerprint(system: str | ModuleType) -> str:
-    """What the code is that a system's results depend on: see `erlangen.survey.fingerprints`."""
-    return code_fingerprint(Path(str(_module_of(system).__file__)))
+    """The code that a system's results depend on, see `erlangen.survey.fingerprints`; "none" of a module without a file."""
+    file = getattr(_module_of(system), "__file__", None)
+    return "none" if file is None else code_fingerprint(Path(file))
 
 
 def _first_arguments(
