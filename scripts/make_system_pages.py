@@ -44,7 +44,11 @@ def pages() -> dict[Path, str]:
     """What every file should hold."""
     systems = discover_systems()
     entries = {name: read_entry(path) for name in systems if (path := RESULTS / f"{name}.json").exists()}
-    files = {DOCS / "index.md": index_page(systems, entries), NAV: navigation(NAV.read_text(encoding="utf-8"), systems)}
+    files = {
+        DOCS / "index.md": index_page(systems, entries),
+        DOCS / "models.md": models_page(systems),
+        NAV: navigation(NAV.read_text(encoding="utf-8"), systems),
+    }
     for name, path in systems.items():
         picture = figure(path, entries.get(name))
         if picture is not None:
@@ -74,6 +78,23 @@ def index_page(systems: dict[str, str], entries: dict[str, Entry]) -> str:
         rows.append([path.split(".")[-2], f"[{name}]({name}.md)", escape(paper), *counts])
     missing = [] if entries else [NO_RESULTS]
     return "\n\n".join([*parts, *missing, markdown_table(head, rows)]) + "\n"
+
+
+def models_page(systems: dict[str, str]) -> str:
+    """The public classes and functions of all methods, in one table."""
+    rows: list[list[str]] = []
+    for name, path in systems.items():
+        facts = load_facts(name)
+        for dotted in facts.method:
+            room, _, last = dotted.rpartition(".")
+            found = getattr(importlib.import_module(path if room == f"erlangen.systems.{name}" else room), last)
+            summary = inspect.cleandoc(found.__doc__ or "").partition("\n\n")[0]
+            rows.append(
+                [f"`{dotted.replace('erlangen', 'er', 1)}`", escape(summary), f"[{name}]({name}.md)", str(facts.year)]
+            )
+    text = "The methods of the survey are classes and functions that any program can use, with `import erlangen as er`."
+    table = markdown_table(["name", "what it is", "system", "year"], rows) if rows else NO_SYSTEMS
+    return f"# Models\n\n{text}\n\n{table}\n"
 
 
 def system_page(name: str, path: str, entry: Entry | None, *, pictured: bool) -> str:
@@ -150,7 +171,7 @@ def figure(path: str, entry: Entry | None) -> str | None:
 
 def navigation(text: str, systems: dict[str, str]) -> str:
     """mkdocs.yml with the entry "Systems" of its nav made anew: the index, then every area."""
-    lines = ["  - Systems:", "      - All systems: systems/index.md"]
+    lines = ["  - Systems:", "      - All systems: systems/index.md", "      - Models: systems/models.md"]
     areas = {path.split(".")[-2]: None for path in systems.values()}
     for area in areas:
         lines.append(f"      - {area.capitalize()}:")

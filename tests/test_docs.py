@@ -28,7 +28,11 @@ from erlangen import cli
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-MODULES = sorted(module.name for module in pkgutil.walk_packages(erlangen.__path__, "erlangen."))
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(erlangen.__path__, "erlangen.")
+    if "\nmoved(__name__" not in importlib.util.find_spec(module.name).loader.get_source(module.name)  # old names warn
+)
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?[^\n]*\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 OUTSIDE = ("git", "cd", "source", ".", "python3")  # words of the shell that the tests cannot check

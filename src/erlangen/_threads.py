@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from erlangen.errors import check_finite
+from erlangen.tracing import is_recorded
 
 MIN_WORK = 2**20
 """Smallest batch times n^3 that goes to threads: 32 matrices with n = 32. On two shared cores, two threads gained for n
@@ -33,9 +34,7 @@ def usable_threads(A: Tensor) -> int:
     """
     if torch.compiler.is_compiling() or A.device.type != "cpu" or A.numel() * A.shape[-1] < MIN_WORK:
         return 1
-    if type(A) is not Tensor or torch._C._get_tracing_state() is not None:
-        return 1
-    if torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack():
+    if type(A) is not Tensor or is_recorded():
         return 1
     return min(torch.get_num_threads(), os.cpu_count() or 1, A.shape[:-2].numel())
 

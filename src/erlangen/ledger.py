@@ -1,5 +1,5 @@
 """Moved: see `erlangen.survey.ledger`."""
 
-from erlangen._moved import moved
+from erlangen.moved import moved
 
 moved(__name__, "erlangen.survey.ledger")

@@ -11,6 +11,10 @@ from erlangen.groups import group as parse_group
 class Symmetry:
     """The statement f(g x) = g f(x): a group and its actions on inputs and outputs.
 
+    >>> import erlangen as er
+    >>> er.Symmetry("SO(3)", input="points", output="invariant")
+    Symmetry(SO(3): points -> invariant)
+
     Args:
         group: a `Group`, or its name such as "SO(3)".
         input: the action on inputs: a string ("points", "vectors + vectors"), an `Action`, a dict or tuple of these
@@ -22,10 +26,6 @@ class Symmetry:
         ActionError: an action does not fit the group.
         GroupError: `group` is neither a group nor a name, or its numbers do not fit.
         UnknownNameError: a name is not known.
-
-    >>> import erlangen as er
-    >>> er.Symmetry("SO(3)", input="points", output="invariant")
-    Symmetry(SO(3): points -> invariant)
     """
 
     def __init__(

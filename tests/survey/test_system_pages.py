@@ -59,7 +59,7 @@ def test_no_systems_and_no_results(survey, script, monkeypatch):
     import erlangen.systems
 
     monkeypatch.setattr(erlangen.systems, "__path__", [str(survey / "nothing")])
-    assert list(script.pages()) == [script.DOCS / "index.md", script.NAV]
+    assert list(script.pages()) == [script.DOCS / "index.md", script.DOCS / "models.md", script.NAV]
     assert script.NO_SYSTEMS in script.pages()[script.DOCS / "index.md"]
 
 
@@ -69,7 +69,7 @@ def test_pages_hold_what_a_run_found(survey, script):
     (survey / "docs/systems/gone.md").write_text("")
     script.main()
     written = {path.name: path.read_text() for path in (survey / "docs/systems").iterdir()}
-    assert sorted(written) == ["failing.md", "good.md", "good.svg", "index.md", "raising.md"]
+    assert sorted(written) == ["failing.md", "good.md", "good.svg", "index.md", "models.md", "raising.md"]
     rows = [line for line in written["index.md"].splitlines() if line.startswith("| invented")]
     assert rows == [
         "| invented | [failing](failing.md) | A title \\| of failing (ICLR 2022) | 0 | 1 | 0 | 0 |",
@@ -92,6 +92,7 @@ def test_pages_hold_what_a_run_found(survey, script):
         "  - Home: index.md",
         "  - Systems:",
         "      - All systems: systems/index.md",
+        "      - Models: systems/models.md",
         "      - Invented:",
         "          - failing: systems/failing.md",
         "          - good: systems/good.md",

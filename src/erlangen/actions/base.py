@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from erlangen.errors import ActionError, ShapeError, check_floating
 from erlangen.groups import Group
@@ -135,8 +136,8 @@ class Custom(Action):
     label: str = "custom"
 
     @property
+    @override
     def name(self) -> str:
-        """The label."""
         return self.label
 
     def apply(self, group: Group, g: Tensor, x: Tree) -> Tree:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from erlangen.actions.base import Action, Tree, check_tensor, lead_view
 from erlangen.errors import ActionError, ShapeError, first_index
@@ -43,8 +44,8 @@ class Boxes(Action):
             raise ActionError(f"edge = {self.edge!r}: give a distance in pixels that is not negative")
 
     @property
+    @override
     def name(self) -> str:
-        """Name, with the window where given."""
         return "boxes" if self.window is None else f"boxes(window={self.window})"
 
     def check_group(self, group: Group) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from erlangen.actions.base import Action, Part, Tree, check_tensor, tree_map, tree_structure
 from erlangen.actions.geometric import Points, Vectors
@@ -30,8 +31,8 @@ class DirectSum(Action):
                 raise ActionError(f"{action.name}: summands lie along the last axis; transpose the data")
 
     @property
+    @override
     def name(self) -> str:
-        """Summands joined by +."""
         return " + ".join(action.name for action in self.summands)
 
     def check_group(self, group: Group) -> None:
@@ -87,8 +88,8 @@ class TreeAction(Action):
             raise SymmetryError("an empty tree of actions moves nothing; name at least one entry")
 
     @property
+    @override
     def name(self) -> str:
-        """The structure with its actions."""
         if isinstance(self.tree, dict):
             return "{" + ", ".join(f"{key}: {action.name}" for key, action in self.tree.items()) + "}"
         return "(" + ", ".join(action.name for action in self.tree) + ")"
@@ -99,7 +100,7 @@ class TreeAction(Action):
     def __hash__(self) -> int:
         return hash(self.name)
 
-    def _pairs(self, x: Tree) -> list[tuple[Any, Action, Tree]]:
+    def pairs(self, x: Tree) -> list[tuple[Any, Action, Tree]]:
         """(key, action, subtree); the structures must match."""
         is_dict = isinstance(self.tree, dict)
         keys = list(x) if isinstance(x, dict) else list(range(len(x))) if isinstance(x, (list, tuple)) else None
@@ -110,7 +111,8 @@ class TreeAction(Action):
             )
         return [(key, self.tree[key], x[key]) for key in keys]
 
-    def _rebuild(self, x: Tree, values: list[Any]) -> Tree:
+    def rebuild(self, x: Tree, values: list[Any]) -> Tree:
+        """A tree like x with other subtrees, in the order of `pairs`."""
         if isinstance(x, dict):
             return dict(zip(x, values, strict=True))
         return type(x)(*values) if hasattr(x, "_fields") else type(x)(values)
@@ -125,18 +127,18 @@ class TreeAction(Action):
 
     def apply(self, group: Group, g: Tensor, x: Tree) -> Tree:
         """Each entry by its own action."""
-        return self._rebuild(x, [action.apply(group, g, value) for _, action, value in self._pairs(x)])
+        return self.rebuild(x, [action.apply(group, g, value) for _, action, value in self.pairs(x)])
 
     def is_exact(self, group: Group, g: Tensor, x: Tree) -> Tensor:
         """Where all entries are exact."""
         exact = super().is_exact(group, g, x)
-        for _, action, value in self._pairs(x):
+        for _, action, value in self.pairs(x):
             exact = exact & action.is_exact(group, g, value)
         return exact
 
     def mask(self, group: Group, g: Tensor, x: Tree) -> Tree | None:
         """A tree with the mask of each tensor, ``None`` for those of which all is known, and for the whole if that is all."""
-        pairs = self._pairs(x)
+        pairs = self.pairs(x)
         masks = [action.mask(group, g, value) for _, action, value in pairs]
         if all(mask is None for mask in masks):
             return None
@@ -145,11 +147,11 @@ class TreeAction(Action):
             tree_map(lambda _: None, value) if mask is None else mask
             for mask, (_, _, value) in zip(masks, pairs, strict=True)
         ]
-        return self._rebuild(x, full)
+        return self.rebuild(x, full)
 
     def parts(self, group: Group, x: Tree) -> list[Part]:
         """Parts of all entries."""
-        return [part for _, action, value in self._pairs(x) for part in action.parts(group, value)]
+        return [part for _, action, value in self.pairs(x) for part in action.parts(group, value)]
 
 
 @dataclass(frozen=True)
@@ -162,8 +164,8 @@ class Factors(Action):
     actions: tuple[Action, ...]
 
     @property
+    @override
     def name(self) -> str:
-        """Actions joined by *."""
         return " * ".join(action.name for action in self.actions)
 
     @property
@@ -223,16 +225,16 @@ class Sequence(Action):
         return -self.time_axis
 
     @property
+    @override
     def name(self) -> str:
-        """Name with the frame's."""
         return f"sequence({self.frame.name}, {self.time_axis})"
 
     def check_group(self, group: Group) -> None:
         """The frame must fit the group, or the base group of a flow."""
         self.frame.check_group(group.group if isinstance(group, Flow) else group)
 
+    @override
     def apply(self, group: Group, g: Tensor, x: Tree) -> Tensor:
-        """Move every frame."""
         lead = len(group.batch_shape(g))
         x = check_tensor(x, self.name, lead=lead, item_ndim=self.item_ndim, floating=False)
         if not isinstance(group, Flow):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, tree_structure
 from erlangen.actions.geometric import Invariant
@@ -34,8 +35,8 @@ class Rolled(Action):
     axes: tuple[int, ...] | None = None
 
     @property
+    @override
     def name(self) -> str:
-        """Name, with the axes where given."""
         return "rolled" if self.axes is None else f"rolled(axes={self.axes})"
 
     def check_group(self, group: Group) -> None:
@@ -84,8 +85,8 @@ class Permuted(Action):
         return -self.axis
 
     @property
+    @override
     def name(self) -> str:
-        """Name, with the axis where it is not -2."""
         return "permuted" if self.axis == -2 else f"permuted(axis={self.axis})"
 
     def check_group(self, group: Group) -> None:
@@ -117,8 +118,8 @@ class Graph(Action):
     channels: bool = False
 
     @property
+    @override
     def name(self) -> str:
-        """Name, with the option where set."""
         return "graph(channels=True)" if self.channels else "graph"
 
     def check_group(self, group: Group) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from erlangen.actions.base import Action, Part, Tree, broadcast_lead, check_tensor, lead_view, matmul_rows, tree_map
 from erlangen.errors import ActionError, ShapeError, is_whole
@@ -32,8 +33,8 @@ class _Coordinates(Action):
         return -self.axis
 
     @property
+    @override
     def name(self) -> str:
-        """Name, with the axis where it is not the last."""
         return type(self).__name__.lower() + ("" if self.axis == -1 else f"(axis={self.axis})")
 
     def check_group(self, group: Group) -> None:
@@ -125,8 +126,8 @@ class Invariant(Action):
             raise ActionError(f"invariant({self.size}): the size of the last axis must be a positive integer")
 
     @property
+    @override
     def name(self) -> str:
-        """Name, with the size where given."""
         return "invariant" if self.size is None else f"invariant({self.size})"
 
     def width(self, group: Group) -> int | None:

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, count_used, lead_view
 from erlangen.actions.discrete import Rolled
@@ -49,8 +50,8 @@ class Image(Action):
                 raise ActionError(f"{key} = {value!r}: choose one of {', '.join(allowed)}")
 
     @property
+    @override
     def name(self) -> str:
-        """Name, with the options that differ from the default."""
         return _name("image", self.interpolation, self.padding)
 
     def check_group(self, group: Group) -> None:
@@ -110,8 +111,8 @@ class Field(Action):
             raise ActionError(f"components = {self.components!r}: choose 'up' or 'down'")
 
     @property
+    @override
     def name(self) -> str:
-        """Name, with the options that differ from the default."""
         return _name("field", self.interpolation, self.padding, self.components)
 
     def _image(self) -> Image:
@@ -138,12 +139,12 @@ class Field(Action):
 
         return torch.stack((entry(0, 0) * first + entry(0, 1) * second, entry(1, 0) * first + entry(1, 1) * second), -3)
 
+    @override
     def is_exact(self, group: Group, g: Tensor, x: Tree) -> Tensor:
-        """As for images."""
         return self._image().is_exact(group, g, x)
 
+    @override
     def mask(self, group: Group, g: Tensor, x: Tree) -> Tensor | None:
-        """As for images."""
         return self._image().mask(group, g, x)
 
 

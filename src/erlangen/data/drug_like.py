@@ -30,14 +30,14 @@ def drug_like_smiles(count: int | None = None) -> list[str]:
 
     Source and licence (MIT) lie beside the file in the package.
 
+    >>> drug_like_smiles(1)
+    ['O=C(CC1NC(=O)c2ccccc21)Nc1nccs1']
+
     Args:
         count: how many, from the first on; all without it.
 
     Raises:
         DataError: there are fewer.
-
-    >>> drug_like_smiles(1)
-    ['O=C(CC1NC(=O)c2ccccc21)Nc1nccs1']
     """
     with gzip.open(str(files("erlangen.data") / "files" / "drug_like.smi.gz"), "rt", encoding="ascii") as file:
         every = file.read().split()

@@ -34,6 +34,12 @@ class DenseGraphs(NamedTuple):
 class GraphData:
     """G labelled graphs, all nodes one after the other; ``data[rows]`` are some of the graphs, ``len(data)`` is G.
 
+    >>> path = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    >>> data = GraphData(path, torch.zeros(3).long(), torch.zeros(3).long(), torch.zeros(4).long(), torch.zeros(1).long())
+    >>> two = data[[0, 0]]
+    >>> len(two), two.sizes.tolist(), two.edge_index[0].tolist()
+    (2, [3, 3], [0, 1, 1, 2, 3, 4, 4, 5])
+
     Attributes:
         edge_index: int64 ``[2, E]``, source and target; an undirected edge is there in both directions. Edges are in the order
             of their graphs.
@@ -45,12 +51,6 @@ class GraphData:
     Raises:
         ShapeError, DtypeError: tensors do not fit each other.
         DataError: an edge leaves its graph, a label is negative, or graphs are not in ascending order.
-
-    >>> path = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
-    >>> data = GraphData(path, torch.zeros(3).long(), torch.zeros(3).long(), torch.zeros(4).long(), torch.zeros(1).long())
-    >>> two = data[[0, 0]]
-    >>> len(two), two.sizes.tolist(), two.edge_index[0].tolist()
-    (2, [3, 3], [0, 1, 1, 2, 3, 4, 4, 5])
     """
 
     edge_index: Tensor
@@ -95,11 +95,11 @@ class GraphData:
     def from_adjacency(cls, adj: Tensor) -> GraphData:
         """Graphs without labels of adjacency matrices ``[G, n, n]``: an entry (i, j) that is not 0 is an edge from i to j.
 
-        Raises:
-            ShapeError: `adj` is not as above.
-
         >>> GraphData.from_adjacency(1 - torch.eye(3)[None]).edge_counts
         tensor([6])
+
+        Raises:
+            ShapeError: `adj` is not as above.
         """
         if adj.dim() != 3 or adj.shape[-1] != adj.shape[-2]:
             raise ShapeError(f"adj has shape {tuple(adj.shape)}; pass square matrices [G, n, n]")

@@ -38,14 +38,14 @@ def connected_graphs(n: int) -> Tensor:
     smaller one, since a connected graph stays connected without some node, and is kept in a canonical form: nodes sorted
     by an invariant, ties broken by the smallest code of all orders. Graphs come in ascending order of these codes.
 
+    >>> connected_graphs(5).shape
+    torch.Size([21, 5, 5])
+
     Args:
         n: number of nodes, 1 to 8.
 
     Raises:
         DataError: n is out of range.
-
-    >>> connected_graphs(5).shape
-    torch.Size([21, 5, 5])
     """
     if not is_whole(n, 1, MAX_NODES):
         raise DataError(f"n = {n!r}: graphs of 1 to {MAX_NODES} nodes can be listed")

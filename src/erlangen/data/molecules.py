@@ -76,6 +76,10 @@ def qm9(count: int, *, most_atoms: int | None = None, generator: Generator | Non
     which needs no fit. Where two moments are nearly equal (within 2 %) the axes are not determined, and `clear` is false;
     use such molecules for rotation-invariant numbers only.
 
+    >>> data = qm9(100, most_atoms=18)  # doctest: +SKIP
+    >>> data.pos.shape, data.polarizability.shape  # doctest: +SKIP
+    (torch.Size([100, 18, 3]), torch.Size([100, 3, 3]))
+
     Args:
         count: B, how many.
         most_atoms: only molecules with at most so many atoms, hydrogens included.
@@ -88,10 +92,6 @@ def qm9(count: int, *, most_atoms: int | None = None, generator: Generator | Non
         MissingExtraError: qm9pack is not installed; it comes with ``erlangen[qm9]``.
         ErlangenError: a number is not positive, or there are fewer than `count` such molecules.
         DataError: the files of the package are not as expected, or a tensor does not belong to its molecule.
-
-    >>> data = qm9(100, most_atoms=18)  # doctest: +SKIP
-    >>> data.pos.shape, data.polarizability.shape  # doctest: +SKIP
-    (torch.Size([100, 18, 3]), torch.Size([100, 3, 3]))
     """
     check_sizes(count=count, most_atoms=1 if most_atoms is None else most_atoms)
     folder = _folder()

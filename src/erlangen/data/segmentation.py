@@ -39,6 +39,10 @@ def superpixels(
     This is SLIC (Achanta, Shaji, Smith, Lucchi, Fua and Süsstrunk, 2012) with all centres in reach of every pixel, and
     without its last step that joins scattered pixels. Nothing is random.
 
+    >>> nodes = superpixels(torch.zeros(8, 1, 28, 28), 75, brightest=32)
+    >>> nodes.pos.shape, nodes.x.shape
+    (torch.Size([8, 32, 2]), torch.Size([8, 32, 1]))
+
     Args:
         images: ``[B, C, H, W]``, floating.
         count: about how many superpixels: rows times columns of the most regular grid that does not have more.
@@ -52,10 +56,6 @@ def superpixels(
     Raises:
         ShapeError, DtypeError, NotFiniteError: images are not as above.
         ErlangenError: a number is not positive, or `brightest` or `count` is larger than what there is.
-
-    >>> nodes = superpixels(torch.zeros(8, 1, 28, 28), 75, brightest=32)
-    >>> nodes.pos.shape, nodes.x.shape
-    (torch.Size([8, 32, 2]), torch.Size([8, 32, 1]))
     """
     if images.dim() != 4 or 0 in images.shape[1:]:
         raise ShapeError(f"images have shape {tuple(images.shape)}; pass [B, C, H, W] with C, H and W at least 1")

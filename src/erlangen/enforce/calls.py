@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from erlangen.actions import Tree, tree_leaves
 from erlangen.errors import ModelError
@@ -100,8 +101,8 @@ class _Function(nn.Module):
         super().__init__()
         self.fn = fn
 
+    @override
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function."""
         return self.fn(*args, **kwargs)
 
 

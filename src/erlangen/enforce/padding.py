@@ -30,7 +30,7 @@ def zero_padding(action: Action, x: Tree, keep: Tensor) -> Tree:
     Tensors that have no axis of N items there stay as they are.
     """
     if isinstance(action, TreeAction):
-        return action._rebuild(x, [zero_padding(child, value, keep) for _, child, value in action._pairs(x)])
+        return action.rebuild(x, [zero_padding(child, value, keep) for _, child, value in action.pairs(x)])
     if isinstance(action, Graph):
         return {key: _zero_entry(key, value, keep) for key, value in x.items()}
     if not isinstance(x, Tensor):

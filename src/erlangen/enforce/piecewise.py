@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
+from typing_extensions import override
 
 from erlangen.actions import Action, Invariant, Tree, tree_structure
 from erlangen.enforce.frames import ROUNDING
@@ -352,6 +353,6 @@ class PiecewiseFrameAverage(nn.Module):
         )
         tell_degenerate(message, self.on_degenerate, stacklevel=3)
 
+    @override
     def extra_repr(self) -> str:
-        """Group, parts and outputs."""
         return f"{self.group.name}^{self.parts}, features={self.features}, vectors={self.vectors}"

@@ -166,7 +166,7 @@ def spectral_signature(adj: Tensor) -> Tensor:
 def _columns(action: Action, x: Tree, absent: Tensor | None) -> list[Tensor]:
     """Integer ranks ``[B, n, C]`` that move with the nodes."""
     if isinstance(action, TreeAction):
-        return [column for _, child, value in action._pairs(x) for column in _columns(child, value, absent)]
+        return [column for _, child, value in action.pairs(x) for column in _columns(child, value, absent)]
     if isinstance(action, Permuted):
         return [_feature_ranks(x.movedim(action.axis, 1).flatten(2) if x.ndim > 2 else x[..., None])]
     if isinstance(action, Graph):

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
+from typing_extensions import override
 
 from erlangen.actions import Permuted, Tree, tree_leaves, tree_map, tree_structure
 from erlangen.enforce.calls import (
@@ -84,6 +85,13 @@ def symmetrize(
 
     A model that was not trained this way sees inputs in new positions: expect to train it on.
 
+    >>> import torch, erlangen as er
+    >>> sym = er.Symmetry(er.SE(3), input="points", output="invariant")
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(15, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
+    >>> exact = er.symmetrize(model, sym)
+    >>> exact(torch.randn(4, 5, 3)).shape
+    torch.Size([4, 2])
+
     Args:
         model: an `nn.Module`, or a function of tensors. Its first argument is the input, with leading axis
             B on every tensor; its outputs (a tensor or tree) must have that axis too.
@@ -121,13 +129,6 @@ def symmetrize(
         OrbitError: `samples` or `chunk` is not positive, missing or has no meaning, or the group is too
             large.
         UnknownNameError: `how` or `on_degenerate` is no known name.
-
-    >>> import torch, erlangen as er
-    >>> sym = er.Symmetry(er.SE(3), input="points", output="invariant")
-    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(15, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
-    >>> exact = er.symmetrize(model, sym)
-    >>> exact(torch.randn(4, 5, 3)).shape
-    torch.Size([4, 2])
     """
     if not isinstance(symmetry, Symmetry):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise SymmetryError(f"symmetry is a {type(symmetry).__name__}; give er.Symmetry(group, input=..., output=...)")
@@ -187,7 +188,8 @@ class Symmetrized(nn.Module):
         self.seed = seed
         self._generator = Generator().manual_seed(seed)
         self._takes_mask = takes_mask(model)
-        self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+        kind = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage] - torch has no other name for it
+        self._has_batch_norm = any(isinstance(m, kind) for m in model.modules())
 
     @property
     def certificate(self) -> Literal["exact", "statistical"]:
@@ -357,8 +359,8 @@ class Symmetrized(nn.Module):
         )
         tell_degenerate(message, self.on_degenerate, stacklevel=3)
 
+    @override
     def extra_repr(self) -> str:
-        """Symmetry, method and certificate."""
         return f"{self.symmetry!r}, how={self.how!r}, certificate={self.certificate!r}"
 
 

@@ -31,6 +31,12 @@ class Diffusion:
 
     Step t adds noise of the variance ``betas[t]``; ``abar_t`` is the product of ``1 - betas`` up to t.
 
+    >>> from erlangen.generate import cosine_betas
+    >>> diffusion = Diffusion(cosine_betas(50))
+    >>> x = diffusion.sample(lambda x, t: x, (4, 3), generator=torch.Generator().manual_seed(0))
+    >>> x.shape
+    torch.Size([4, 3])
+
     Args:
         betas: ``[T]`` in (0, 1), such as `linear_betas`; kept in float64.
         gaussian: the subspace of noise and data; the whole space without it.
@@ -40,12 +46,6 @@ class Diffusion:
 
     Raises:
         ErlangenError: a variance is not in (0, 1), or more than 5 % of the signal's variance is left at the end.
-
-    >>> from erlangen.generate import cosine_betas
-    >>> diffusion = Diffusion(cosine_betas(50))
-    >>> x = diffusion.sample(lambda x, t: x, (4, 3), generator=torch.Generator().manual_seed(0))
-    >>> x.shape
-    torch.Size([4, 3])
     """
 
     def __init__(self, betas: Tensor, gaussian: CenteredGaussian | None = None) -> None:

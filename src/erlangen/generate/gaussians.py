@@ -21,17 +21,17 @@ __all__ = ["CenteredGaussian"]
 class CenteredGaussian:
     """The standard normal on tensors whose mean over some axes is zero.
 
+    >>> noise = CenteredGaussian(-2)
+    >>> x = noise.sample((100, 5, 3), generator=torch.Generator().manual_seed(0))
+    >>> bool(x.mean(-2).abs().max() < 1e-6), noise.dimension(x.shape)
+    (True, 12)
+
     Args:
         axes: the axes that are centred together, negative: -2 for the points of a cloud ``[..., N, n]``, (-3, -2) for the
             points and frames of a trajectory ``[..., T, N, n]``. One sample is made of these axes and the last one.
 
     Raises:
         ErlangenError: an axis is not negative, is the last one, or is given twice.
-
-    >>> noise = CenteredGaussian(-2)
-    >>> x = noise.sample((100, 5, 3), generator=torch.Generator().manual_seed(0))
-    >>> bool(x.mean(-2).abs().max() < 1e-6), noise.dimension(x.shape)
-    (True, 12)
     """
 
     def __init__(self, axes: int | Sequence[int] = -2) -> None:

@@ -19,6 +19,11 @@ def refined_colors(edge_index: Tensor, labels: Tensor, rounds: int | None = None
     Two nodes of equal colour get different ones where the multisets of the colours of their neighbours differ. Multisets are
     compared themselves, not by hashes.
 
+    >>> path = torch.tensor([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])
+    >>> refined_colors(path, torch.zeros(4).long())
+    tensor([[0, 0, 0, 0],
+            [0, 1, 1, 0]])
+
     Args:
         edge_index: int64 ``[2, E]``, source and target; undirected graphs have every edge in both directions.
         labels: the first colours, int64 ``[N]``; zeros for nodes that are alike.
@@ -30,11 +35,6 @@ def refined_colors(edge_index: Tensor, labels: Tensor, rounds: int | None = None
     Raises:
         ShapeError, DtypeError: tensors are not as above.
         ErlangenError: `rounds` is not positive.
-
-    >>> path = torch.tensor([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])
-    >>> refined_colors(path, torch.zeros(4).long())
-    tensor([[0, 0, 0, 0],
-            [0, 1, 1, 0]])
     """
     check_sizes(rounds=1 if rounds is None else rounds)
     for name, value, dim in (("edge_index", edge_index, 2), ("labels", labels, 1)):

@@ -39,6 +39,10 @@ def ego_networks(edge_index: Tensor, nodes: int, hops: int = 1) -> EgoNetworks:
 
     Graphs of a batch that lie one after the other in `edge_index` do not meet. A node without edges is alone in its network.
 
+    >>> path = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    >>> ego_networks(path, 3).sizes
+    tensor([2, 3, 2])
+
     Args:
         edge_index: int64 ``[2, E]``, source and target; undirected graphs have every edge in both directions.
         nodes: number of nodes of all graphs, N.
@@ -47,10 +51,6 @@ def ego_networks(edge_index: Tensor, nodes: int, hops: int = 1) -> EgoNetworks:
     Raises:
         ShapeError, DtypeError: `edge_index` is not as above.
         ErlangenError: `hops` is not positive, or an edge names a node beyond `nodes`.
-
-    >>> path = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
-    >>> ego_networks(path, 3).sizes
-    tensor([2, 3, 2])
     """
     check_sizes(hops=hops)
     if edge_index.dtype != torch.int64:

@@ -52,6 +52,11 @@ class PairInvariants:
     numbers cannot tell all. With ``complete=True`` two pairs have equal invariants exactly if an element of the group takes
     one to the other. The determinant changes its sign under reflections; all others in ``R^3xS^2`` do not.
 
+    >>> invariants = PairInvariants("R^2xS^1")
+    >>> origin, up, right = torch.zeros(2), torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0])
+    >>> invariants(origin, right, up, right)
+    tensor([ 0., -1.,  0., -1.])
+
     Args:
         space: a name of the table.
         complete: also the invariants that the set of the paper lacks.
@@ -63,11 +68,6 @@ class PairInvariants:
 
     Raises:
         UnknownNameError: `space` is not in the table.
-
-    >>> invariants = PairInvariants("R^2xS^1")
-    >>> origin, up, right = torch.zeros(2), torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0])
-    >>> invariants(origin, right, up, right)
-    tensor([ 0., -1.,  0., -1.])
     """
 
     def __init__(self, space: str, *, complete: bool = True) -> None:

@@ -86,15 +86,15 @@ def multigraphs(degree: int, order: int) -> tuple[Multigraph, ...]:
 
     Vertices are the blocks of a partition of the ends of edges and the outputs; permuting the edges gives the same graph.
 
+    >>> [len(multigraphs(degree, 0)) for degree in (1, 2, 3)]
+    [2, 11, 52]
+
     Args:
         degree: number of edges, at least 1.
         order: number of outputs, 0, 1 or 2.
 
     Raises:
         ErlangenError: a number out of range, or more than `MOST_HALF_EDGES` ends and outputs.
-
-    >>> [len(multigraphs(degree, 0)) for degree in (1, 2, 3)]
-    [2, 11, 52]
     """
     ends = 2 * degree + order
     if degree < 1 or order not in (0, 1, 2) or ends > MOST_HALF_EDGES:

@@ -43,6 +43,10 @@ class PeriodicEdges(NamedTuple):
 def radius_graph(pos: Tensor, radius: float, batch: Tensor | None = None, *, loop: bool = False) -> Tensor:
     """Edges between all points at most `radius` apart, in both directions.
 
+    >>> radius_graph(torch.tensor([[0.0], [1.0], [3.0]]), 1.5)
+    tensor([[1, 0],
+            [0, 1]])
+
     Args:
         pos: points ``[N, n]``, float32 or float64, of all graphs one after the other.
         radius: in the units of `pos`; positive.
@@ -55,10 +59,6 @@ def radius_graph(pos: Tensor, radius: float, batch: Tensor | None = None, *, loo
     Raises:
         ShapeError, DtypeError, NotFiniteError: `pos` or `batch` is not as above.
         ErlangenError: `radius` is not positive and finite.
-
-    >>> radius_graph(torch.tensor([[0.0], [1.0], [3.0]]), 1.5)
-    tensor([[1, 0],
-            [0, 1]])
     """
     _check_radius(radius)
     points, graphs = _checked(pos, batch)
@@ -76,6 +76,10 @@ def radius_graph(pos: Tensor, radius: float, batch: Tensor | None = None, *, loo
 def knn_graph(pos: Tensor, k: int, batch: Tensor | None = None, *, loop: bool = False, fewer: bool = False) -> Tensor:
     """Edges from the k nearest points of the same graph to each point.
 
+    >>> knn_graph(torch.tensor([[0.0], [1.0], [3.0]]), 1)
+    tensor([[1, 0, 1],
+            [0, 1, 2]])
+
     Args:
         pos: points ``[N, n]``, float32 or float64, of all graphs one after the other.
         k: number of neighbours; positive.
@@ -89,10 +93,6 @@ def knn_graph(pos: Tensor, k: int, batch: Tensor | None = None, *, loop: bool = 
     Raises:
         ShapeError, DtypeError, NotFiniteError: `pos` or `batch` is not as above.
         ErlangenError: `k` is not positive, or a graph has too few points.
-
-    >>> knn_graph(torch.tensor([[0.0], [1.0], [3.0]]), 1)
-    tensor([[1, 0, 1],
-            [0, 1, 2]])
     """
     if k < 1:
         raise ErlangenError(f"k = {k}; ask for at least one neighbour")

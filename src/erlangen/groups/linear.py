@@ -295,7 +295,8 @@ class CSO(MatrixGroup):
         check_size("CSO", n, 2)
         eye = torch.eye(n, dtype=torch.float64)[None]
         super().__init__(scaled_name(f"CSO({n})", scale), torch.cat([eye, skew_basis(n)]))
-        self.scale, self._rotations = scale, SO(n)
+        self.scale = scale
+        self._rotations: MatrixGroup = SO(n)
 
     def inverse(self, g: Tensor) -> Tensor:
         """``R^T / s``."""

@@ -66,13 +66,12 @@ def group(name: str | Group) -> Group:
     ``Octahedral``, ``O_h``, ``Icosahedral``, ``I_h``, ``Tetrahedral``, ``SemidirectProduct(O_h)``, and
     products such as ``SO(3) x S5``. Groups with a sampling proposal take its width: ``SL(2, scale=0.1)``.
 
+    >>> group("C8 x SO(3)")
+    Cyclic(8) x SO(3)
+
     Raises:
         UnknownNameError: no such name; the message suggests near ones and lists all.
         GroupError: the number, the kind or the values of the arguments do not fit.
-
-    Example:
-        >>> group("C8 x SO(3)")
-        Cyclic(8) x SO(3)
     """
     if isinstance(name, Group):
         return name

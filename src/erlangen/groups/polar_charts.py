@@ -10,7 +10,15 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from erlangen.errors import GroupElementError, GroupError, ShapeError, UnknownNameError, check_finite, first_index
+from erlangen.errors import (
+    GroupElementError,
+    GroupError,
+    ShapeError,
+    UnknownNameError,
+    check_finite,
+    first_index,
+    is_whole,
+)
 from erlangen.groups.decompositions import polar
 from erlangen.groups.linear import SL, SO, GLPlus, TrivialGroup
 from erlangen.groups.rotations import draw_device, planar_rotation, random_rotations, standard_normal
@@ -249,7 +257,7 @@ class PolarSampler:
         Raises:
             GroupError: `count` is below 1.
         """
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_whole(count, 1):
             raise GroupError(f"count = {count!r}: draw at least one element")
         chart = PolarChart(self.group)
         R = self._draw_rotations(count, generator)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from erlangen.irreps._cache import constant
+from erlangen.irreps.cache import constant
 
 BLOCK_BYTES = 1 << 21
 """Size of the table of one block on the CPU: small enough for the cache, large enough to hide the cost of a call."""

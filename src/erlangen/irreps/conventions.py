@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from erlangen.errors import ConventionError, ShapeError
-from erlangen.irreps._cache import constant
 from erlangen.irreps._recursion import degree_factor
+from erlangen.irreps.cache import constant
 from erlangen.irreps.harmonics import NORMALIZATIONS
 from erlangen.irreps.irreps import Irreps
 from erlangen.irreps.wigner import wigner_D

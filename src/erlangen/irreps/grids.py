@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from erlangen.errors import GridError, ShapeError, is_whole
-from erlangen.irreps._cache import constant
 from erlangen.irreps._recursion import degree_factor
+from erlangen.irreps.cache import constant
 from erlangen.irreps.harmonics import spherical_harmonics
 from erlangen.irreps.wigner import wigner_D_all
 from erlangen.numerics import full_precision
@@ -22,16 +22,15 @@ from erlangen.numerics import full_precision
 class S2Grid:
     """Gauss-Legendre nodes in the cosine of the polar angle times uniform azimuths; polar axis y.
 
+    >>> S2Grid.exact_for(4)
+    S2Grid(polar=3, azimuthal=5)
+
     Attributes:
         polar: number of polar angles, at least 1.
         azimuthal: number of azimuths, at least 1.
 
     Raises:
         GridError: a number is not a positive integer.
-
-    Example:
-        >>> S2Grid.exact_for(4)
-        S2Grid(polar=3, azimuthal=5)
     """
 
     polar: int
@@ -84,15 +83,14 @@ LEBEDEV_DEGREES = (*range(3, 33, 2), *range(35, 132, 6))
 class LebedevGrid:
     """Points with octahedral symmetry: a third fewer than an `S2Grid` of the same degree.
 
+    >>> LebedevGrid.exact_for(18).size, S2Grid.exact_for(18).size
+    (146, 190)
+
     Attributes:
         degree: largest degree of polynomials that the weights integrate exactly, one of 3, 5, ..., 31, 35, 41, ..., 131.
 
     Raises:
         GridError: there is no rule of that degree.
-
-    Example:
-        >>> LebedevGrid.exact_for(18).size, S2Grid.exact_for(18).size
-        (146, 190)
     """
 
     degree: int

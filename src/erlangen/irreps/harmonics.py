@@ -11,7 +11,7 @@ from torch import Tensor
 
 from erlangen.errors import DtypeError, IrrepsError, ShapeError, is_whole
 from erlangen.irreps import _recursion
-from erlangen.irreps._cache import constant
+from erlangen.irreps.cache import constant
 
 MAX_DEGREE = 16
 """Largest degree of `spherical_harmonics`; the tests compare every degree up to it with scipy."""
@@ -31,6 +31,9 @@ def spherical_harmonics(
     for m < 0, without the Condon-Shortley sign. They are polynomials in x, y, z, computed by recursion without
     trigonometric functions, so nothing special happens at the poles. Rotation: ``Y(x @ R.mT) = Y(x) @ D.mT``
     with D from `wigner_D`.
+
+    >>> spherical_harmonics([1], torch.tensor([0.0, 3.0, 4.0]), normalization="norm")
+    tensor([0.0000, 0.6000, 0.8000])
 
     Args:
         degrees: the largest degree, for **all** degrees 0..degrees (e3nn would give that degree alone), or a list
@@ -56,10 +59,6 @@ def spherical_harmonics(
         IrrepsError: a degree is not an integer in 0..16, or the normalisation is unknown.
         ShapeError: the last dimension of x is not 3.
         DtypeError: x is not float32 or float64; half precision loses all digits in the recursion.
-
-    Example:
-        >>> spherical_harmonics([1], torch.tensor([0.0, 3.0, 4.0]), normalization="norm")
-        tensor([0.0000, 0.6000, 0.8000])
     """
     wanted = _check_degrees(degrees)
     _check_arguments(x, normalization)

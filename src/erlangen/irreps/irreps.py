@@ -27,16 +27,15 @@ class Irrep(NamedTuple("Irrep", [("l", int), ("p", int)])):
     The matrix of an element R of O(3) is ``wigner_D(l, R)`` for a rotation, and the inversion is ``p``.
     Order is that of e3nn: by degree, then the odd before the even.
 
+    >>> Irrep("1o").dim, [str(ir) for ir in Irrep("1o") * Irrep("1o")]
+    (3, ['0e', '1e', '2e'])
+
     Args:
         l: degree, or text such as "1o" ("e" even, "o" odd, "y" the parity of harmonics, ``(-1)^l``).
         p: parity, 1 or -1; left out for a text.
 
     Raises:
         IrrepsError: no such irrep; for a text with a caret at the wrong place.
-
-    Example:
-        >>> Irrep("1o").dim, [str(ir) for ir in Irrep("1o") * Irrep("1o")]
-        (3, ['0e', '1e', '2e'])
     """
 
     __slots__ = ()
@@ -101,17 +100,16 @@ class Irreps(tuple[MulIrrep, ...]):
     The blocks follow each other as written; within a block, the copy is the slow index and the order m = -l..l the
     fast one, as in e3nn. Iteration gives pairs ``(mul, (l, p))``.
 
+    >>> irreps = Irreps("2x0e+1o")
+    >>> irreps.dim, irreps.lmax, irreps.slices()
+    (5, 1, [slice(0, 2, None), slice(2, 5, None)])
+
     Args:
         irreps: text such as "16x0e + 8x1o" (a multiplicity of 1 may be left out; "" has dimension 0), another
             `Irreps`, an `Irrep`, or an iterable of irreps and of pairs (multiplicity, irrep).
 
     Raises:
         IrrepsError: the text is not a list of irreps; a caret shows the place.
-
-    Example:
-        >>> irreps = Irreps("2x0e+1o")
-        >>> irreps.dim, irreps.lmax, irreps.slices()
-        (5, 1, [slice(0, 2, None), slice(2, 5, None)])
     """
 
     __slots__ = ()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from erlangen.errors import DtypeError, GroupElementError, IrrepsError, ShapeError, first_index, is_whole
-from erlangen.irreps._cache import constant
+from erlangen.irreps.cache import constant
 from erlangen.numerics import full_precision
 
 MAX_WIGNER_DEGREE = 12

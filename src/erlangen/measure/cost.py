@@ -52,7 +52,8 @@ class Allocations(TorchDispatchMode):
 
     def _note(self, tensor: Tensor, ours: bool) -> None:
         storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes() if ours else 0
+        key = storage._cdata  # pyright: ignore[reportPrivateUsage] - what makes it this storage has no public name
+        size = storage.nbytes() if ours else 0
         if key in self._known:
             return
         self._known.add(key)

@@ -1,5 +1,5 @@
 """Moved: see `erlangen.explorer`."""
 
-from erlangen._moved import moved
+from erlangen.moved import moved
 
 moved(__name__, "erlangen.explorer")

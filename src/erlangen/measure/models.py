@@ -152,7 +152,8 @@ class Model:
 
 def _depends_on_mode(module: nn.Module) -> bool:
     """Whether a module computes something else in train mode, as far as torch's own modules go."""
-    kinds = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
+    # Torch has no public names for what its dropouts and batch norms share.
+    kinds = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)  # pyright: ignore[reportPrivateUsage]
     return isinstance(module, kinds)
 
 

@@ -29,6 +29,9 @@ def equal_pairs(values: Tensor, tol: float) -> tuple[int, float]:
     All pairs are looked at only where they are near: along a direction whose entries sum to one, rows are no farther apart than
     their largest difference.
 
+    >>> equal_pairs(torch.tensor([[0.0, 1.0], [2.0, 1.0], [0.0, 1.0]]), 1e-6)
+    (1, 2.0)
+
     Args:
         values: ``[M, C]``, finite, best of float64.
         tol: largest difference of equal rows, not negative.
@@ -40,9 +43,6 @@ def equal_pairs(values: Tensor, tol: float) -> tuple[int, float]:
         ShapeError: `values` is no matrix.
         DtypeError, NotFiniteError: it is not floating point, or not finite.
         ErlangenError: `tol` is negative.
-
-    >>> equal_pairs(torch.tensor([[0.0, 1.0], [2.0, 1.0], [0.0, 1.0]]), 1e-6)
-    (1, 2.0)
     """
     check_floating(values, "values")
     check_finite(values, "values")

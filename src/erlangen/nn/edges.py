@@ -9,6 +9,7 @@ from torch import Tensor
 
 from erlangen.errors import DegenerateFrameError, first_index
 from erlangen.irreps import spherical_harmonics
+from erlangen.tracing import is_traced
 
 _ENVELOPE_POWER = 6
 
@@ -34,7 +35,7 @@ def edge_harmonics(vectors: Tensor, lmax: int, normalization: str = "component")
 
 def check_directions(vectors: Tensor) -> None:
     """Raise `DegenerateFrameError` where edges ``[..., 3]`` have length zero; not under compilers and transforms."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if is_traced():
         return
     zero = (vectors == 0).all(-1)
     if bool(zero.any()):

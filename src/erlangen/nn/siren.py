@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import linear
+from typing_extensions import override
 
 from erlangen.errors import ErlangenError, ShapeError, check_sizes
 
@@ -52,13 +53,16 @@ class SineLayer(nn.Module):
         """Values in -1..1 ``[..., out_features]`` of ``[..., in_features]``."""
         return torch.sin(self.omega * linear(x, self.weight, self.bias))
 
+    @override
     def extra_repr(self) -> str:
-        """Sizes and frequency."""
         return f"{self.in_features}, {self.out_features}, omega={self.omega:g}, first={self.first}"
 
 
 class Siren(nn.Module):
     """A network of sine layers with a linear last one: a smooth function of coordinates (Sitzmann et al. 2020).
+
+    >>> Siren(2, 3, (16, 16), omega=10.0)(torch.zeros(5, 2)).shape
+    torch.Size([5, 3])
 
     Args:
         in_features: number of coordinates, which should lie in about -1..1.
@@ -72,9 +76,6 @@ class Siren(nn.Module):
 
     Raises:
         ErlangenError: no hidden layer, or a size, frequency or `out_std` that is not positive.
-
-    >>> Siren(2, 3, (16, 16), omega=10.0)(torch.zeros(5, 2)).shape
-    torch.Size([5, 3])
     """
 
     def __init__(

@@ -23,7 +23,7 @@ from erlangen.irreps.coupling import MAX_COUPLING_DEGREE, wigner_3j
 from erlangen.irreps.irreps import Irrep, Irreps
 from erlangen.irreps.wigner import MAX_WIGNER_DEGREE
 from erlangen.reps.base import Rep, Sum
-from erlangen.reps.leaves import MatrixRep, Scalar, _Vector
+from erlangen.reps.leaves import MatrixRep, Scalar, Vector
 from erlangen.reps.solver import canonical, check_entries
 
 _Part = tuple[int, tuple[Irrep, ...]]  # where a part of a factor begins, and the irreps whose tensors it holds
@@ -169,7 +169,7 @@ def _irrep(leaf: Rep) -> Irrep | None:
         return Irrep(0, 1)
     if isinstance(leaf, Irreducible):
         return leaf.irrep
-    if isinstance(leaf, _Vector):
+    if isinstance(leaf, Vector):
         return Irrep(1, 1 if leaf.power else -1)
     return None
 

@@ -170,7 +170,7 @@ class Scalar(Rep):
         return f"scalar {len(a)},{len(h)}"
 
 
-class _Vector(MatrixRep):
+class Vector(MatrixRep):
     """The linear part of the group's action on R^n; with `power` of its determinant in front."""
 
     def __init__(self, group: Group, power: int = 0) -> None:
@@ -178,6 +178,7 @@ class _Vector(MatrixRep):
         self.power = power
 
     def matrix(self, g: Tensor, dtype: torch.dtype) -> Tensor:
+        """The linear part times the power of its determinant."""
         M = self.group.linear(g, dtype=dtype)
         return M * torch.linalg.det(M)[..., None, None] ** self.power if self.power else M
 
@@ -225,7 +226,7 @@ def V(group: Group) -> Rep:
     Raises:
         RepresentationError: the group does not act on any R^n.
     """
-    return _Places(group) if isinstance(group, Symmetric) else _Vector(group)
+    return _Places(group) if isinstance(group, Symmetric) else Vector(group)
 
 
 def Pseudovector(group: Group) -> Rep:
@@ -234,7 +235,7 @@ def Pseudovector(group: Group) -> Rep:
     Raises:
         RepresentationError: the group does not act on any R^n.
     """
-    return _Vector(group, power=1)
+    return Vector(group, power=1)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,11 @@ class BodyClouds:
 class Humanoid:
     """MuJoCo's humanoid as a kinematic tree with surfaces.
 
+    >>> from erlangen.simulate import Humanoid
+    >>> clouds = Humanoid().clouds(2, 256, generator=torch.Generator().manual_seed(0))  # doctest: +SKIP
+    >>> clouds.pos.shape  # doctest: +SKIP
+    torch.Size([2, 256, 3])
+
     Attributes:
         joints: names of the hinges.
         limits: float64 ``[joints, 2]``, the least and the largest angle, in radians.
@@ -61,11 +66,6 @@ class Humanoid:
     Raises:
         MissingExtraError: mujoco or gymnasium is not installed.
         DataError: the model in the installed gymnasium is not the one that is described here.
-
-    >>> from erlangen.simulate import Humanoid
-    >>> clouds = Humanoid().clouds(2, 256, generator=torch.Generator().manual_seed(0))  # doctest: +SKIP
-    >>> clouds.pos.shape  # doctest: +SKIP
-    torch.Size([2, 256, 3])
     """
 
     def __init__(self) -> None:

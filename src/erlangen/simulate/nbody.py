@@ -97,6 +97,10 @@ def charged(
     frame 40" is ``pos[:, 31]`` and ``vel[:, 31]`` to ``pos[:, 41]``. Errors of models are therefore not comparable with
     printed ones, only with other models on the same data.
 
+    >>> data = charged(8, steps=200, generator=torch.Generator().manual_seed(0))
+    >>> data.pos.shape, data.charges.shape
+    (torch.Size([8, 3, 5, 3]), torch.Size([8, 5, 1]))
+
     Args:
         n_samples: number of independent systems, B.
         n_particles: particles per system, N.
@@ -114,10 +118,6 @@ def charged(
     Raises:
         ErlangenError: a count is not positive, `steps` is no multiple of `record_every`, or a number is out of range.
         NotFiniteError: the bare law (``softening=0``) has met a collision.
-
-    >>> data = charged(8, steps=200, generator=torch.Generator().manual_seed(0))
-    >>> data.pos.shape, data.charges.shape
-    (torch.Size([8, 3, 5, 3]), torch.Size([8, 5, 1]))
     """
     spread = _spread(spread, n_particles)
     pos, vel = _start(n_samples, n_particles, dim, spread, speed, generator)

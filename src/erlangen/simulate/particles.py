@@ -99,6 +99,11 @@ def particle_images(
     Willert, Scarano, Kaehler, Wereley and Kompenhans, Particle Image Velocimetry, 2018); spots add up. Geometry as in
     `erlangen.actions.Image`: lengths in pixels, the origin in the middle, y up.
 
+    >>> flow = Vortices(torch.zeros(3, 1, 2), torch.full((3, 1), 60.0), torch.full((3, 1), 8.0), torch.zeros(3, 2))
+    >>> pairs = particle_images(flow, 3, 32, generator=torch.Generator().manual_seed(0))
+    >>> pairs.frames.shape, pairs.field.shape
+    (torch.Size([3, 2, 32, 32]), torch.Size([3, 2, 32, 32]))
+
     Args:
         velocity: `Vortices`, or any function of positions ``[B, N, 2]`` in pixels; it is called in float64.
         count: number of pairs, B.
@@ -118,11 +123,6 @@ def particle_images(
             margin is negative.
         ModelError: the velocity has another shape than the positions.
         NotFiniteError: the velocity is NaN or infinite somewhere.
-
-    >>> flow = Vortices(torch.zeros(3, 1, 2), torch.full((3, 1), 60.0), torch.full((3, 1), 8.0), torch.zeros(3, 2))
-    >>> pairs = particle_images(flow, 3, 32, generator=torch.Generator().manual_seed(0))
-    >>> pairs.frames.shape, pairs.field.shape
-    (torch.Size([3, 2, 32, 32]), torch.Size([3, 2, 32, 32]))
     """
     for name, value in (("count", count), ("size", size), ("steps", steps)):
         check_integer(name, value, 1)

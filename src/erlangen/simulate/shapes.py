@@ -40,6 +40,10 @@ def surfaces(
     Sizes are random; heights are along z, and all but the torus are higher than wide. Points are spread by area, with a
     density that is even up to a few percent: of 16 times as many, some are drawn by the area that they stand for.
 
+    >>> data = surfaces(12, 64, generator=torch.Generator().manual_seed(0))
+    >>> data.pos.shape, data.normals.shape
+    (torch.Size([12, 64, 3]), torch.Size([12, 64, 3]))
+
     Args:
         n_samples: number of surfaces, B.
         n_points: points on each, N.
@@ -48,10 +52,6 @@ def surfaces(
 
     Raises:
         ErlangenError: a count is not positive.
-
-    >>> data = surfaces(12, 64, generator=torch.Generator().manual_seed(0))
-    >>> data.pos.shape, data.normals.shape
-    (torch.Size([12, 64, 3]), torch.Size([12, 64, 3]))
     """
     check_integer("n_samples", n_samples, 1)
     check_integer("n_points", n_points, 1)

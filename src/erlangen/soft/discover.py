@@ -60,6 +60,18 @@ def discover(
     samples is then as wrong on moved samples as on those that were not moved. `erlangen.soft.evidence.weigh` says which
     regressor, and what this cannot see.
 
+    >>> import torch, erlangen as er
+    >>> flips = [er.Symmetry(g, input="points", output="invariant") for g in ("SO(3)", "SE(3)")]
+    >>> found = er.discover(lambda x: x.square().sum((1, 2), keepdim=True), flips, torch.randn(4, 5, 3))
+    >>> [(f.symmetry.group.name, f.holds) for f in found]
+    [('SO(3)', True), ('SE(3)', False)]
+    >>> x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
+    >>> groups = [er.SO(3), er.Stabilizer(er.SO(3), [0.0, 0.0, 1.0])]
+    >>> turns = [er.Symmetry(g, input="vectors", output="invariant") for g in groups]
+    >>> found = er.discover(data=(x, x.norm(dim=1, keepdim=True) + x[:, 2:]), candidates=turns)
+    >>> [f.holds for f in found], found[0].symmetry.group == groups[1]
+    ([True, False], True)
+
     Args:
         model, x, elements, seed: as for `erlangen.audit`. With data, `elements` is a number per sample, 8 by default.
         candidates: the symmetries to try.
@@ -72,18 +84,6 @@ def discover(
         SymmetryError: no candidates, or for data a group that is not compact.
         ErlangenError: neither or both of a model with x and of data, or a number out of range.
         DataError: fewer than 20 samples, or uneven ones.
-
-    >>> import torch, erlangen as er
-    >>> flips = [er.Symmetry(g, input="points", output="invariant") for g in ("SO(3)", "SE(3)")]
-    >>> found = er.discover(lambda x: x.square().sum((1, 2), keepdim=True), flips, torch.randn(4, 5, 3))
-    >>> [(f.symmetry.group.name, f.holds) for f in found]
-    [('SO(3)', True), ('SE(3)', False)]
-    >>> x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
-    >>> groups = [er.SO(3), er.Stabilizer(er.SO(3), [0.0, 0.0, 1.0])]
-    >>> turns = [er.Symmetry(g, input="vectors", output="invariant") for g in groups]
-    >>> found = er.discover(data=(x, x.norm(dim=1, keepdim=True) + x[:, 2:]), candidates=turns)
-    >>> [f.holds for f in found], found[0].symmetry.group == groups[1]
-    ([True, False], True)
     """
     candidates = list(candidates)
     if not candidates or not all(isinstance(candidate, Symmetry) for candidate in candidates):

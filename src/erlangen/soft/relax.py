@@ -112,6 +112,19 @@ def relax(
     coordinates. For representations that are not orthogonal (scalings, SL, Lorentz) P_j is the nearest equivariant map and
     no average over the group. Strengths are adjusted once, after some training: `ProjectionPenalty.adjust`.
 
+    >>> import torch, erlangen as er
+    >>> from erlangen.reps import T
+    >>> net = torch.nn.Linear(3, 2)
+    >>> penalty = er.relax(net, [er.Symmetry("SO(3)", input="vectors", output="invariant")])
+    >>> bool(penalty(torch.randn(8, 3)) > 0)
+    True
+    >>> net = torch.nn.Linear(3, 3)
+    >>> rotations = er.Symmetry("SO(3)", input="vectors", output="vectors")
+    >>> penalty = er.relax(net, [rotations], method="projection", representations=[T(1), T(1)])
+    >>> penalty.project()                                      # the nearest multiple of the unit matrix, and no bias
+    >>> bool(penalty() < 1e-12), bool(net.weight[0, 1] == 0)
+    (True, True)
+
     Args:
         model: the model in training; it stays as it is.
         symmetries: the candidates, on the same inputs and outputs.
@@ -137,19 +150,6 @@ def relax(
         ModelError: no linear layers.
         UnknownNameError: another method.
         ErlangenError: a number is out of range, strengths are negative or all zero.
-
-    >>> import torch, erlangen as er
-    >>> from erlangen.reps import T
-    >>> net = torch.nn.Linear(3, 2)
-    >>> penalty = er.relax(net, [er.Symmetry("SO(3)", input="vectors", output="invariant")])
-    >>> bool(penalty(torch.randn(8, 3)) > 0)
-    True
-    >>> net = torch.nn.Linear(3, 3)
-    >>> rotations = er.Symmetry("SO(3)", input="vectors", output="vectors")
-    >>> penalty = er.relax(net, [rotations], method="projection", representations=[T(1), T(1)])
-    >>> penalty.project()                                      # the nearest multiple of the unit matrix, and no bias
-    >>> bool(penalty() < 1e-12), bool(net.weight[0, 1] == 0)
-    (True, True)
     """
     symmetries = list(symmetries)
     if not symmetries or not all(isinstance(symmetry, Symmetry) for symmetry in symmetries):

@@ -31,6 +31,11 @@ class SPEN(nn.Module):
 
     A node without edges is alone in its ego-network. Outputs of a graph do not depend on the batch that it is in.
 
+    >>> path = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    >>> data = GraphData(path, torch.zeros(3).long(), torch.zeros(3).long(), torch.zeros(4).long(), torch.zeros(1).long())
+    >>> SPEN(1, 2)(data).shape
+    torch.Size([1, 2])
+
     Args:
         node_labels, edge_labels: how many there are; edges without labels have 0 or 1.
         out_features: numbers per graph, or per node.
@@ -51,11 +56,6 @@ class SPEN(nn.Module):
 
     Raises:
         ErlangenError: a size is not positive, or `hidden` is empty or unknown.
-
-    >>> path = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
-    >>> data = GraphData(path, torch.zeros(3).long(), torch.zeros(3).long(), torch.zeros(4).long(), torch.zeros(1).long())
-    >>> SPEN(1, 2)(data).shape
-    torch.Size([1, 2])
     """
 
     def __init__(
@@ -136,6 +136,9 @@ def spen_separator(hops: int = 1, seed: int = 0, *, features: int = 8, layers: i
     Ego-networks of up to 8 nodes have weights by their size. There is no GraphNorm, which would magnify rounding, and tanh
     instead of ELU, which is linear for positive numbers.
 
+    >>> spen_separator()(torch.ones(2, 4, 4) - torch.eye(4)).shape
+    torch.Size([2, 10])
+
     Args:
         hops: how far ego-networks reach.
         seed: of the parameters.
@@ -143,9 +146,6 @@ def spen_separator(hops: int = 1, seed: int = 0, *, features: int = 8, layers: i
 
     Returns:
         A function of adjacency matrices ``[M, n, n]`` with values ``[M, 10]``, equal for isomorphic graphs up to rounding.
-
-    >>> spen_separator()(torch.ones(2, 4, 4) - torch.eye(4)).shape
-    torch.Size([2, 10])
     """
     generator = Generator().manual_seed(seed)
     net = SPEN(1, 10, features, layers=layers, hops=hops, sizes=range(1, 9), generator=generator, **PLAIN)

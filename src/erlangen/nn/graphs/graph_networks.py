@@ -62,6 +62,10 @@ class MessagePassing(nn.Module):
 
     It commutes with permutations of the nodes. Coordinates among its features are numbers like any other.
 
+    >>> net = MessagePassing(6, 3, features=16, layers=2, edge_features=1)
+    >>> net(torch.ones(8, 5, 6), torch.ones(8, 5, 5, 1)).shape  # 8 complete graphs of 5 nodes
+    torch.Size([8, 5, 3])
+
     Args:
         in_features: numbers per node.
         out_features: numbers per node of the output.
@@ -75,10 +79,6 @@ class MessagePassing(nn.Module):
 
     Raises:
         ErlangenError: a size is not positive.
-
-    >>> net = MessagePassing(6, 3, features=16, layers=2, edge_features=1)
-    >>> net(torch.ones(8, 5, 6), torch.ones(8, 5, 5, 1)).shape  # 8 complete graphs of 5 nodes
-    torch.Size([8, 5, 3])
     """
 
     def __init__(
@@ -161,6 +161,11 @@ class EGNN(nn.Module):
     Messages depend on distances alone; points move along the edges, by amounts that depend on the messages, and with
     velocities, by invariant multiples of these.
 
+    >>> net = EGNN(1, 4, features=16, velocity=True)
+    >>> x, pos, vel = net(torch.ones(8, 5, 1), torch.randn(8, 5, 3), torch.randn(8, 5, 3))  # 8 complete graphs
+    >>> x.shape, pos.shape
+    (torch.Size([8, 5, 4]), torch.Size([8, 5, 3]))
+
     Args:
         in_features: invariant numbers per node.
         out_features: invariant numbers per node of the output.
@@ -177,11 +182,6 @@ class EGNN(nn.Module):
 
     Raises:
         ErlangenError: a size is not positive.
-
-    >>> net = EGNN(1, 4, features=16, velocity=True)
-    >>> x, pos, vel = net(torch.ones(8, 5, 1), torch.randn(8, 5, 3), torch.randn(8, 5, 3))  # 8 complete graphs
-    >>> x.shape, pos.shape
-    (torch.Size([8, 5, 4]), torch.Size([8, 5, 3]))
     """
 
     def __init__(
@@ -255,6 +255,9 @@ class GIN(nn.Module):
     Without features that tell nodes apart it separates exactly the graphs that the one-dimensional Weisfeiler-Leman test
     separates (at generic parameters, wide enough).
 
+    >>> GIN(1, 3)({"adj": torch.ones(2, 4, 4), "x": torch.ones(2, 4, 1)}).shape
+    torch.Size([2, 3])
+
     Args:
         in_features: numbers per node.
         out_features: numbers per graph.
@@ -265,9 +268,6 @@ class GIN(nn.Module):
 
     Raises:
         ErlangenError: a size is not positive.
-
-    >>> GIN(1, 3)({"adj": torch.ones(2, 4, 4), "x": torch.ones(2, 4, 1)}).shape
-    torch.Size([2, 3])
     """
 
     def __init__(

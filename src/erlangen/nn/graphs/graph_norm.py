@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from erlangen.errors import ShapeError, check_sizes
 from erlangen.nn.segments import segment_mean
@@ -18,16 +19,16 @@ class GraphNorm(nn.Module):
     2021), equation 6: means over the rows of a graph, which may be nodes or pairs of nodes. Results do not depend on the other
     graphs of a batch.
 
+    >>> norm = GraphNorm(2)
+    >>> norm(torch.tensor([[1.0, 0.0], [3.0, 0.0], [5.0, 7.0]]), torch.tensor([0, 0, 1])).round(decimals=3).tolist()
+    [[-1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]
+
     Args:
         features: number of channels.
         eps: added to variances.
 
     Raises:
         ErlangenError: `features` is not positive.
-
-    >>> norm = GraphNorm(2)
-    >>> norm(torch.tensor([[1.0, 0.0], [3.0, 0.0], [5.0, 7.0]]), torch.tensor([0, 0, 1])).round(decimals=3).tolist()
-    [[-1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]
     """
 
     def __init__(self, features: int, *, eps: float = 1e-5) -> None:
@@ -54,6 +55,6 @@ class GraphNorm(nn.Module):
         scale = (segment_mean(x.square(), batch, count) + self.eps).rsqrt()
         return self.weight * x * scale[batch] + self.bias
 
+    @override
     def extra_repr(self) -> str:
-        """Channels."""
         return f"{len(self.weight)}, eps={self.eps:g}"

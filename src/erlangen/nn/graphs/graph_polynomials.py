@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from erlangen.errors import ErlangenError, ShapeError
 from erlangen.geometry.multigraph_basis import Multigraph, is_computable
@@ -32,6 +33,11 @@ class GraphPolynomials(nn.Module):
     ``P_H(X)`` sums, over all placements of the vertices of H with its outputs at the nodes of the result, the product of the
     entries of X along the edges (see `erlangen.geometry.multigraph_basis`). Each is an einsum; opt_einsum plans its order once.
 
+    >>> triangle = Multigraph(((0, 1), (1, 2), (2, 0)))
+    >>> complete = 1 - torch.eye(4)
+    >>> GraphPolynomials([triangle])(complete)  # each of four triangles, from each corner, both ways round
+    tensor([24.])
+
     Args:
         multigraphs: of one order; they need not be connected.
         normalize: divide every polynomial by its largest possible number of terms, ``n`` to the number of inner vertices, so
@@ -43,11 +49,6 @@ class GraphPolynomials(nn.Module):
 
     Raises:
         ErlangenError: no multigraphs, or of different orders.
-
-    >>> triangle = Multigraph(((0, 1), (1, 2), (2, 0)))
-    >>> complete = 1 - torch.eye(4)
-    >>> GraphPolynomials([triangle])(complete)  # each of four triangles, from each corner, both ways round
-    tensor([24.])
     """
 
     def __init__(self, multigraphs: Sequence[Multigraph], *, normalize: bool = False) -> None:
@@ -98,8 +99,8 @@ class GraphPolynomials(nn.Module):
         count = exists.sum(1).clamp(min=1) ** inner
         return value / count.reshape(-1, *[1] * self.order)
 
+    @override
     def extra_repr(self) -> str:
-        """Number and order."""
         return f"{len(self.multigraphs)} of order {self.order}, normalize={self.normalize}"
 
 
@@ -147,6 +148,12 @@ class MatrixProgram(nn.Module):
     one neighbour becomes a product with a matrix of equal columns, that is, a number per node. (Puny et al., "Equivariant
     Polynomials for Graph Neural Networks", ICML 2023, section 4.)
 
+    >>> program = MatrixProgram(Multigraph(((0, 1), (1, 2), (2, 0))))
+    >>> [step.operation for step in program.steps]
+    ['input', 'transpose', 'matmul', 'hadamard', 'ones', 'transpose', 'matmul', 'matmul']
+    >>> program(1 - torch.eye(4))
+    tensor(24.)
+
     Args:
         graph: the multigraph; it need not be connected.
 
@@ -155,12 +162,6 @@ class MatrixProgram(nn.Module):
 
     Raises:
         ErlangenError: products of matrices cannot compute the polynomial.
-
-    >>> program = MatrixProgram(Multigraph(((0, 1), (1, 2), (2, 0))))
-    >>> [step.operation for step in program.steps]
-    ['input', 'transpose', 'matmul', 'hadamard', 'ones', 'transpose', 'matmul', 'matmul']
-    >>> program(1 - torch.eye(4))
-    tensor(24.)
     """
 
     def __init__(self, graph: Multigraph) -> None:
@@ -186,8 +187,8 @@ class MatrixProgram(nn.Module):
             found.append(_computed(operation, [found[k] for k in operands], X))
         return found[-1] if self.order == 2 else found[-1][..., 0] if self.order == 1 else found[-1][..., 0, 0]
 
+    @override
     def extra_repr(self) -> str:
-        """The steps, one a line."""
         return "\n".join(
             f"{k} = {operation}({', '.join(map(str, operands))})" for k, (operation, operands) in enumerate(self.steps)
         )

@@ -13,6 +13,7 @@ import math
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import linear
+from typing_extensions import override
 
 from erlangen.errors import ErlangenError, ShapeError, check_sizes
 from erlangen.nn.backbones import mlp
@@ -55,6 +56,10 @@ class PermutationLinear(nn.Module):
 
     Sums are divided by the number of their terms, nodes or pairs of nodes, so that large graphs do not drown small ones.
 
+    >>> layer = PermutationLinear({"adj": 2}, {"adj": 3, "y": 1})
+    >>> {key: tuple(value.shape) for key, value in layer({"adj": torch.ones(5, 4, 4, 2)}).items()}
+    {'adj': (5, 4, 4, 3), 'y': (5, 1)}
+
     Args:
         in_channels: channels of every key of `ORDERS` that goes in, such as ``{"adj": 4, "x": 8}``.
         out_channels: the same of what comes out.
@@ -66,10 +71,6 @@ class PermutationLinear(nn.Module):
 
     Raises:
         ErlangenError: no channels, or an unknown key.
-
-    >>> layer = PermutationLinear({"adj": 2}, {"adj": 3, "y": 1})
-    >>> {key: tuple(value.shape) for key, value in layer({"adj": torch.ones(5, 4, 4, 2)}).items()}
-    {'adj': (5, 4, 4, 3), 'y': (5, 1)}
     """
 
     def __init__(
@@ -182,8 +183,8 @@ class PermutationLinear(nn.Module):
             check_mask(mask, (*lead, nodes))
         return lead, nodes
 
+    @override
     def extra_repr(self) -> str:
-        """Channels."""
         return f"{self.in_channels} -> {self.out_channels}"
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
+from typing_extensions import override
 
 from erlangen.errors import DtypeError, ErlangenError, ShapeError
 from erlangen.geometry import ego_networks
@@ -102,6 +103,11 @@ def ego_subgraphs(edge_index: Tensor, batch: Tensor, graphs: int, hops: int = 1)
 
     A node without edges is alone in its sub-graph, which needs no edge from it to itself.
 
+    >>> path = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    >>> found = ego_subgraphs(path, torch.zeros(3).long(), 1)
+    >>> found.sizes.tolist(), found.pairs.shape, len(found.rows)
+    ([2, 3, 2], torch.Size([2, 9]), 17)
+
     Args:
         edge_index: int64 ``[2, E]``, source and target; undirected graphs have every edge in both directions.
         batch: the graph of each node, int64 ``[N]``, ascending.
@@ -111,11 +117,6 @@ def ego_subgraphs(edge_index: Tensor, batch: Tensor, graphs: int, hops: int = 1)
     Raises:
         ShapeError, DtypeError: tensors are not as above.
         ErlangenError: `hops` is not positive, or an edge names a node that does not exist.
-
-    >>> path = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
-    >>> found = ego_subgraphs(path, torch.zeros(3).long(), 1)
-    >>> found.sizes.tolist(), found.pairs.shape, len(found.rows)
-    ([2, 3, 2], torch.Size([2, 9]), 17)
     """
     _check_batch(batch, graphs)
     networks = ego_networks(edge_index, len(batch), hops)
@@ -164,6 +165,11 @@ class SubgraphLinear(nn.Module):
     the mean over all sub-graphs that it is in. A layer on ego-networks that reach the whole graph, with one set of weights,
     is the layer on all pairs of the graph.
 
+    >>> graphs = whole_graphs(torch.tensor([0, 0, 1]), 2)
+    >>> layer = SubgraphLinear({"adj": 2}, {"adj": 3, "x": 1, "y": 4}, sizes=(1,))
+    >>> {key: tuple(value.shape) for key, value in layer({"adj": torch.ones(5, 2)}, graphs).items()}
+    {'adj': (5, 3), 'x': (3, 1), 'y': (2, 4)}
+
     Args:
         in_channels: channels of what goes in, under some of the keys "adj" (pairs) and "x" (nodes).
         out_channels: of what comes out, also "y" (sub-graphs).
@@ -172,11 +178,6 @@ class SubgraphLinear(nn.Module):
 
     Raises:
         ErlangenError: no channels, an unknown key, or a size that is not positive.
-
-    >>> graphs = whole_graphs(torch.tensor([0, 0, 1]), 2)
-    >>> layer = SubgraphLinear({"adj": 2}, {"adj": 3, "x": 1, "y": 4}, sizes=(1,))
-    >>> {key: tuple(value.shape) for key, value in layer({"adj": torch.ones(5, 2)}, graphs).items()}
-    {'adj': (5, 3), 'x': (3, 1), 'y': (2, 4)}
     """
 
     def __init__(
@@ -240,6 +241,6 @@ class SubgraphLinear(nn.Module):
             for key, found in parts.items()
         }
 
+    @override
     def extra_repr(self) -> str:
-        """Channels, and the sizes with weights of their own."""
         return f"{self.in_channels} -> {self.out_channels}, sizes={', '.join(self.maps)}"

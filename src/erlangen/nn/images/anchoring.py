@@ -33,6 +33,7 @@ from typing import Any, TypeAlias
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from typing_extensions import override
 
 from erlangen.errors import (
     DtypeError,
@@ -49,6 +50,7 @@ from erlangen.errors import (
 )
 from erlangen.groups import Shifts
 from erlangen.symmetry import Symmetry
+from erlangen.tracing import is_traced
 
 Selector: TypeAlias = Callable[[Tensor], Tensor]
 """Scores ``[B, p, q]`` of components ``[B, p, q, C, H/p, W/q]``; the largest wins.
@@ -107,7 +109,7 @@ def roll_samples(x: Tensor, shift: Tensor) -> Tensor:
         raise DtypeError(f"shift has dtype {shift.dtype}; only integer circular shifts move pixels exactly, pass int64")
     if x.ndim != 4 or shift.shape != (len(x), 2):
         raise ShapeError(f"x {tuple(x.shape)} and shift {tuple(shift.shape)}: give maps [B, C, H, W] and shifts [B, 2]")
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if is_traced():
         return _gathered(x, shift)
     return _Roll.apply(x, shift)
 
@@ -153,6 +155,10 @@ class PolyphaseAnchor(nn.Module):
 
     Do not anchor by norm what comes out of a layer norm: all its pixels have the same norm, and so have the components.
 
+    >>> x = torch.tensor([[0.0, 1.0, 0.0, 3.0]]).view(1, 1, 1, 4)
+    >>> PolyphaseAnchor((1, 2))(x).flatten()
+    tensor([1., 0., 3., 0.])
+
     Args:
         stride: p, or (p, q) for rows and columns.
         selector: what makes a component the best; by default its norm. A module is trained with the rest as far as its
@@ -162,10 +168,6 @@ class PolyphaseAnchor(nn.Module):
     Raises:
         ErlangenError: the stride is no positive integer or pair of these.
         UnknownNameError: another `on_tie`.
-
-    >>> x = torch.tensor([[0.0, 1.0, 0.0, 3.0]]).view(1, 1, 1, 4)
-    >>> PolyphaseAnchor((1, 2))(x).flatten()
-    tensor([1., 0., 3., 0.])
     """
 
     def __init__(self, stride: Stride, *, selector: Selector = component_norms, on_tie: OnDegenerate = "warn") -> None:
@@ -201,7 +203,7 @@ class PolyphaseAnchor(nn.Module):
                 f"one for each, {tuple(components.shape[:3])}"
             )
         flat = scores.detach().flatten(1)
-        eager = not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+        eager = not is_traced()
         if eager:
             _check_peaks(x.detach(), flat)
         tied = _near_the_best(flat, x.dtype)
@@ -231,8 +233,8 @@ class PolyphaseAnchor(nn.Module):
         )
         tell_degenerate(message, self.on_tie, stacklevel=4)
 
+    @override
     def extra_repr(self) -> str:
-        """The stride."""
         return f"stride={self.stride}"
 
 

@@ -24,6 +24,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from typing_extensions import override
 
 from erlangen.actions import Image
 from erlangen.actions import Sequence as SequenceOf
@@ -34,6 +35,7 @@ from erlangen.nn.images.group_conv import GroupConv2d, LiftConv2d, check_planar,
 from erlangen.nn.images.planar import FeatureField, unit_gain
 from erlangen.nn.images.velocities import DriftingStates, SpinningStates, Spun, check_velocities, velocity_grid
 from erlangen.symmetry import Symmetry
+from erlangen.tracing import is_traced
 
 Activation = Literal["relu", "tanh"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh": torch.tanh}
@@ -121,6 +123,10 @@ class DriftRecurrence2d(_FlowRecurrence):
 
     Memory grows with the number of slices: a sequence keeps ``B T V channels H W`` numbers for the backward pass.
 
+    >>> layer = DriftRecurrence2d(1, 8, (16, 16))
+    >>> layer(torch.zeros(2, 5, 1, 16, 16)).shape
+    torch.Size([2, 5, 9, 8, 16, 16])
+
     Args:
         in_channels: channels of a frame.
         channels: channels of every slice of the state.
@@ -140,10 +146,6 @@ class DriftRecurrence2d(_FlowRecurrence):
 
     Warns:
         ErlangenWarning: zero is not among the velocities.
-
-    >>> layer = DriftRecurrence2d(1, 8, (16, 16))
-    >>> layer(torch.zeros(2, 5, 1, 16, 16)).shape
-    torch.Size([2, 5, 9, 8, 16, 16])
     """
 
     velocities: Tensor
@@ -203,8 +205,8 @@ class DriftRecurrence2d(_FlowRecurrence):
         if (height, width) != self.size:
             raise ShapeError(f"x has frames of {height} x {width}, but the layer was made for size = {self.size}")
 
+    @override
     def extra_repr(self) -> str:
-        """Channels, slices and size."""
         return f"{self.in_channels} -> {self.slices} x {self.state_channels}, size={self.size}, kernel_size={self.kernel_size}"
 
 
@@ -216,6 +218,10 @@ class SpinRecurrence2d(_FlowRecurrence):
     slices at such velocities blur a little at every step; nevertheless the declared symmetry, under quarter turns per frame,
     is exact, because those commute with the resampling. `symmetry_under` states it for the whole group, where the
     resampling of the input costs what it costs. For n = 4 nothing is ever interpolated.
+
+    >>> from erlangen.groups import Cyclic
+    >>> SpinRecurrence2d(Cyclic(4), 1, 2)(torch.zeros(2, 3, 1, 9, 9)).shape
+    torch.Size([2, 3, 4, 8, 9, 9])
 
     Args:
         group: ``Cyclic(n)``; the multiples of ``2 pi / n`` must include every velocity: take n = 36 for tens of degrees.
@@ -235,10 +241,6 @@ class SpinRecurrence2d(_FlowRecurrence):
 
     Warns:
         ErlangenWarning: zero is not among the velocities.
-
-    >>> from erlangen.groups import Cyclic
-    >>> SpinRecurrence2d(Cyclic(4), 1, 2)(torch.zeros(2, 3, 1, 9, 9)).shape
-    torch.Size([2, 3, 4, 8, 9, 9])
     """
 
     def __init__(
@@ -315,8 +317,8 @@ class SpinRecurrence2d(_FlowRecurrence):
                 f"x has frames of {height} x {width}, but only square ones can be turned; pad or crop them"
             )
 
+    @override
     def extra_repr(self) -> str:
-        """Group and velocities."""
         return f"{self.group.name}, steps={self.steps}"
 
 
@@ -333,7 +335,7 @@ def circular_pad(x: Tensor, pad: int) -> Tensor:
     """
     if pad == 0:
         return x
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if is_traced():
         return _wrapped(x, pad)
     return _Wrap.apply(x, pad)
 

@@ -24,6 +24,7 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor, nn
+from typing_extensions import override
 
 from erlangen.actions.image import Interpolation
 from erlangen.errors import GroupError, ShapeError, UnknownNameError, check_integer
@@ -115,8 +116,8 @@ class _RegularConv2d(PlanarConv2d):
             return f"{self.in_channels} scalar channels"
         return f"{self.in_channels} fields x {self.order} elements of {self.group.name} (LiftConv2d takes plain images)"
 
+    @override
     def extra_repr(self) -> str:
-        """Group, fields, sizes."""
         return f"{self.group.name}, {self.in_channels} -> {self.out_channels}, {super().extra_repr()}"
 
 
@@ -196,8 +197,8 @@ class GroupPool(nn.Module):
         fields = x.unflatten(1, (x.shape[1] // order, order))
         return fields.amax(2) if self.reduce == "max" else fields.mean(2)
 
+    @override
     def extra_repr(self) -> str:
-        """Group and reduction."""
         return f"{self.group.name}, reduce={self.reduce!r}"
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from erlangen.actions import Action, Image, Tree
 from erlangen.actions.base import check_tensor
@@ -58,8 +59,8 @@ class FeatureField(Action):
     item_ndim = 3
 
     @property
+    @override
     def name(self) -> str:
-        """The representation, and how pixels move."""
         return f"field({self.rep.name}, {self._image().name})"
 
     def _image(self) -> Image:
@@ -85,12 +86,12 @@ class FeatureField(Action):
         moved = self._image().apply(group, g, x).unflatten(-3, (-1, self.rep.size))
         return self.rep.apply(g, moved.movedim(-3, -1)).movedim(-1, -3).flatten(-4, -3)
 
+    @override
     def is_exact(self, group: Group, g: Tensor, x: Tree) -> Tensor:
-        """As for images."""
         return self._image().is_exact(group, g, x)
 
+    @override
     def mask(self, group: Group, g: Tensor, x: Tree) -> Tensor | None:
-        """As for images."""
         return self._image().mask(group, g, x)
 
 
@@ -249,8 +250,8 @@ class PlanarConv2d(nn.Module, ABC):
                 "made with the saved arguments, or export() it to a plain convolution where it was saved"
             )
 
+    @override
     def extra_repr(self) -> str:
-        """Sizes of the kernel."""
         return f"kernel_size={self.kernel_size}, padding={self.padding}, stride={self.stride}"
 
 

@@ -23,6 +23,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Generator, Tensor, nn
+from typing_extensions import override
 
 from erlangen.actions.image import Interpolation
 from erlangen.errors import ErlangenError, RepresentationError, ShapeError, is_whole
@@ -177,8 +178,8 @@ class SteerableConv2d(PlanarConv2d):
         """The list of fields."""
         return _described(self.fields_in)
 
+    @override
     def extra_repr(self) -> str:
-        """Fields and sizes."""
         return f"{self.fields_in} -> {self.fields_out}, {super().extra_repr()}"
 
 
@@ -255,8 +256,8 @@ class NormNonlinearity2d(nn.Module):
         scale = torch.relu(norm + bias[scalars.shape[1] :]) / norm
         return _join(torch.relu(scalars + bias[: scalars.shape[1]]), vectors, scale)
 
+    @override
     def extra_repr(self) -> str:
-        """The fields."""
         return f"{self.fields}, eps={self.eps}"
 
 
@@ -288,8 +289,8 @@ class GatedNonlinearity2d(nn.Module):
         plain, gates = scalars.tensor_split([scalars.shape[1] - vectors.shape[1]], dim=1)
         return _join(torch.relu(plain), vectors, torch.sigmoid(gates))
 
+    @override
     def extra_repr(self) -> str:
-        """The fields."""
         return f"{self.fields_in} -> {self.fields}"
 
 

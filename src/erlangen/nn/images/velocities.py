@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from erlangen.actions import Action, Image, Sequence, Tree
 from erlangen.actions.base import check_tensor
@@ -20,11 +21,11 @@ Velocities = tuple[tuple[int, ...], ...]
 def velocity_grid(reach: int) -> Tensor:
     """All velocities with components from -reach to reach, int64 ``[(2 reach + 1)^2, 2]``: (rows, columns) per frame.
 
-    Raises:
-        ErlangenError: `reach` is no integer or negative.
-
     >>> velocity_grid(1)[:4].tolist()
     [[-1, -1], [-1, 0], [-1, 1], [0, -1]]
+
+    Raises:
+        ErlangenError: `reach` is no integer or negative.
     """
     check_integer("reach", reach, 0)
     steps = torch.arange(-reach, reach + 1)
@@ -92,8 +93,8 @@ class DriftingStates(Action):
     item_ndim = 5
 
     @property
+    @override
     def name(self) -> str:
-        """The number of slices."""
         return f"drifting states({len(self.velocities)} velocities)"
 
     def check_group(self, group: Group) -> None:
@@ -140,8 +141,8 @@ class Spun(Action):
         return -self.time_axis
 
     @property
+    @override
     def name(self) -> str:
-        """Name with the frame's."""
         return f"spun({self.frame.name}, {self.time_axis})"
 
     def check_group(self, group: Group) -> None:
@@ -150,16 +151,16 @@ class Spun(Action):
             raise ActionError(f"{self.name}: the elements of {group.name} are no velocities; use Cyclic(n)")
         self.frame.check_group(group)
 
+    @override
     def apply(self, group: Group, g: Tensor, x: Tree) -> Tensor:
-        """Move every frame."""
         lead = len(group.batch_shape(g))
         x = check_tensor(x, self.name, lead=lead, item_ndim=self.item_ndim)
         axis = x.ndim + self.time_axis
         elements = self._elements(group, g, x.shape[axis])
         return self.frame.apply(group, elements, x.movedim(axis, lead)).movedim(lead, axis)
 
+    @override
     def is_exact(self, group: Group, g: Tensor, x: Tree) -> Tensor:
-        """Where every frame is."""
         return self.frame.is_exact(group, self._elements(group, g, x.shape[self.time_axis]), x).all(-1)
 
     def _elements(self, group: Group, g: Tensor, frames: int) -> Tensor:
@@ -182,8 +183,8 @@ class SpinningStates(Action):
     item_ndim = 5
 
     @property
+    @override
     def name(self) -> str:
-        """The number of slices, and the field."""
         return f"spinning states({len(self.velocities)} velocities, {self.field.name})"
 
     def check_group(self, group: Group) -> None:

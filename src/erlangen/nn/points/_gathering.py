@@ -13,6 +13,7 @@ from torch import Tensor
 
 from erlangen.nn.products.scratch import Scratch
 from erlangen.nn.segments import segment_sum
+from erlangen.tracing import is_traced
 
 BLOCK_BYTES = 1 << 19
 """Size of the kernels of one block: a fraction of the cache of a core."""
@@ -27,22 +28,17 @@ def gathered(x: Tensor, edge_index: Tensor, spatial: Tensor, weight: Tensor) -> 
         spatial: ``[E, O, basis]``.
         weight: ``[C, basis]``.
     """
-    if _traced():
+    if is_traced():
         return _plain(x, edge_index, spatial, weight)
     return _Gathered.apply(x, spatial, weight, edge_index)
 
 
 def turned(y: Tensor, kernel: Tensor) -> Tensor:
     """``sum over o of y[n, o, c] kernel[p, o, c]`` as ``[N, P, C]``."""
-    if _traced():
+    if is_traced():
         return torch.einsum("noc,poc->npc", y, kernel)
     first: Tensor = _ChannelsFirst.apply(y)
     return _ChannelsLast.apply(torch.bmm(first, _ChannelsFirst.apply(kernel).mT))
-
-
-def _traced() -> bool:
-    """Compilers and function transforms see the plain formulas."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
 def _plain(x: Tensor, edge_index: Tensor, spatial: Tensor, weight: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Generator, Tensor, nn
+from typing_extensions import override
 
 from erlangen.errors import ErlangenError, IrrepsError, ShapeError
 from erlangen.groups import E, O
@@ -94,6 +95,10 @@ class IrrepsNetwork(nn.Module):
     Each layer is an `IrrepsConvolution`; all but the last end with a `Gate`. Irreps of `irreps_hidden` that a layer cannot
     reach, such as pseudovectors after one layer on scalars, are left out there (`hidden` lists what is left).
 
+    >>> net = IrrepsNetwork("2x0e", "8x0e+8x1o+8x2e", "1o", lmax_edge=2, layers=2, rule="cg", cutoff=4.0)
+    >>> net(torch.ones(6, 5, 2), torch.randn(6, 5, 3)).shape      # 6 complete graphs of 5 nodes
+    torch.Size([6, 5, 3])
+
     Args:
         irreps_in: node features, for example ``"1x0e"``.
         irreps_hidden: features between layers.
@@ -115,10 +120,6 @@ class IrrepsNetwork(nn.Module):
     Raises:
         IrrepsError: the rule cannot carry an irrep, or an irrep of the output is not reached and would be zero.
         ErlangenError: a number is not positive.
-
-    >>> net = IrrepsNetwork("2x0e", "8x0e+8x1o+8x2e", "1o", lmax_edge=2, layers=2, rule="cg", cutoff=4.0)
-    >>> net(torch.ones(6, 5, 2), torch.randn(6, 5, 3)).shape      # 6 complete graphs of 5 nodes
-    torch.Size([6, 5, 3])
     """
 
     def __init__(
@@ -210,8 +211,8 @@ class IrrepsNetwork(nn.Module):
             out = layer(out, vectors, edges)
         return out.unflatten(0, x.shape[:-1])
 
+    @override
     def extra_repr(self) -> str:
-        """The irreps from layer to layer."""
         return " -> ".join(map(str, (self.irreps_in, *self.hidden, self.irreps_out)))
 
 

@@ -11,6 +11,7 @@ import math
 
 import torch
 from torch import Generator, Tensor, nn
+from typing_extensions import override
 
 from erlangen.errors import ErlangenError, ShapeError, check_sizes
 from erlangen.groups import O
@@ -52,8 +53,8 @@ class VectorLinear(nn.Module):
         check_channels(x, self.weight.shape[1])
         return self.weight @ x
 
+    @override
     def extra_repr(self) -> str:
-        """Sizes."""
         return f"{self.weight.shape[1]} -> {self.weight.shape[0]}"
 
 
@@ -106,8 +107,8 @@ class VectorReLU(nn.Module):
         against = (q * k).sum(-1, keepdim=True).clamp(max=0)
         return q - (1 - self.slope) * against / (k.square().sum(-1, keepdim=True) + self.eps) * k
 
+    @override
     def extra_repr(self) -> str:
-        """Options."""
         return f"slope={self.slope}, eps={self.eps}"
 
 

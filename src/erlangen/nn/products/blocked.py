@@ -14,6 +14,7 @@ from torch import Tensor
 
 from erlangen.nn.products.coupled import CoupledProduct, Edges, Group
 from erlangen.nn.products.scratch import Scratch
+from erlangen.tracing import is_traced
 
 BLOCK_BYTES = 1 << 24
 """Size of Z of one block: on two cores 16 MB are 1.2 times faster than 4, as threads share more at a time; 32 are like 16."""
@@ -21,9 +22,8 @@ BLOCK_BYTES = 1 << 24
 
 def blocked(product: CoupledProduct, x: Tensor, y: Tensor, weight: Tensor, edges: Edges | None = None) -> Tensor:
     """``product(x, y, weight, edges)``, in blocks where that is possible: not inside of compilers and transforms."""
-    traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
     own_mixing = product.form == "connected" and len(weight) != 1
-    if traced or own_mixing or not product.groups:
+    if is_traced() or own_mixing or not product.groups:
         return product(x, y, weight, edges)
     return _Blocked.apply(x, y, weight, product, edges)
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from erlangen.errors import GridError, IrrepsError
 from erlangen.irreps import Irrep, Irreps, LebedevGrid, S2Grid, gaunt_tensor, spherical_harmonics
@@ -140,8 +141,8 @@ class SphereCarrier(Carrier):
         # Points where all is zero change nothing, and matrix products are up to 1.6 times faster for such widths.
         return F.pad(table, (0, -table.shape[1] % (8 if table.shape[1] < 64 else 16)))
 
+    @override
     def multiply(self, x: Tensor, y: Tensor) -> Tensor:
-        """See `Carrier`."""
         if self.road == "dense":
             table = self.table(x)
             M = (y @ table.movedim(1, 0).flatten(1)).unflatten(-1, (table.shape[0], table.shape[2]))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from erlangen.errors import DtypeError, IrrepsError, ShapeError, is_whole
 from erlangen.irreps import gaunt_tensor, wigner_D_all
-from erlangen.irreps._cache import constant
+from erlangen.irreps.cache import constant
 from erlangen.nn.edges import check_directions
 from erlangen.numerics import full_precision, safe_norm
 

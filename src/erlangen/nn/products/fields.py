@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from erlangen.errors import IrrepsError
 from erlangen.irreps import Irrep, Irreps, LebedevGrid, spherical_harmonics, wigner_3j
@@ -45,8 +46,8 @@ class VectorCarrier(Carrier):
         signals = [dual[:, s.irrep.l**2 : (s.irrep.l + 1) ** 2] for s in self.dot]
         self.table_dot = Constant(torch.cat([dual[:, :0], *signals], -1))
 
+    @override
     def multiply(self, x: Tensor, y: Tensor) -> Tensor:
-        """See `Carrier`."""
         f, g = ((t @ table(t)).unflatten(-1, (3, -1)) for t, table in ((x, self.table_x), (y, self.table_y)))
         g = g.expand(f.shape)
         crossed = torch.linalg.cross(f, g, dim=-2).flatten(-2) @ self.table_cross(x)
@@ -129,8 +130,8 @@ class MatrixCarrier(Carrier):
             table[rows, i * i : (i + 1) ** 2, j * j : (j + 1) ** 2] = C.movedim(-1, 0)
         return table.flatten(1)
 
+    @override
     def multiply(self, x: Tensor, y: Tensor) -> Tensor:
-        """See `Carrier`."""
         D = (self.top + 1) ** 2
         X, Y = ((t @ table(t)).unflatten(-1, (D, D)) for t, table in ((x, self.table_x), (y, self.table_y)))
         return (X @ Y).flatten(-2) @ self.table_out(x).mT

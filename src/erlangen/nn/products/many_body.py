@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
+from typing_extensions import override
 
 from erlangen.actions import Invariant
 from erlangen.errors import DtypeError, ErlangenError, IrrepsError, ShapeError, UnknownNameError, first_index, is_whole
@@ -19,6 +20,7 @@ from erlangen.nn.products.carriers import Slot, SphereCarrier
 from erlangen.nn.products.signals import signals_reach
 from erlangen.numerics import full_precision
 from erlangen.symmetry import Symmetry
+from erlangen.tracing import is_traced
 
 ManyBodyRoad = Literal["grid", "fourier"]
 
@@ -39,6 +41,10 @@ class ManyBodyProduct(RecordsConventions):
     powers of a pseudo-signal are pseudo-signals, even ones true. Powers run in blocks of rows, forward and backward, so
     the memory is that of inputs and outputs. The second derivative is that of the formula. Half precision is multiplied
     in float32 and rounded.
+
+    >>> product = ManyBodyProduct("8x0e+8x1o+8x2e", "8x0e+8x1o", order=3, elements=4)
+    >>> product(torch.randn(5, 72), torch.tensor([0, 1, 1, 3, 2])).shape
+    torch.Size([5, 32])
 
     Args:
         irreps_in: C copies of each of its irreps, as in ``"64x0e+64x1o+64x2e"``.
@@ -62,10 +68,6 @@ class ManyBodyProduct(RecordsConventions):
         GridError: the grid is too coarse; the message names the smallest that is not.
         UnknownNameError: the road is not known.
         ErlangenError: `order` or `elements` is not a positive integer.
-
-    >>> product = ManyBodyProduct("8x0e+8x1o+8x2e", "8x0e+8x1o", order=3, elements=4)
-    >>> product(torch.randn(5, 72), torch.tensor([0, 1, 1, 3, 2])).shape
-    torch.Size([5, 32])
     """
 
     def __init__(
@@ -161,7 +163,7 @@ class ManyBodyProduct(RecordsConventions):
                 f"element is {element.dtype} {list(element.shape)}, but int64 {list(x.shape[:-1])} is needed, one index "
                 "per row of x"
             )
-        if not _traced():
+        if not is_traced():
             bad = (element < 0) | (element >= self.elements)
             if bool(bad.any()):
                 index = first_index(bad)
@@ -174,8 +176,8 @@ class ManyBodyProduct(RecordsConventions):
     def convert_from(self, saved: object) -> None:
         """The weights belong to degrees, not to a basis of harmonics: they hold under every convention."""
 
+    @override
     def extra_repr(self) -> str:
-        """Irreps, order, elements and road."""
         return (
             f"{self.irreps_in} -> {self.irreps_out}, order={self.order}, elements={self.elements}, road={self.road!r}"
         )
@@ -203,13 +205,9 @@ class _Powers:
         return torch.stack(parts).sum(0)
 
 
-def _traced() -> bool:
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-
-
 def _powers(x: Tensor, weight: Tensor, rows: Tensor | None, powers: _Powers) -> Tensor:
     """Signals ``[E, C, K]`` and weights ``[elements, order, C, K_out]`` to ``[E, C, K_out]``."""
-    if _traced():
+    if is_traced():
         return powers(x, weight if rows is None else weight[rows])
     return _Blocked.apply(x, weight, rows, powers)
 

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Generator, Tensor, nn
+from typing_extensions import override
 
 from erlangen.errors import DtypeError, IrrepsError, NotFiniteError, ShapeError, UnknownNameError
 from erlangen.groups import O
@@ -66,6 +67,10 @@ class TensorProduct(RecordsConventions):
     Half precision: inputs of float16 and bfloat16 are multiplied in float32 and the result is rounded to their dtype, so
     relative errors are about 1e-3 and 1e-2, of the rounding alone. The same holds under autocast, without the rounding.
 
+    >>> product = TensorProduct("16x0e+16x1o+16x2e", "0e+1o+2e", "16x0e+16x1o+16x2e", rule="cg", form="depthwise")
+    >>> product.weight_numel, product(torch.randn(5, 144), torch.randn(5, 9)).shape
+    (176, torch.Size([5, 144]))
+
     Args:
         irreps_x, irreps_y: the inputs.
         irreps_out: the output, whose blocks sum all paths that lead there; by default all irreps that are reached, for
@@ -90,10 +95,6 @@ class TensorProduct(RecordsConventions):
         IrrepsError: irreps do not exist, do not fit form or rule, or cannot be reached; the message names them.
         UnknownNameError: rule, form, road or weights are not known.
         GridError: the grid is too coarse.
-
-    >>> product = TensorProduct("16x0e+16x1o+16x2e", "0e+1o+2e", "16x0e+16x1o+16x2e", rule="cg", form="depthwise")
-    >>> product.weight_numel, product(torch.randn(5, 144), torch.randn(5, 9)).shape
-    (176, torch.Size([5, 144]))
     """
 
     def __init__(
@@ -308,8 +309,8 @@ class TensorProduct(RecordsConventions):
         rule: Rule = "cg" if self.rule == "cg_sparse" else self.rule
         return type(self)(x, y, out, rule=rule, form="depthwise", weights="given", road=self.road)
 
+    @override
     def extra_repr(self) -> str:
-        """Irreps, rule and form."""
         road = f", road={self.road!r}" if self.rule == "gaunt" else ""
         return (
             f"{self.irreps_x} * {self.irreps_y} -> {self.irreps_out}, rule={self.rule!r} ({self.reason}){road}, "

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from erlangen.nn.products.scratch import Scratch
+from erlangen.tracing import is_traced
 
 BLOCK_BYTES = 1 << 21
 """Size of the samples of one block; from 1 to 8 MB the time is about the same."""
@@ -19,7 +20,7 @@ BLOCK_BYTES = 1 << 21
 
 def pointwise_product(x: Tensor, y: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """``((x A) * (y B)) C`` of ``[E, channels, a]`` and ``[E, channels or 1, b]`` with tables ``[a, P], [b, P], [P, c]``."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if is_traced():
         return ((x @ A) * (y @ B)) @ C
     return _Pointwise.apply(x, y, A, B, C)
 

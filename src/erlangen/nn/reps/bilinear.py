@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
+from typing_extensions import override
 
 from erlangen.errors import RepresentationError, check_integer
 from erlangen.nn.features import check_size, split_copies, symmetry_between
@@ -51,6 +52,12 @@ class BilinearLayer(nn.Module):
     Cost for each vector and each d, j: ``n_a size_a + n_b size_b + size_a size_b size_c`` multiplications, with n copies,
     and ``n_a + n_b`` parameters. Parameters start as Gaussians for which normal inputs give outputs of variance 1.
 
+    >>> from erlangen.groups import SO
+    >>> from erlangen.reps import Scalar, V
+    >>> layer = BilinearLayer(4 * V(SO(3)), 2 * Scalar(SO(3)) + 3 * V(SO(3)))     # inner and cross products
+    >>> layer(torch.ones(5, 12)).shape
+    torch.Size([5, 11])
+
     Args:
         rep_in: representation on inputs ``[..., rep_in.size]``.
         rep_out: representation on outputs ``[..., rep_out.size]``. Parts that no product reaches stay zero.
@@ -61,12 +68,6 @@ class BilinearLayer(nn.Module):
     Raises:
         RepresentationError: the representations belong to different groups, no product but zero respects the group, or
             a product has more than 10,000 entries.
-
-    >>> from erlangen.groups import SO
-    >>> from erlangen.reps import Scalar, V
-    >>> layer = BilinearLayer(4 * V(SO(3)), 2 * Scalar(SO(3)) + 3 * V(SO(3)))     # inner and cross products
-    >>> layer(torch.ones(5, 12)).shape
-    torch.Size([5, 11])
     """
 
     def __init__(self, rep_in: Rep, rep_out: Rep, *, max_factors: int = 4, generator: Generator | None = None) -> None:
@@ -130,8 +131,8 @@ class BilinearLayer(nn.Module):
                 runs[i] = part.flatten(-2)
         return torch.cat(runs, -1)
 
+    @override
     def extra_repr(self) -> str:
-        """The representations."""
         maps = sum(len(p.basis) for p in self._products)
         return f"{self.rep_in.name} -> {self.rep_out.name}, group={self.rep_in.group.name}, maps={maps}"
 

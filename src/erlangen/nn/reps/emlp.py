@@ -33,16 +33,16 @@ def hidden_rep(group: Group, width: int) -> Rep:
     orthogonal groups there is one; for permutations these are `PermutationTensor`). What is left becomes scalars.
     Finite groups that act on no R^n get copies of `Regular` instead, at least one, and scalars for the rest.
 
+    >>> from erlangen.groups import Lorentz, O
+    >>> hidden_rep(O(3), 60), hidden_rep(Lorentz(1, 3), 120)
+    (24*Scalar + 6*V + 2*V@V of O(3), 48*Scalar + 5*V + 5*V.dual + V@V.dual + V@V of Lorentz(1,3))
+
     Args:
         group: the group.
         width: number of channels, at least 1.
 
     Raises:
         RepresentationError: the width is no positive integer, or the group is infinite and acts on no R^n.
-
-    >>> from erlangen.groups import Lorentz, O
-    >>> hidden_rep(O(3), 60), hidden_rep(Lorentz(1, 3), 120)
-    (24*Scalar + 6*V + 2*V@V of O(3), 48*Scalar + 5*V + 5*V.dual + V@V.dual + V@V of Lorentz(1,3))
     """
     if not is_whole(width, 1):
         raise RepresentationError(f"hidden = {width!r}: give a positive number of channels, or a representation")
@@ -70,6 +70,13 @@ class EMLP(nn.Module):
     matrices of the group, so for groups that are not compact rounding grows with the norm of the element to the power of
     the degree: use float64 and state a tolerance.
 
+    >>> import torch
+    >>> from erlangen.groups import O
+    >>> from erlangen.reps import Scalar
+    >>> model = EMLP(2 * T(1)(O(5)), Scalar, O(5), hidden=64, layers=2)
+    >>> model(torch.ones(7, 10)).shape, model.symmetry
+    (torch.Size([7, 1]), Symmetry(O(5): 2*V -> Scalar))
+
     Args:
         rep_in: representation on inputs ``[..., rep_in.size]``, or what makes one of `group`, such as ``T(1)``.
         rep_out: the same for outputs ``[..., rep_out.size]``.
@@ -85,13 +92,6 @@ class EMLP(nn.Module):
     Raises:
         RepresentationError: the representations do not belong to one group, `hidden` or `layers` is not positive, a
             product is too large, or no map but zero leads from one representation to the next.
-
-    >>> import torch
-    >>> from erlangen.groups import O
-    >>> from erlangen.reps import Scalar
-    >>> model = EMLP(2 * T(1)(O(5)), Scalar, O(5), hidden=64, layers=2)
-    >>> model(torch.ones(7, 10)).shape, model.symmetry
-    (torch.Size([7, 1]), Symmetry(O(5): 2*V -> Scalar))
     """
 
     def __init__(

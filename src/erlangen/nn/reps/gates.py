@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from erlangen.errors import RepresentationError
 from erlangen.nn.features import check_size, split_copies, symmetry_between
@@ -60,16 +61,16 @@ class Gate(nn.Module):
     Scalars, and summands whose elements permute coordinates, go through `activation` number by number. Every other
     summand is multiplied by `gate` of its own scalar, which comes in behind the features.
 
-    Args:
-        rep: representation of the outputs ``[..., rep.size]``; that of the inputs is ``gated(rep)``.
-        activation: elementwise function for scalars and permuted coordinates.
-        gate: elementwise function of the gates.
-
     >>> from erlangen.groups import O
     >>> from erlangen.reps import V
     >>> layer = Gate(2 * Scalar(O(3)) + 4 * V(O(3)))
     >>> layer.rep_in.size, layer(torch.ones(5, 18)).shape
     (18, torch.Size([5, 14]))
+
+    Args:
+        rep: representation of the outputs ``[..., rep.size]``; that of the inputs is ``gated(rep)``.
+        activation: elementwise function for scalars and permuted coordinates.
+        gate: elementwise function of the gates.
     """
 
     def __init__(self, rep: Rep, activation: Elementwise = F.silu, gate: Elementwise = torch.sigmoid) -> None:
@@ -100,8 +101,8 @@ class Gate(nn.Module):
             used += n
         return torch.cat(outputs, -1)
 
+    @override
     def extra_repr(self) -> str:
-        """The representations."""
         return f"{self.rep_in.name} -> {self.rep_out.name}, group={self.rep_out.group.name}"
 
 
@@ -153,6 +154,6 @@ class NormActivation(nn.Module):
             used += n
         return torch.cat(outputs, -1)
 
+    @override
     def extra_repr(self) -> str:
-        """The representation."""
         return f"{self.rep.name}, group={self.rep.group.name}"

@@ -7,6 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from typing_extensions import override
 
 from erlangen.errors import RepresentationError
 from erlangen.nn.features import check_size, symmetry_between
@@ -23,6 +24,12 @@ class EquivariantLinear(nn.Module):
     on the representations alone, so saved coefficients mean the same everywhere. Coefficients start as Gaussians for
     which the entries of every summand of the output have on average the variance of those of the input.
 
+    >>> from erlangen.groups import SO
+    >>> from erlangen.reps import Scalar, V
+    >>> layer = EquivariantLinear(4 * V(SO(3)) + 2 * Scalar(SO(3)), 8 * V(SO(3)) + Scalar(SO(3)))
+    >>> layer(torch.ones(5, 14)).shape, layer.weight.shape
+    (torch.Size([5, 25]), torch.Size([34]))
+
     Args:
         rep_in: representation on inputs ``[..., rep_in.size]``.
         rep_out: representation on outputs ``[..., rep_out.size]``, of the same group.
@@ -32,12 +39,6 @@ class EquivariantLinear(nn.Module):
     Raises:
         RepresentationError: the representations belong to different groups, no map but zero respects the group, or a
             pair of summands is too large to solve.
-
-    >>> from erlangen.groups import SO
-    >>> from erlangen.reps import Scalar, V
-    >>> layer = EquivariantLinear(4 * V(SO(3)) + 2 * Scalar(SO(3)), 8 * V(SO(3)) + Scalar(SO(3)))
-    >>> layer(torch.ones(5, 14)).shape, layer.weight.shape
-    (torch.Size([5, 25]), torch.Size([34]))
     """
 
     def __init__(self, rep_in: Rep, rep_out: Rep, bias: bool = True, *, generator: Generator | None = None) -> None:
@@ -71,8 +72,8 @@ class EquivariantLinear(nn.Module):
         shift = None if self.bias is None else self._assemble_shift(self.bias)[:, 0]
         return F.linear(x, self.matrix(), shift)
 
+    @override
     def extra_repr(self) -> str:
-        """The representations."""
         return f"{self.rep_in.name} -> {self.rep_out.name}, group={self.rep_in.group.name}, maps={self._maps.dims}"
 
 
