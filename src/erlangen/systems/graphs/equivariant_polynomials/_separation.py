@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,10 +23,8 @@ from erlangen.enforce import average_orders, averaged_outputs
 from erlangen.geometry import Multigraph, injective_terms
 from erlangen.measure import Separator, separation_table
 from erlangen.nn import BareGIN, GraphPolynomials, NamedGIN, generic_gin, spen_separator, stretched
-from erlangen.survey.claims import Claim
-from erlangen.systems.graphs._polynomials_network import PPGN, polynomial_features
-
-Row = dict[str, Any]
+from erlangen.survey import Claim, Part, Run, number, properties
+from erlangen.systems.graphs.equivariant_polynomials.method import PPGN, polynomial_features
 
 OUTPUTS = 10
 """Numbers per graph."""
@@ -101,66 +99,93 @@ def frame_averaged(adj: Tensor, seed: int) -> Tensor:
 
 
 # --- graphs ------------------------------------------------------------------------------------------------------------
-def families(sizes: Sequence[int], *, full: bool) -> dict[str, list[Tensor]]:
-    """Connected graphs of these sizes, strongly regular ones, and pairs that are known to be hard, all made by formula."""
-    K4, K33 = 1 - torch.eye(4), torch.kron(1 - torch.eye(2), torch.ones(3, 3))
-    prism = graph_of_edges(6, [*ring_edges(0, 1, 2), *ring_edges(3, 4, 5), (0, 3), (1, 4), (2, 5)])
-    diamond = graph_of_edges(4, [*ring_edges(0, 1, 2, 3), (0, 2)])
-    found = {f"connected, {n} nodes": [connected_graphs(n)] for n in sizes}
-    found |= {f"strongly regular, {n} nodes": [strongly_regular_graphs(n)] for n in (16, 25, 28)[: 3 if full else 1]}
-    found |= {
-        "hexagon, two triangles": [two_triangles_and_hexagon()],
-        "decalin, bicyclopentyl": [decalin_and_bicyclopentyl()],
-        "CFI, width 2": [cfi_graphs(diamond)],
-        "CFI, width 3": [cfi_graphs(base) for base in ((K4, K33, prism) if full else (K4,))],
-    }
-    return found | ({"skip links, 41 nodes": [circular_skip_links()]} if full else {})
+@dataclass(frozen=True)
+class Families:
+    """Which graphs are told apart.
+
+    Attributes:
+        connected: numbers of nodes; all connected graphs of each.
+        regular: numbers of nodes of strongly regular families.
+        bases: how many graphs of tree-width 3 pairs of Cai, Fürer and Immerman are made of.
+        skip_links: whether there are circular skip links of 41 nodes.
+    """
+
+    connected: tuple[int, ...]
+    regular: tuple[int, ...]
+    bases: int
+    skip_links: bool
+
+    def graphs(self) -> dict[str, list[Tensor]]:
+        """Connected graphs, strongly regular ones, and pairs that are known to be hard, all made by formula."""
+        K4, K33 = 1 - torch.eye(4), torch.kron(1 - torch.eye(2), torch.ones(3, 3))
+        prism = graph_of_edges(6, [*ring_edges(0, 1, 2), *ring_edges(3, 4, 5), (0, 3), (1, 4), (2, 5)])
+        diamond = graph_of_edges(4, [*ring_edges(0, 1, 2, 3), (0, 2)])
+        found = {f"connected, {n} nodes": [connected_graphs(n)] for n in self.connected}
+        found |= {f"strongly regular, {n} nodes": [strongly_regular_graphs(n)] for n in self.regular}
+        found |= {
+            "hexagon, two triangles": [two_triangles_and_hexagon()],
+            "decalin, bicyclopentyl": [decalin_and_bicyclopentyl()],
+            "CFI, width 2": [cfi_graphs(diamond)],
+            "CFI, width 3": [cfi_graphs(base) for base in (K4, K33, prism)[: self.bases]],
+        }
+        return found | ({"skip links, 41 nodes": [circular_skip_links()]} if self.skip_links else {})
 
 
-# --- the table ---------------------------------------------------------------------------------------------------------
-def separation_rows(sizes: Sequence[int], seed: int, *, full: bool, brec: str = "") -> list[Row]:
-    """Every network on every family, and on the pairs of BREC with at most 64 nodes where there is a folder of them."""
-    every = families(sizes, full=full) | (brec_families(brec) if brec else {})
-    return separation_table(separators(seed), every, seed)
+FEW_FAMILIES = Families(connected=(6,), regular=(16,), bases=1, skip_links=False)
+ALL_FAMILIES = Families(connected=(7, 8), regular=(16, 25, 28), bases=3, skip_links=True)
 
 
-# --- claims ------------------------------------------------------------------------------------------------------------
-def separation_claims(rows: Sequence[Row]) -> list[Claim]:
-    """Claims about the table."""
+# --- the part ----------------------------------------------------------------------------------------------------------
+@number(312)
+def gin_is_colour_refinement(run: Run[Any]) -> float:
+    """Pairs of connected graphs of 8 nodes that GIN does not separate; colour refinement leaves 312."""
+    separate = {"GIN": separators(run.seed)["GIN"]}
+    (row,) = separation_table(separate, {"connected, 8 nodes": [connected_graphs(8)]}, run.seed)
+    return row["pairs not separated"]
+
+
+def separation_part(run: Run[Any], families: Families, brec: str) -> Part:
+    """Every network on every family, and on the pairs of BREC with at most 64 nodes where there is a folder of them.
+
+    Parameters are random, nothing is trained, and the graphs are all there are: counts are judged at every scale.
+    """
+    every = families.graphs() | (brec_families(brec) if brec else {})
+    rows = separation_table(separators(run.seed), every, run.seed)
     left = {(row["model"], row["graphs"]): row["pairs not separated"] for row in rows}
     pairs = {row["graphs"]: row["pairs"] for row in rows}
     regular = [name for name in pairs if name.startswith("strongly regular")]
     connected = [name for name in pairs if name.startswith("connected")]
+    wide = left["PPGN", "CFI, width 2"] + pairs["CFI, width 3"] - left["PPGN", "CFI, width 3"]
+
+    def none(name: str, statement: str, count: int) -> Claim:
+        return Claim.number(name, statement, measured=count, expected=0)
+
+    colours = properties(run, gin_is_colour_refinement)
     claims = [
-        Claim.number(
+        none(
             "ppgn-fails-on-strongly-regular",
             "Pairs of strongly regular graphs of one family that PPGN with random parameters separates.",
-            measured=sum(pairs[name] - left["PPGN", name] for name in regular),
-            expected=0,
+            sum(pairs[name] - left["PPGN", name] for name in regular),
         ),
-        Claim.number(
+        none(
             "degree-six-separates-strongly-regular",
             "Pairs of strongly regular graphs of one family that PPGN with the polynomials up to degree 6 does not separate.",
-            measured=sum(left["PPGN++", name] for name in regular),
-            expected=0,
+            sum(left["PPGN++", name] for name in regular),
         ),
-        Claim.number(
+        none(
             "degree-six-separates-connected",
             "Pairs of connected graphs of equal size that PPGN with the polynomials up to degree 6 does not separate.",
-            measured=sum(left["PPGN++", name] for name in connected),
-            expected=0,
+            sum(left["PPGN++", name] for name in connected),
         ),
-        Claim.number(
+        none(
             "ppgn-separates-connected",
-            "The same without any polynomials: pairs of so few nodes are told apart by products of matrices.",
-            measured=sum(left["PPGN", name] for name in connected),
-            expected=0,
+            "Pairs of connected graphs of equal, small size that PPGN without any polynomials does not separate.",
+            sum(left["PPGN", name] for name in connected),
         ),
-        Claim.number(
+        none(
             "tree-width-decides",
             "Pairs of Cai, Fürer and Immerman over bases of tree-width 2 that PPGN leaves, plus those of width 3 it separates.",
-            measured=left["PPGN", "CFI, width 2"] + pairs["CFI, width 3"] - left["PPGN", "CFI, width 3"],
-            expected=0,
+            wide,
         ),
         Claim.exact(
             "graphs-reordered",
@@ -169,13 +194,4 @@ def separation_claims(rows: Sequence[Row]) -> list[Claim]:
             tol=1e-11,
         ),
     ]
-    if "connected, 8 nodes" in pairs:
-        claims.append(
-            Claim.number(
-                "gin-is-colour-refinement",
-                "Pairs of connected graphs of 8 nodes that GIN does not separate; colour refinement leaves 312.",
-                measured=left["GIN", "connected, 8 nodes"],
-                expected=312,
-            )
-        )
-    return claims
+    return Part([*colours.rows, *rows], [*claims, *colours.claims])
