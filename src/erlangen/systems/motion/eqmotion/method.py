@@ -1,10 +1,11 @@
-"""EqMotion: the past of interacting agents in, their future out, moved as they are; see `erlangen.systems.motion.eqmotion`."""
+"""EqMotion: the past of interacting agents in, their future out, moved as they are.
+
+Xu, Tan, Tan, Chen, Wang and Wang (2023), sections 3.2 to 3.5.
+"""
 
 from __future__ import annotations
 
 import itertools
-import math
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -15,177 +16,27 @@ from erlangen.errors import (
     ErlangenError,
     NotFiniteError,
     ShapeError,
-    UnknownNameError,
     check_floating,
     check_sizes,
     first_index,
 )
 from erlangen.groups import E, O
 from erlangen.nn import VectorLinear, VectorReLU, mlp
-from erlangen.numerics import angle, safe_norm
 from erlangen.symmetry import Symmetry
-
-__all__ = ["EqMotion", "MotionLayer", "cosine_basis", "finite_velocity", "reasoning_accuracy"]
-
-
-def cosine_basis(n: int, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Tensor:
-    """The orthonormal discrete cosine transform of type II ``[n, n]``: row k is the wave of k half periods.
-
-    ``D @ x`` transforms the axis before the last, ``D.mT @ x`` transforms back. It mixes frames and leaves coordinates
-    alone, so it commutes with rotations. Row 0 is constant: the only one that a shift changes.
-    """
-    k, i = torch.arange(n, device=device, dtype=torch.float64)[:, None], torch.arange(n, device=device) + 0.5
-    waves = (math.pi / n * k * i).cos() * math.sqrt(2 / n)
-    waves = torch.where(k == 0, math.sqrt(1 / n), waves)
-    return waves.to(torch.get_default_dtype() if dtype is None else dtype)
-
-
-def finite_velocity(pos: Tensor) -> Tensor:
-    """Differences of positions ``[..., T, n]`` from frame to frame, of the same shape; the first is the second once more.
-
-    Raises:
-        ShapeError: fewer than two frames.
-    """
-    if pos.dim() < 2 or pos.shape[-2] < 2:
-        raise ShapeError(f"pos has shape {tuple(pos.shape)}; a velocity needs [..., T, n] with T at least 2")
-    steps = pos.diff(dim=-2)
-    return torch.cat([steps[..., :1, :], steps], -2)
-
-
-class PairLayer(nn.Module):
-    """The first layer of networks of pairs: an activation of a linear map of ``[h_i, h_j, distances]``.
-
-    Features of agents are mapped before they meet in pairs, of which there are more.
-    """
-
-    def __init__(self, features: int, distances: int, width: int, generator: Generator | None) -> None:
-        super().__init__()
-        linear = cast("nn.Linear", mlp([2 * features + distances, width], generator=generator)[0])
-        self.sizes, self.weight, self.bias = [features, features, distances], linear.weight, linear.bias
-
-    def forward(self, h: Tensor, distances: Tensor) -> Tensor:
-        """``[..., N, N, width]`` of h ``[..., N, features]`` and distances ``[..., N, N, distances]``."""
-        own, other, apart = self.weight.split(self.sizes, 1)
-        nodes = F.linear(h, own, self.bias)[..., :, None, :] + F.linear(h, other)[..., None, :, :]
-        return F.silu(nodes + distances @ apart.mT)
-
-
-class Reader(nn.Module):
-    """What agents start with: invariants of their motion, and vectors that mix the waves of its frames."""
-
-    def __init__(
-        self, frames: int, features: int, channels: int, dim: int, in_features: int, generator: Generator | None
-    ) -> None:
-        super().__init__()
-        self.frames = frames
-        self.embed = mlp([2 * frames + in_features, features], generator=generator)
-        self.pos = VectorLinear(frames, channels, dim=dim, generator=generator)
-        self.vel = VectorLinear(frames, channels, dim=dim, generator=generator)
-
-    def forward(
-        self, local: Tensor, vel: Tensor, x: Tensor | None, mask: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Invariants ``[..., N, F]``, vectors of positions and of velocities ``[..., N, C, n]``, of the last frames."""
-        local, vel = local[..., -self.frames :, :], vel[..., -self.frames :, :]
-        turning = F.pad(angle(vel[..., 1:, :], vel[..., :-1, :]), (1, 0))
-        h = self.embed(torch.cat([safe_norm(vel), turning, *([] if x is None else [x])], -1))
-        basis = cosine_basis(self.frames, local.dtype, local.device)
-        places = basis @ local
-        mean = middle(places, mask)
-        return h, self.pos(places - mean) + mean, self.vel(basis @ vel)
-
-
-class Reasoning(nn.Module):
-    """Which kind of interaction joins each ordered pair of agents: one round of messages, then a guess for each pair."""
-
-    def __init__(self, features: int, channels: int, categories: int, generator: Generator | None) -> None:
-        super().__init__()
-        self.distances = mlp([2 * channels, features], last=True, generator=generator)
-        self.message = PairLayer(features, features, features, generator)
-        self.sent = mlp([features, features], last=True, generator=generator)
-        self.node = mlp([2 * features, features, features], generator=generator)
-        self.pair = PairLayer(features, features, features, generator)
-        self.logits = mlp([features, features, categories], generator=generator)
-
-    def forward(self, h: Tensor, pos: Tensor, vel: Tensor, pairs: Tensor) -> Tensor:
-        """Logits ``[..., N, N, categories]``."""
-        apart = self.distances(lengths(differences(torch.cat([pos, vel], -2))))
-        received = (self.sent(self.message(h, apart)) * pairs).sum(-2)
-        h = h + self.node(torch.cat([h, received], -1))
-        return self.logits(self.pair(h, apart))
-
-
-class MotionLayer(nn.Module):
-    """One feature layer of `EqMotion` (section 3.4 of the paper): vectors and invariants of agents, informed by all others.
-
-    Args:
-        features: invariants per agent.
-        channels: vectors per agent.
-        categories: kinds of interaction.
-        dim: dimension of space.
-        generator: source of the initial parameters.
-
-    Attributes:
-        symmetry: O(dim) on ``(h, pos, vel, c)`` to ``(h, pos)``; shifts of pos by one vector for all pass through too.
-    """
-
-    def __init__(
-        self, features: int, channels: int, categories: int, *, dim: int = 3, generator: Generator | None = None
-    ) -> None:
-        super().__init__()
-        check_sizes(features=features, channels=channels, categories=categories)
-        self.features, self.categories = features, categories
-        self.first = PairLayer(features, channels, (1 + categories) * features, generator)
-        self.edge = mlp([features, features], last=True, generator=generator)
-        # All categories at once: a map of the features of each, weighted by its probability, with one bias each.
-        self.by_category = mlp([categories * features + categories, features], last=True, generator=generator)
-        self.factor = mlp([features, channels], generator=generator)
-        self.attention = mlp([features, features, channels], generator=generator)
-        self.velocity = VectorLinear(channels, channels, dim=dim, generator=generator)
-        self.cut = VectorReLU(channels, dim=dim, generator=generator)
-        self.node = mlp([2 * features, features, features], generator=generator)
-        self.symmetry = Symmetry(
-            O(dim), input=("invariant", "vectors", "vectors", "invariant"), output=("invariant", "vectors")
-        )
-
-    def forward(
-        self,
-        h: Tensor | tuple[Tensor, ...],
-        pos: Tensor | None = None,
-        vel: Tensor | None = None,
-        c: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Invariants and vectors after the layer.
-
-        Args:
-            h: invariants ``[..., N, features]``, or the tuple ``(h, pos, vel, c)``.
-            pos: vectors ``[..., N, channels, n]``.
-            vel: vectors from velocities, in the shape of pos.
-            c: probabilities of the kinds of interaction ``[..., N, N, categories]``.
-            mask: agents that exist, bool ``[..., N]``.
-
-        Raises:
-            ShapeError: something is missing.
-        """
-        if isinstance(h, tuple):
-            return self(*h, mask=mask)
-        if pos is None or vel is None or c is None:
-            raise ShapeError(
-                "pos, vel or c is missing; pass h [..., N, F], pos and vel [..., N, C, n] and c [..., N, N, K]"
-            )
-        pairs = pairs_of(h, mask)
-        apart = differences(pos)
-        hidden = self.first(h, lengths(apart))
-        edge = self.edge(hidden[..., : self.features]) * pairs
-        weighted = hidden[..., self.features :].unflatten(-1, (self.categories, self.features)) * c[..., None]
-        factor = self.factor(self.by_category(torch.cat([weighted.flatten(-2), c], -1))) * pairs
-
-        x: Tensor = pos + self.attention(h)[..., None] * (pos - middle(pos, mask))
-        x = x + (factor * apart).sum(-2).movedim(0, -1) + self.velocity(vel)
-        centre = middle(x, mask)
-        x = self.cut(x - centre) + centre
-        return h + self.node(torch.cat([h, edge.sum(-2)], -1)), x
+from erlangen.systems.motion.eqmotion._parts import (
+    PairLayer,
+    Reader,
+    Reasoning,
+    check_labels,
+    cosine_basis,
+    count,
+    differences,
+    lengths,
+    middle,
+    pairs_of,
+    straight,
+)
+from erlangen.tracing import is_traced
 
 
 class EqMotion(nn.Module):
@@ -360,7 +211,7 @@ class EqMotion(nn.Module):
                 )
         if self.masked and x["mask"].dtype != torch.bool:
             raise DtypeError(f"mask has dtype {x['mask'].dtype}; pass bool, True for agents that exist")
-        if not traced():
+        if not is_traced():
             for key, value in x.items():
                 bad = ~torch.isfinite(value)
                 if bool(bad.any()):
@@ -368,6 +219,91 @@ class EqMotion(nn.Module):
                         f"{key} is not finite at index {first_index(bad)}; remove the scene, or fill agents that are absent "
                         "with zeros and pass a mask (masked=True)"
                     )
+
+
+class MotionLayer(nn.Module):
+    """One feature layer of `EqMotion` (section 3.4 of the paper): vectors and invariants of agents, informed by all others.
+
+    Args:
+        features: invariants per agent.
+        channels: vectors per agent.
+        categories: kinds of interaction.
+        dim: dimension of space.
+        generator: source of the initial parameters.
+
+    Attributes:
+        symmetry: O(dim) on ``(h, pos, vel, c)`` to ``(h, pos)``; shifts of pos by one vector for all pass through too.
+    """
+
+    def __init__(
+        self, features: int, channels: int, categories: int, *, dim: int = 3, generator: Generator | None = None
+    ) -> None:
+        super().__init__()
+        check_sizes(features=features, channels=channels, categories=categories)
+        self.features, self.categories = features, categories
+        self.first = PairLayer(features, channels, (1 + categories) * features, generator)
+        self.edge = mlp([features, features], last=True, generator=generator)
+        # All categories at once: a map of the features of each, weighted by its probability, with one bias each.
+        self.by_category = mlp([categories * features + categories, features], last=True, generator=generator)
+        self.factor = mlp([features, channels], generator=generator)
+        self.attention = mlp([features, features, channels], generator=generator)
+        self.velocity = VectorLinear(channels, channels, dim=dim, generator=generator)
+        self.cut = VectorReLU(channels, dim=dim, generator=generator)
+        self.node = mlp([2 * features, features, features], generator=generator)
+        self.symmetry = Symmetry(
+            O(dim), input=("invariant", "vectors", "vectors", "invariant"), output=("invariant", "vectors")
+        )
+
+    def forward(
+        self,
+        h: Tensor | tuple[Tensor, ...],
+        pos: Tensor | None = None,
+        vel: Tensor | None = None,
+        c: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Invariants and vectors after the layer.
+
+        Args:
+            h: invariants ``[..., N, features]``, or the tuple ``(h, pos, vel, c)``.
+            pos: vectors ``[..., N, channels, n]``.
+            vel: vectors from velocities, in the shape of pos.
+            c: probabilities of the kinds of interaction ``[..., N, N, categories]``.
+            mask: agents that exist, bool ``[..., N]``.
+
+        Raises:
+            ShapeError: something is missing.
+        """
+        if isinstance(h, tuple):
+            return self(*h, mask=mask)
+        if pos is None or vel is None or c is None:
+            raise ShapeError(
+                "pos, vel or c is missing; pass h [..., N, F], pos and vel [..., N, C, n] and c [..., N, N, K]"
+            )
+        pairs = pairs_of(h, mask)
+        apart = differences(pos)
+        hidden = self.first(h, lengths(apart))
+        edge = self.edge(hidden[..., : self.features]) * pairs
+        weighted = hidden[..., self.features :].unflatten(-1, (self.categories, self.features)) * c[..., None]
+        factor = self.factor(self.by_category(torch.cat([weighted.flatten(-2), c], -1))) * pairs
+
+        x: Tensor = pos + self.attention(h)[..., None] * (pos - middle(pos, mask))
+        x = x + (factor * apart).sum(-2).movedim(0, -1) + self.velocity(vel)
+        centre = middle(x, mask)
+        x = self.cut(x - centre) + centre
+        return h + self.node(torch.cat([h, edge.sum(-2)], -1)), x
+
+
+def finite_velocity(pos: Tensor) -> Tensor:
+    """Differences of positions ``[..., T, n]`` from frame to frame, of the same shape; the first is the second once more.
+
+    Raises:
+        ShapeError: fewer than two frames.
+    """
+    if pos.dim() < 2 or pos.shape[-2] < 2:
+        raise ShapeError(f"pos has shape {tuple(pos.shape)}; a velocity needs [..., T, n] with T at least 2")
+    steps = pos.diff(dim=-2)
+    return torch.cat([steps[..., :1, :], steps], -2)
 
 
 def reasoning_accuracy(probabilities: Tensor, labels: Tensor, mask: Tensor | None = None) -> float:
@@ -395,65 +331,3 @@ def reasoning_accuracy(probabilities: Tensor, labels: Tensor, mask: Tensor | Non
     table = torch.bincount(seen, minlength=categories**2).reshape(categories, categories)
     hits = (sum(int(table[i, p[i]]) for i in range(categories)) for p in itertools.permutations(range(categories)))
     return max(hits) / int(table.sum())
-
-
-def check_labels(labels: Tensor, categories: int, shape: tuple[int, ...]) -> None:
-    """Raise unless labels are int64, of this shape and in range."""
-    if labels.dtype != torch.int64:
-        raise DtypeError(f"categories have dtype {labels.dtype}; pass int64")
-    if labels.shape != shape:
-        raise ShapeError(f"categories have shape {tuple(labels.shape)}; pass {tuple(shape)}")
-    if not traced() and bool(((labels < 0) | (labels >= categories)).any()):
-        raise UnknownNameError(
-            f"categories range from {int(labels.min())} to {int(labels.max())}; known are 0 to {categories - 1}"
-        )
-
-
-def traced() -> bool:
-    """Whether values cannot be looked at."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-
-
-def straight(pos: Tensor, future: int) -> Tensor:
-    """Positions ``[..., future, n]`` of agents that repeat their last step."""
-    steps = torch.arange(1, future + 1, device=pos.device, dtype=pos.dtype)[:, None]
-    return pos[..., -1:, :] + steps * (pos[..., -1:, :] - pos[..., -2:-1, :])
-
-
-def count(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Number of agents of ``[..., N, C, n]`` that exist, ``[..., 1, 1, 1]``; 1 where there are none."""
-    if mask is None:
-        return x.new_tensor(x.shape[-3])
-    return mask.sum(-1)[..., None, None, None].clamp(min=1).to(x.dtype)
-
-
-def middle(x: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean ``[..., 1, 1, n]`` of vectors ``[..., N, C, n]`` over channels and agents that exist."""
-    if mask is None:
-        return x.mean((-3, -2), keepdim=True)
-    kept = torch.where(mask[..., None, None], x, 0.0)
-    return kept.mean(-2, keepdim=True).sum(-3, keepdim=True) / count(x, mask)
-
-
-def differences(x: Tensor) -> Tensor:
-    """Vectors between agents ``[n, ..., N, N, C]``, coordinates first, of vectors ``[..., N, C, n]``."""
-    coordinates = x.movedim(-1, 0).contiguous()  # long rows: sums over a last axis of 3 are slow
-    return coordinates[..., :, None, :] - coordinates[..., None, :, :]
-
-
-def lengths(apart: Tensor) -> Tensor:
-    """Lengths ``[..., N, N, C]`` of `differences`, with gradient 0 where they are 0, as for an agent and itself.
-
-    Features stay far from overflow, so that this does without the scaling of `safe_norm`, which takes most of its time.
-    """
-    squares = apart.square().sum(0)
-    zero = squares == 0
-    return torch.where(zero, 0.0, torch.where(zero, 1.0, squares).sqrt())
-
-
-def pairs_of(h: Tensor, mask: Tensor | None) -> Tensor:
-    """1 for pairs of two different agents that exist, ``[..., N, N, 1]`` or ``[N, N, 1]``, for h ``[..., N, F]``."""
-    pairs = ~torch.eye(h.shape[-2], dtype=torch.bool, device=h.device)
-    if mask is not None:
-        pairs = pairs & mask[..., :, None] & mask[..., None, :]
-    return pairs[..., None].to(h.dtype)
