@@ -1,4 +1,4 @@
-"""EqMotion: the smoke run, its properties, degenerate scenes, and bad input."""
+"""EqMotion: its contract, degenerate scenes, rivals, and bad input."""
 
 import math
 from pathlib import Path
@@ -15,11 +15,9 @@ from erlangen.groups import E
 from erlangen.measure import assert_equivariant, average_displacement, best_of, final_displacement
 from erlangen.nn import VectorReLU
 from erlangen.simulate import springs
-from erlangen.survey.ledger import discover_systems, run
-from erlangen.systems.motion import _eqmotion_models as models
-from erlangen.systems.motion import eqmotion as system
-from erlangen.systems.motion._eqmotion_network import Reasoning, pairs_of, straight
-from erlangen.systems.motion._eqmotion_tasks import captured, molecule, particles, people
+from erlangen.survey import Run, Sizes, Training
+from erlangen.survey.tables import Table
+from erlangen.symmetry import Symmetry
 from erlangen.systems.motion.eqmotion import (
     EqMotion,
     MotionLayer,
@@ -27,6 +25,12 @@ from erlangen.systems.motion.eqmotion import (
     finite_velocity,
     reasoning_accuracy,
 )
+from erlangen.systems.motion.eqmotion import (
+    experiment as system,
+)
+from erlangen.systems.motion.eqmotion._parts import Reasoning, pairs_of, straight
+from erlangen.systems.motion.eqmotion.data import captured, molecule, particles, people
+from erlangen.systems.motion.eqmotion.rivals import Shape, Straight
 from erlangen.testing import check_layer
 from erlangen.training import fit
 
@@ -45,40 +49,55 @@ def network(past: int = 6, future: int = 4, **options: object) -> EqMotion:
     return EqMotion(past, future, **sizes).double().eval()  # type: ignore[arg-type]
 
 
-# --- the experiment --------------------------------------------------------------------------------------------------
-def test_smoke_run() -> None:
-    assert discover_systems()["eqmotion"] == "erlangen.systems.motion.eqmotion"
-    entry = run("eqmotion", "smoke", 0)
-    holds = {claim["id"]: claim["holds"] for claim in entry["claims"]}
-    for missing in ("molecule-gain", "captured-gain", "pedestrians-gain", "human36m"):
-        assert holds.pop(missing) is None
-    for trained in ("people-beats-plain", "springs-found"):
-        assert holds.pop(trained) in (True, False)  # a few steps of training settle nothing
-    assert [name for name, verdict in holds.items() if not verdict] == []
-    errors = {(row["part"], row["model"]): row for row in entry["rows"]}
-    assert errors["charges", models.OURS]["ADE, rotated"] == pytest.approx(
-        errors["charges", models.OURS]["ADE"], rel=1e-4
-    )
+def motion_layer() -> tuple[MotionLayer, tuple[Tensor, ...], dict[str, object]]:
+    h, G, V = torch.randn(3, 4, 5), torch.randn(3, 4, 6, 3), torch.randn(3, 4, 6, 3)
+    return MotionLayer(5, 6, 2), (h, G, V, torch.softmax(torch.randn(3, 4, 4, 2), -1)), {}
 
 
-def test_rivals_have_equally_many_parameters() -> None:
-    task = particles("charges", (4, 2, 2), 20, 0)
-    names = (models.LSTM, models.GNN, models.AUGMENTED, models.EQUIVARIANT, models.OURS, models.REASONING)
-    sizes = [sum(p.numel() for p in models.make(name, task).parameters()) for name in names]
-    assert max(sizes) / min(sizes) < 1.1
-    for name in (models.CONSTANT, *names):
-        assert models.make(name, task)(task.test[0]).shape == task.test[1].shape
-    for name in (models.CONSTANT, models.EQUIVARIANT):
-        model = models.make(name, task).double()
-        x = {key: value.double() for key, value in task.test[0].items()}
-        assert_equivariant(model, x, models.symmetry_of(task, models.SE(3)))
+LAYERS = {"EqMotion": lambda: (network(), scene(), {}), "MotionLayer": motion_layer}
+
+
+# --- rivals ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("scale", ["full", "paper"])
+def test_rivals_have_equally_many_parameters(scale: str) -> None:
+    split = particles("charges", Sizes(4, 2, 2), 20, 0)
+    shape = Shape.of(split)
+    assert shape == (20, 20, 3, 0)
+    models = {name: rival.make() for name, rival in system.rivals_of(shape, system.BUDGETS[scale].widths).items()}
+    models[system.MEMORY] = system.network(shape, system.BUDGETS[scale].widths, memory=1)
+    x, y = split.test
+    for model in models.values():
+        assert model(x).shape == y["future"].shape
+    sizes = {name: sum(p.numel() for p in model.parameters()) for name, model in models.items()}
+    assert sizes.pop(system.CONSTANT) == 0
+    assert max(sizes.values()) / min(sizes.values()) < 1.1
+    for name in (system.CONSTANT, system.EGNN):
+        doubles = {key: value.double() for key, value in x.items()}
+        motions = Symmetry("SE(3)", input=system.actions_of(x), output="points")
+        assert_equivariant(models[name].double(), doubles, motions)
+
+
+def test_scenes_turn_with_their_future() -> None:
+    x, y = particles("springs", Sizes(3, 1, 1), 4, 0).train
+    elsewhere, there = system.turned(x, y, generator=torch.Generator().manual_seed(0))
+    for old, new in ((x["pos"], elsewhere["pos"]), (y["future"], there["future"])):
+        torch.testing.assert_close(old.norm(dim=-1), new.norm(dim=-1))
+    last, step = elsewhere["pos"][:, :, -1], there["future"][:, :, 0]
+    torch.testing.assert_close((last - step).norm(dim=-1), (x["pos"][:, :, -1] - y["future"][:, :, 0]).norm(dim=-1))
+    assert torch.equal(there["kinds"], y["kinds"])
+
+
+def test_noise_of_the_categories_grows_to_one() -> None:
+    split = particles("springs", Sizes(4, 1, 1), 4, 0)
+    model = network(4, 4, memory=1).float()
+    system.sharpened(model, split, 1e-3, Training(system.displacement, 10, 4, (1e-3,)), torch.Generator())
+    assert model.noise == 1.0
 
 
 # --- equivariance ----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("dim", "options"),
     [
-        (3, {}),
         (2, {"in_features": 2, "masked": True, "extrapolate": True, "samples": 3}),
         (3, {"memory": 1, "categories": 3}),
     ],
@@ -92,10 +111,7 @@ def test_contract(dim: int, options: dict[str, object]) -> None:
     assert_equivariant(network(dim=dim, **options).float(), single)
 
 
-def test_layer_contract() -> None:
-    h, G, V = torch.randn(3, 4, 5), torch.randn(3, 4, 6, 3), torch.randn(3, 4, 6, 3)
-    c = torch.softmax(torch.randn(3, 4, 4, 2), -1)
-    check_layer(MotionLayer(5, 6, 2), (h, G, V, c))
+def test_gradients_of_a_layer() -> None:
     layer = MotionLayer(3, 2, 2, dim=2).double()
     x = (torch.randn(1, 3, 3), torch.randn(1, 3, 2, 2), torch.randn(1, 3, 2, 2), torch.rand(1, 3, 3, 2))
     assert torch.autograd.gradcheck(layer, tuple(leaf.double().requires_grad_() for leaf in x))
@@ -226,12 +242,11 @@ def test_accuracy_of_guesses_ignores_names_and_diagonal() -> None:
 def test_tasks_do_not_leak() -> None:
     track = torch.arange(200.0)[:, None, None].expand(200, 2, 3)
     task = molecule(track, torch.eye(2), 5, 3)
-    seen, kept = (torch.cat([part[0]["pos"].flatten(), part[1].flatten()]) for part in (task.train, task.test))
+    seen, kept = (torch.cat([x["pos"].flatten(), y["future"].flatten()]) for x, y in (task.train, task.test))
     assert float(seen.max()) < float(kept.min())
     assert float(task.train[0]["vel"].square().sum(-1).mean()) == pytest.approx(1, rel=1e-5)
     walkers = people(10, 0)
-    assert walkers.past == walkers.future == 10
-    assert walkers.in_features == 15
+    assert Shape.of(walkers) == (10, 10, 3, 15)
     known = {tuple(row) for row in walkers.train[0]["pos"][:, 0, 0].tolist()}
     assert known.isdisjoint(tuple(row) for row in walkers.test[0]["pos"][:, 0, 0].tolist())
 
@@ -316,21 +331,22 @@ def test_captured_people(shared_data: Path) -> None:
     """The split is that of the file; straight motion is a forecast of some centimetres, better than standing still."""
     task = captured(str(shared_data / "cmu_mocap" / "cmu_mocap_xyz30.npz"), 10, 0, 60)
     assert task.train[0]["pos"].shape[1:] == (38, 10, 3)
-    assert (task.past, task.future, task.in_features) == (10, 10, 38)
-    rows = system.trained_rows(system.CAPTURED, [models.CONSTANT], [task], models.Budget(1, 1, (3e-3,)), [0])
-    stands = float((task.test[1] - task.test[0]["pos"][:, :, -1:]).norm(dim=-1).mean())
-    assert 0.01 < rows[0]["ADE"] < stands
+    assert Shape.of(task) == (10, 10, 3, 38)
+    x, y = task.test
+    row = system.measure(Straight(10), x, y, torch.Generator().manual_seed(0))
+    stands = float((y["future"] - x["pos"][:, :, -1:]).norm(dim=-1).mean())
+    assert 0.01 < row["ADE"] < stands
 
 
 def test_claims_about_captured_people() -> None:
     rows = [
-        {"part": system.CAPTURED, "model": name, "ADE": error}
-        for name, error in ((models.CONSTANT, 2.0), (models.GNN, 1.0), (models.OURS, 0.5))
+        {"model": name, "seed": seed, "ADE": error + 0.01 * seed}
+        for name, error in ((system.CONSTANT, 2.0), (system.GNN, 1.0), (system.OURS, 0.5))
+        for seed in (0, 1, 2)
     ]
-    found = {claim.id: claim for claim in system.gain_claims(rows, full=True)}
-    assert found["captured-beats-plain"].measured == 0.5
-    assert found["captured-beats-plain"].holds
-    assert system.gain_claims([], full=True)[-1].holds is None
+    claim = system.beats_plain(Table("people, CMU", rows, Run("full")), "captured")
+    assert (claim.id, claim.verdict) == ("captured-beats-plain", "holds")
+    assert claim.measured == pytest.approx(0.505, abs=1e-3)
 
 
 def test_captured_people_need_a_split(tmp_path: Path) -> None:
