@@ -1,6 +1,8 @@
 """Who may import whom: the kernel knows no system, and a private file or name stays in its folder."""
 
 import ast
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,19 @@ def test_the_check_sees_private_files(tmp_path: Path) -> None:
     path = tmp_path / "x.py"
     path.write_text("from erlangen.nn.points._gathering import turned\nfrom erlangen.nn.points import _gathering\n")
     assert [folder_of(*found) for found in imported(path)] == [ROOT / "nn" / "points"] * 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("erlangen.ledger", "erlangen.survey.ledger"),
+        ("erlangen.results", "erlangen.survey.results"),
+        ("erlangen.verification", "erlangen.survey.verification"),
+        ("erlangen.measure.explorer", "erlangen.explorer"),
+    ],
+)
+def test_old_names_import_with_a_warning(old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, old, raising=False)
+    with pytest.warns(DeprecationWarning, match=f"{old} is now {new}"):
+        module = importlib.import_module(old)
+    assert module is importlib.import_module(new)

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import io
+import json
 import math
 import xml.etree.ElementTree as ET
 
@@ -13,10 +14,14 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
 import erlangen as er
+from erlangen import plots
 from erlangen.actions import Boxes, Custom, Factors, Field, Permuted
 from erlangen.errors import DataError, ErlangenError, GroupElementError, SymmetryError
 from erlangen.explorer import Exploration, explore, pictures
+from erlangen.explorer.charts import chart_of
 from erlangen.explorer.controls import control_of
+from erlangen.explorer.pictures import svg_of
+from erlangen.measure.drawings import Sphere
 
 GROUPS = [
     "SO(2)", "O(2)", "SO(3)", "O(3)", "SE(2)", "SE(3)", "E(2)", "E(3)", "Translation(2)", "Scaling(2)", "Similarity(2)",
@@ -239,18 +244,25 @@ def test_every_kind_of_data_has_pictures(case) -> None:
     state.visit(3)
     shown = [*state.input_pictures(), *state.answers()[0].pictures, *state.own_orbit(), *state.all_orbits()]
     assert len(state.input_pictures()) == {"tree": 2, "video": 5}.get(case, 1)
-    for picture in [*shown, *state.scatter(), state.view()]:
-        assert ET.fromstring(picture).tag.endswith("svg")
+    for drawing in [*shown, *state.scatter()]:
+        assert ET.fromstring(svg_of(drawing)).tag == "svg"
+        json.dumps(chart_of(drawing), allow_nan=False)
+        assert (chart_of(drawing) is None) == isinstance(drawing, (pictures.Picture, Sphere))
+    assert len(state.figure().axes) == len(shown) + len(state.answers()[1].pictures) + len(state.scatter())
+
+
+def axes_of(drawing):
+    _, (ax,) = plots.panels(polar=[0] if drawing.polar else ())
+    drawing.draw(ax)
+    return ax
 
 
 def test_boxes_are_drawn_where_they_are() -> None:
-    """A box of 4 by 2 pixels, its middle 3 to the right and 1 up, in a picture of 8 by 16: 230 / 16 units for a pixel."""
-    picture = pictures.box_picture(torch.tensor([[3.0, 1, 4, 2]]), torch.zeros(1, 4), (8, 16), "box")
-    box = ET.fromstring(picture).findall("rect")[-1].attrib
-    unit = pictures.SIDE / 16
-    assert float(box["x"]) == pytest.approx(unit * (8 + 3 - 2), abs=0.1)
-    assert float(box["y"]) == pytest.approx(pictures.TOP + pictures.SIDE / 2 - unit * (1 + 1), abs=0.1)
-    assert float(box["width"]) == pytest.approx(unit * 4, abs=0.1)
+    """A box of 4 by 2 pixels, its middle 3 to the right and 1 up, in a picture of 8 by 16."""
+    ax = axes_of(pictures.box_picture(torch.tensor([[3.0, 1, 4, 2]]), torch.zeros(1, 4), (8, 16), "box"))
+    (box,) = ax.patches
+    assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == (1, 0, 4, 2)
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-8, 8), (-4, 4))
 
 
 def test_orbits_of_scales_and_shifts_are_drawn_where_the_elements_are() -> None:
@@ -261,11 +273,61 @@ def test_orbits_of_scales_and_shifts_are_drawn_where_the_elements_are() -> None:
         state = Exploration([report])
         state.visit(4)
         (plot,) = state.own_orbit()
-        root = ET.fromstring(plot)
-        dots = [c.find("title").text for c in root.iter("circle")]
-        assert len(dots) >= 10
-        assert dots.count("identity") == 1
-        assert axis in " ".join(root.itertext())
+        ax = axes_of(plot)
+        assert axis in ax.get_xlabel()
+        marks = {line.get_marker(): line.get_xydata().tolist() for line in ax.lines if line.get_linestyle() == "None"}
+        place = sym.group.log(state.element.double()).tolist()
+        chart = chart_of(plot)
+        assert [0, 0] in chart["series"][-1]["data"]
+        if group == "Scaling(2)":
+            here = pytest.approx(place[0] / math.log(2))
+            assert marks["o"] == [[0, 0]]
+            assert ax.lines[0].get_xydata()[:, 0].tolist() == pytest.approx(sorted(ax.lines[0].get_xydata()[:, 0]))
+            assert len(ax.lines[0].get_xydata()) == 10
+            assert [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == "--"] == [here]
+            assert chart["series"][0]["markLine"]["data"] == [{"xAxis": here}]
+        else:
+            assert marks == {"o": [[0, 0]], "s": [pytest.approx(place)]}
+            assert len(ax.collections[0].get_offsets()) == len(chart["series"][0]["data"]) == 9
+            assert chart["series"][1]["data"] == [pytest.approx(place)]
+
+
+def test_charts_of_the_page_say_what_the_figures_say() -> None:
+    """The circle in degrees, closed, and class scores and samples in their order."""
+    state = exploration(classes=("cat", "dog", "owl"))
+    state.visit(5)
+    (circle,) = state.own_orbit()
+    chart = chart_of(circle)
+    angles = [angle for _, angle in chart["series"][0]["data"]]
+    assert angles == pytest.approx([*range(0, 360, 30), 0])
+    assert chart["series"][1]["data"][-1] == [circle.values.high, pytest.approx(150)]
+    (dots,) = state.scatter()
+    assert [dot["name"] for dot in chart_of(dots)["series"][0]["data"]] == list(dots.notes)
+    assert dots.keys == state.samples
+    (scores,) = state.answers()[0].pictures
+    assert [bar["value"] for bar in chart_of(scores)["series"][0]["data"]] == list(scores.numbers)
+
+
+def test_arrows_point_from_their_tails_to_their_tips() -> None:
+    """In the plane, with y up: a field of one vector to the right and one up, half as long as its pixel at most."""
+    field = torch.tensor([[[1.0, 0.0]], [[0.0, 0.5]]], dtype=torch.float64)
+    picture = pictures.field_picture(field, 1.0, "field")
+    right, up = ([0.05, 0.5], [0.95, 0.5]), ([1.5, 0.275], [1.5, 0.725])
+    arrows = chart_of(picture)["series"][1]["data"]
+    assert [arrow["coords"] for arrow in arrows] == [[pytest.approx(end) for end in way] for way in (right, up)]
+    (quiver,) = axes_of(picture).collections
+    assert quiver.XY.tolist() == [pytest.approx(right[0]), pytest.approx(up[0])]
+    assert [*zip(quiver.U, quiver.V, strict=True)] == [pytest.approx((0.9, 0)), pytest.approx((0, 0.45))]
+
+
+def test_space_is_seen_with_z_up_and_near_points_in_front() -> None:
+    picture = pictures.cloud_picture(torch.tensor([[0.0, -1, 0], [0, 0, 1], [0, 1, 0]]).double(), None, 1.0, "cloud")
+    assert picture.axes["z"][1] > 0.8
+    far, middle, near = picture.tips
+    assert far == pytest.approx(picture.axes["y"])
+    assert middle == pytest.approx(picture.axes["z"])
+    assert near == pytest.approx([-c for c in far])
+    assert len(set(picture.colours)) == 3
 
 
 def test_a_graph_is_drawn_with_its_edges() -> None:
@@ -274,15 +336,15 @@ def test_a_graph_is_drawn_with_its_edges() -> None:
     x = {"adj": adj, "x": draw(3, 5, 2)}
     sym = er.Symmetry("Symmetric(5)", input="graph", output="invariant")
     report = er.audit(lambda g: g["adj"].sum((1, 2))[:, None] + g["x"].mean(1), sym, x, elements=8)
-    root = ET.fromstring(Exploration([report]).input_pictures()[0])
-    assert len(root.findall("line")) == 4
-    assert len(root.findall("circle")) == 5
+    edges, nodes = axes_of(Exploration([report]).input_pictures()[0]).collections
+    assert len(edges.get_segments()) == 4
+    assert len(nodes.get_offsets()) == 5
 
 
 def test_image_pixels_are_those_of_the_sample() -> None:
     x = torch.tensor([[0.0, 0.5], [1.0, 0.25]])
-    picture = pictures.image_picture(x, pictures.Reach.of(x), "two by two")
-    data = picture.split("base64,")[1].split('"')[0]
+    picture = svg_of(pictures.image_picture(x, pictures.Reach.of(x), "two by two"))
+    data = "".join(picture.split("base64,")[1].split('"')[0].split())
     pixels = Image.open(io.BytesIO(base64.b64decode(data)))
     assert [pixels.getpixel((j, i))[0] for i in range(2) for j in range(2)] == [0, 128, 255, 64]
 
@@ -290,7 +352,7 @@ def test_image_pixels_are_those_of_the_sample() -> None:
 def test_class_scores_become_probabilities() -> None:
     state = exploration(classes=("cat", "dog", "owl"))
     answer = state.answers()[0]
-    notes = " ".join(ET.fromstring(answer.pictures[0]).itertext())
+    notes = " ".join(ET.fromstring(svg_of(answer.pictures[0])).itertext())
     model, x, _ = state.sources[0]
     for name, share in zip(("cat", "dog", "owl"), model(x[:1]).softmax(-1)[0].tolist(), strict=True):
         assert name in notes

@@ -1,10 +1,12 @@
 """Plots: what is drawn, that files are the same every time, that nothing leaks and nothing is imported too early."""
 
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -27,6 +29,7 @@ def drawings():
         "heatmap": plots.heatmap([[0, 100], [50, None]], NAMES, ["x", "y, long"], "percent"),
         "log map": plots.heatmap([[1, 100.0]], ["r"], ["x", "y"], "error", log=True, annot=False, title="a map"),
         "scatter": plots.scatter([(0, 0), (1, 2)], [0.1, 0.9], "accuracy", percent=True, title="dots"),
+        "sphere": plots.sphere([[0, 0, 1], [0, 0, -1]], [0.1, 0.9], "accuracy", percent=True, here=[1, 0, 0]),
         "panels": mixed,
     }
 
@@ -44,19 +47,13 @@ def test_svg_is_the_same_every_time_and_stands_alone(kind: str) -> None:
         assert word not in text
     ids = [node.get("id") for node in root.iter() if node.get("id")]
     assert len(ids) == len(set(ids))
-    used = {
-        v.split("#")[1].rstrip(")")
-        for n in root.iter()
-        for v in n.attrib.values()
-        if "#f" in v and "-" in v and "fill:" not in v
-    }
-    assert used <= set(ids)
+    assert set(re.findall(r"(?:url\(|href=\")#([^)\"]*)", text)) == set(ids)
 
 
 def test_names_of_two_figures_do_not_clash() -> None:
     ids = [
         {node.get("id") for node in ET.fromstring(plots.to_svg(figure)).iter() if node.get("id")}
-        for figure in drawings().values()
+        for figure in [*drawings().values(), plots.scatter([(0, 0), (1, 1)], [0.3, 0.9], "accuracy")]
     ]
     assert sum(map(len, ids)) == len(set().union(*ids)) > 5
 
@@ -146,6 +143,28 @@ def test_scatter_has_one_unit_on_both_axes() -> None:
     assert y1 - y0 > 2
 
 
+def test_notes_are_shown_at_their_dots_and_are_no_links() -> None:
+    figure = plots.scatter([(0, 0), (1, 2)], [0.1, 0.9], "accuracy", notes=["first", 'a "<&> b'])
+    root = ET.fromstring(plots.to_svg(figure))
+    assert [group.find(f"{SVG}title").text for group in root.iter(f"{SVG}g") if group.get("class") == "note"] == [
+        "first",
+        'a "<&> b',
+    ]
+    assert not list(root.iter(f"{SVG}a"))
+
+
+def test_the_sphere_shows_values_where_they_are() -> None:
+    """Values given at the poles and on the equator come out at the cells there."""
+    directions = [[0, 0, 1], [0, 0, -1], [1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]]
+    ax = plots.sphere(directions, [6.0, 5, 4, 3, 2, 1], "value", here=[0, 0, -1]).axes[0]
+    cells = ax.collections[0]
+    middles = np.array([path.vertices[:-1].mean(0) for path in cells.get_paths()])
+    for place, value in (((-1.12, 0), 6), ((1.12, 0), 5), ((-0.14, 0), 4), ((-2.1, 0), 3), ((1.12, 0.98), 2)):
+        nearest = np.linalg.norm(middles - place, axis=1).argmin()
+        assert cells.get_array()[nearest] == pytest.approx(value, abs=1e-3)
+    assert [tuple(line.get_xydata()[0]) for line in ax.lines] == [(-1.12, 0), (1.12, 0), (1.12, 0)]
+
+
 def test_panels_do_not_overlap_and_nothing_is_cut_off() -> None:
     figure = drawings()["panels"]
     renderer = figure.canvas.get_renderer()
@@ -172,6 +191,8 @@ def test_bad_input() -> None:
         plots.barh({"a": [None, float("nan")]}, NAMES, "x")
     with pytest.raises(ErlangenError, match="no positive number"):
         plots.barh({"a": [0.0, -1.0]}, NAMES, "x", log=True)
+    with pytest.raises(ErlangenError, match=r"directions has shape \(3,\) for 1 values"):
+        plots.sphere([0, 0, 1], [1.0], "x")
     with pytest.raises(ErlangenError, match="straight axes"):
         plots.polar({"a": [(0, 1)]}, "x", ax=plots.panels()[1][0])
 

@@ -183,6 +183,17 @@ def test_transforms_losses_objectives_and_best_weights() -> None:
     assert float(best["doubled", "error"].mean()) < 0.5 * float(table["doubled", "error"].mean())
 
 
+def test_a_model_may_look_at_training_data_first() -> None:
+    seen: list[tuple[int, bool]] = []
+
+    def prepare(model: nn.Module, split: Split) -> None:
+        seen.append((len(split.train[0]), model.weight.grad is None))
+        model.bias.data.fill_(float(split.train[1].mean()))
+
+    run_of({"a": Rival(line, prepare=prepare), "b": Rival(line, prepare=prepare, trains=False)}, rates=(0.1,))
+    assert seen == [(60, True)] * 6
+
+
 # --- training that is no loss over batches ---------------------------------------------------------------------------
 def test_an_adversarial_training() -> None:
     """Learn a location by fooling a critic: the generator's mean goes to that of the data."""
@@ -330,6 +341,14 @@ def test_at_least_as_good() -> None:
     assert table.not_worse("n", "ours", "theirs", "accuracy").verdict == "fails"
     assert table.not_worse("n", "ours", "theirs", "accuracy", margin=0.05).verdict == "holds"
     assert table.not_worse("n", "ours", "theirs", "error", margin=0.05).threshold == "<= 1.05"
+
+
+def test_ratios_of_any_numbers() -> None:
+    table = table_of(ours=[49.0, 49.2, 49.1], theirs=[50.0, 50.0, 50.0])
+    claim = table.ratio("r", "Accuracy over error.", table["ours", "accuracy"], table["ours", "error"], above=2000)
+    assert claim.values == pytest.approx((49.0**2, 49.2**2, 49.1**2))
+    assert (claim.kind, claim.verdict) == ("ratio", "holds")
+    assert table.ratio("z", "Over nothing.", table["ours", "accuracy"], np.zeros(3), below=1).verdict == "fails"
 
 
 def test_the_best_of_several() -> None:

@@ -1,6 +1,7 @@
-"""The network that finds parts: its order, targets and scores against loops, bad input, real scans, and the smoke run."""
+"""The network that finds parts: its order, targets and scores against loops, bad input, and real scans."""
 
 import importlib.util
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,12 +14,11 @@ from erlangen.errors import ErlangenError, ErlangenWarning, NotFiniteError, Shap
 from erlangen.geometry import farthest_points, is_refinement, voronoi
 from erlangen.groups import E
 from erlangen.simulate import room_clouds
-from erlangen.survey.claims import Result
-from erlangen.survey.ledger import discover_systems, run
-from erlangen.systems.points import _apen_bound as bound
-from erlangen.systems.points import _apen_properties as properties
-from erlangen.systems.points import apen as system
+from erlangen.survey import Run
+from erlangen.symmetry import Symmetry
 from erlangen.systems.points.apen import APEN, SegmentNet, apen_loss, vote_targets
+from erlangen.systems.points.apen import _properties as properties
+from erlangen.systems.points.apen import experiment as system
 
 needs = pytest.mark.skipif(
     importlib.util.find_spec("mujoco") is None or importlib.util.find_spec("gymnasium") is None,
@@ -35,32 +35,32 @@ def network(**options) -> APEN:
     return APEN(6, (16, 8, 5), 8, reach=0.5, **options).eval()
 
 
-# --- the experiment --------------------------------------------------------------------------------------------------
-@needs
-def test_smoke_run() -> None:
-    assert discover_systems()["apen"] == "erlangen.systems.points.apen"
-    entry = run("apen", "smoke", 0)
-    holds = {claim["id"]: claim["holds"] for claim in entry["claims"]}
-    assert holds.pop("published-benchmarks") is None
-    for name in list(holds):
-        if name.startswith(("bodies-", "rooms-")):  # a few steps of training settle nothing
-            assert holds.pop(name) in (True, False)
-    assert len(holds) == 13
-    assert [name for name, verdict in holds.items() if not verdict] == []
-    for part in ("bodies", "rooms"):
-        rows = [row for row in entry["rows"] if row["part"] == part]
-        assert [row["model"] for row in rows] == list(system.MODELS)
-        sizes = [row["parameters"] for row in rows]
-        assert max(sizes) < 1.1 * min(sizes)
-    left, right = system.figure(Result.from_dict(entry)).axes
-    for ax in (left, right):
-        assert len(ax.patches) == 15  # three scores of five models
+OF_BODIES = (properties.error_below_bound, properties.clean_cells_exact, properties.delta_falls)
+
+
+def apen_layer() -> tuple[APEN, dict[str, torch.Tensor], dict[str, object]]:
+    """With known parts: cells that it draws are others in another batch. Labels are checked by their values."""
+    pos, labels = properties.clouds(3, 0, torch.float32)
+    answers = {"logits": "invariant", "votes": "vectors", "labels": "invariant", "guesses": "invariant"}
+    kinds = {"pos": "points", "labels": "invariant"}
+    symmetry = Symmetry("E(3)", input=kinds, output=answers | {"uncertainty": "invariant"})
+    return network(), {"pos": pos, "labels": labels}, {"symmetry": symmetry, "skip": ["vmap", "compile"]}
+
+
+def piecewise_layer() -> tuple[PiecewiseFrameAverage, dict[str, torch.Tensor], dict[str, object]]:
+    """Labels are checked by their values."""
+    pos, labels = properties.clouds(2, 0, torch.float32)
+    return properties.layer(properties.FINE, 0, torch.float32), {"pos": pos, "labels": labels}, {"skip": ["vmap"]}
+
+
+LAYERS = {"APEN": apen_layer, "PiecewiseFrameAverage": piecewise_layer}
 
 
 # --- exact properties ------------------------------------------------------------------------------------------------
-def test_exact_claims_over_a_hundred_elements() -> None:
-    claims = properties.property_claims(properties.property_errors(100, 1))
-    assert [claim.id for claim in claims if not claim.holds] == []
+def test_properties_hold_over_a_hundred_clouds() -> None:
+    chosen = [one for one in properties.PROPERTIES if one not in OF_BODIES]
+    run = Run("full", seed=1, budget=system.BUDGETS["full"])
+    assert [claim.id for one in chosen for claim in one.claims(run) if not claim.holds] == []
 
 
 def test_merging_keeps_the_order_and_the_number_of_parts() -> None:
@@ -154,7 +154,7 @@ def test_pooled_sets_do_not_mix() -> None:
 def test_changed_cells_by_sets() -> None:
     before, after = (torch.randint(5, (20, 15), generator=generator(k)) for k in range(2))
     after = torch.where(torch.rand(20, 15, generator=generator(2)) < 0.9, before, after)
-    changed = bound.changed_cells(before, after)
+    changed = properties.changed_cells(before, after)
     for b in range(20):
         for i in range(15):
             old, new = (set(torch.nonzero(t[b] == t[b, i])[:, 0].tolist()) for t in (before, after))
@@ -164,8 +164,9 @@ def test_changed_cells_by_sets() -> None:
 
 @needs
 def test_the_bound_holds_and_is_not_empty() -> None:
-    rows = bound.bound_rows(8, 3)
-    assert all(claim.holds for claim in bound.bound_claims(rows))
+    run = Run("full", seed=3, budget=replace(system.BUDGETS["full"], moved=8))
+    assert all(claim.holds for one in OF_BODIES for claim in one.claims(run))
+    rows = properties.moved_rows(run)
     assert all(0 < row["error"] <= row["bound"] for row in rows)
     assert rows[-1]["points that must not err"] > 100
     assert rows[0]["delta"] > rows[-1]["delta"]

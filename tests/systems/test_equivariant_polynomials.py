@@ -1,4 +1,4 @@
-"""Equivariant polynomials: features against brute force, networks and their readout, bad inputs, separation, the smoke run."""
+"""Equivariant polynomials: features against brute force, networks and their readout, bad inputs, separation."""
 
 import itertools
 
@@ -8,23 +8,50 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from erlangen import plots
+from erlangen.actions import Permuted
 from erlangen.data import brec_families, connected_graphs, rook_graph, shrikhande_graph
 from erlangen.errors import ErlangenError, NotFiniteError, ShapeError, UnknownNameError
-from erlangen.geometry import is_computable
+from erlangen.geometry import is_computable, multigraphs
 from erlangen.groups import Symmetric
 from erlangen.measure import separation_table
-from erlangen.survey.claims import Result
-from erlangen.survey.ledger import discover_systems, run
+from erlangen.nn import GraphPolynomials
+from erlangen.survey import Sizes
 from erlangen.symmetry import Symmetry
-from erlangen.systems.graphs import _polynomials_regression as regression
-from erlangen.systems.graphs import _separation as separation
-from erlangen.systems.graphs import equivariant_polynomials as system
-from erlangen.systems.graphs._polynomials_degrees import over_all_maps
-from erlangen.systems.graphs.equivariant_polynomials import PPGN, missing_polynomials, pair_means, polynomial_features
-from erlangen.testing import check_layer
+from erlangen.systems.graphs.equivariant_polynomials import (
+    PPGN,
+    missing_polynomials,
+    pair_means,
+    polynomial_features,
+)
+from erlangen.systems.graphs.equivariant_polynomials import (
+    _separation as separation,
+)
+from erlangen.systems.graphs.equivariant_polynomials._properties import degree_rows, over_all_maps
+from erlangen.systems.graphs.equivariant_polynomials.data import molecules
+from erlangen.systems.graphs.equivariant_polynomials.rivals import matrix_products, message_passing
 
 F64 = torch.float64
+
+
+def layer() -> tuple[nn.Module, dict[str, Tensor], dict[str, object]]:
+    """The network, which reads matrices of pairs alone."""
+    net = PPGN(3, 4, 6, layers=2, generator=torch.Generator().manual_seed(0))
+    sym = Symmetry(Symmetric(5), input="graph(channels=True)", output="invariant")
+    return net, {"adj": randn(2, 5, 5, 3).float()}, {"symmetry": sym}
+
+
+def polynomials() -> tuple[nn.Module, Tensor, dict[str, object]]:
+    """All of degree 2 that give a number per pair; both axes of pairs move."""
+    rows, columns, channel_rows = (Permuted(axis).on(Symmetric(5)) for axis in (-2, -1, -3))
+    sym = Symmetry(
+        Symmetric(5),
+        input=lambda g, x: columns.act(g, rows.act(g, x)),
+        output=lambda g, x: rows.act(g, channel_rows.act(g, x)),
+    )
+    return GraphPolynomials(multigraphs(2, 2)), randn(2, 5, 5).float(), {"symmetry": sym}
+
+
+LAYERS = {"PPGN": layer, "GraphPolynomials": polynomials}
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
@@ -37,25 +64,8 @@ def symmetric(*shape: int, seed: int = 0) -> Tensor:
 
 
 # --- the experiment --------------------------------------------------------------------------------------------------
-def test_smoke_run() -> None:
-    assert discover_systems()["equivariant_polynomials"] == "erlangen.systems.graphs.equivariant_polynomials"
-    entry = run("equivariant_polynomials", "smoke", 0)
-    holds = {claim["id"]: claim["holds"] for claim in entry["claims"]}
-    assert holds.pop("published-benchmarks") is None
-    assert [name for name, verdict in holds.items() if not verdict] == []
-    parts: dict[str, set[frozenset[str]]] = {}
-    for row in entry["rows"]:
-        parts.setdefault(row["part"], set()).add(frozenset(row))
-    assert set(parts) == {"basis", "expressivity by degree", "separation", "regression"}
-    assert all(len(columns) == 1 for columns in parts.values())  # each part is printed as one table
-    assert {row["model"] for row in entry["rows"] if row["part"] == "separation"} == set(separation.separators(0))
-    drawn = plots.to_svg(system.figure(Result.from_dict(entry)))
-    assert "PPGN + random features" in drawn
-
-
 def test_expressivity_by_degree_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     from erlangen.survey.printing import paper_console, print_entry
-    from erlangen.systems.graphs._polynomials_degrees import degree_rows
 
     head = {"claims": [], "scale": "full", "seed": 0, "seconds": 1.0, "version": "0", "machine": "none"}
     print_entry(paper_console(), {"rows": [*degree_rows(), {"part": "other", "error": 1.0}], **head})
@@ -117,20 +127,6 @@ def test_norms_are_one_or_zero() -> None:
 
 
 # --- networks --------------------------------------------------------------------------------------------------------
-def test_network_keeps_the_contract() -> None:
-    class Alone(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = PPGN(3, 4, 6, layers=2, generator=torch.Generator().manual_seed(0))
-
-        def forward(self, x: dict[str, Tensor]) -> Tensor:
-            return self.net(x)
-
-    sym = Symmetry(Symmetric(5), input="graph(channels=True)", output="invariant")
-    check_layer(Alone(), {"adj": randn(2, 5, 5, 3).float()}, sym)
-    torch.compiler.reset()
-
-
 @pytest.mark.parametrize(("dtype", "tol"), [(torch.float32, 1e-5), (F64, 1e-12)])
 def test_padded_batch_is_its_graphs(dtype: torch.dtype, tol: float) -> None:
     net = PPGN(2, 3, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
@@ -186,18 +182,20 @@ def test_brec(shared_data) -> None:  # type: ignore[no-untyped-def]
 # --- regression ------------------------------------------------------------------------------------------------------
 def test_every_model_reads_the_same_molecules() -> None:
     pytest.importorskip("rdkit")
-    data = regression.molecules(12, 8, 6)
+    data = molecules(Sizes(8, 2, 2))
     assert float(data.target[:8].mean()) == pytest.approx(0, abs=1e-6)
     assert float(data.target[:8].std()) == pytest.approx(1, abs=1e-6)
-    shapes = {name: regression.inputs(name, data, 0)["adj"].shape[-1] for name in regression.MODELS}
-    assert shapes["PPGN++"] == shapes["PPGN + random features"] == shapes["PPGN"] + data.polynomials.shape[-1]
-    random = regression.inputs("PPGN + random features", data, 0)["adj"]
-    assert torch.equal(random, random.transpose(1, 2))
-    p = torch.randperm(data.mask.shape[1], generator=torch.Generator().manual_seed(1))
-    for name in regression.MODELS:
-        x = regression.inputs(name, data, 0)
-        model = regression.model_of(name, x["adj"].shape[-1], regression.Budget(8, 2, 2, 1))
-        moved = {"adj": x["adj"][:, p][:, :, p], "mask": x["mask"][:, p]}
+    x, y = data.split(0).train
+    assert x["random"].shape == x["polynomials"].shape
+    assert torch.equal(x["random"], x["random"].transpose(1, 2))
+    assert not torch.equal(x["random"], data.split(1).train[0]["random"])
+    p = torch.randperm(x["mask"].shape[1], generator=torch.Generator().manual_seed(1))
+    moved = {key: value[:, p] if key == "mask" else value[:, p][:, :, p] for key, value in x.items()}
+    channels, more = x["pairs"].shape[-1], x["polynomials"].shape[-1]
+    models = [message_passing(channels, 8, 2, 4), matrix_products(channels, 8, 2, 4)]
+    models += [matrix_products(channels + more, 8, 2, 4, more=key) for key in ("random", "polynomials")]
+    for model in models:
+        assert model(x).shape == y.shape
         torch.testing.assert_close(model(moved), model(x), rtol=1e-4, atol=1e-5)
 
 

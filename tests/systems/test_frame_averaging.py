@@ -1,4 +1,4 @@
-"""Frame averaging: the network of latent frames against a slow loop, graphs by brute force, local frames, the smoke run."""
+"""Frame averaging: the network of latent frames against a slow loop, graphs by brute force, local frames."""
 
 import itertools
 import math
@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from erlangen import plots
 from erlangen.data import rook_graph
 from erlangen.enforce import symmetrize
 from erlangen.errors import (
@@ -22,14 +21,12 @@ from erlangen.groups import SE, SO, E
 from erlangen.measure import equivariance_error
 from erlangen.nn import CentredMover, MessagePassing, PointNet
 from erlangen.simulate import charges_ahead
-from erlangen.survey.claims import Result
-from erlangen.survey.ledger import discover_systems, run
+from erlangen.survey import Run
 from erlangen.symmetry import Symmetry
-from erlangen.systems.points import _fa_graphs as graphs
-from erlangen.systems.points import _fa_nbody as nbody
-from erlangen.systems.points import _fa_normals as normals
-from erlangen.systems.points import frame_averaging as system
-from erlangen.systems.points.frame_averaging import FrameGNN, LocalFrames
+from erlangen.systems.points.frame_averaging import FlatMLP, FrameGNN, Lines, LocalFrames
+from erlangen.systems.points.frame_averaging import experiment as system
+from erlangen.systems.points.frame_averaging.method import patches
+from erlangen.systems.points.frame_averaging.rivals import Family, separation
 from erlangen.testing import check_layer
 
 
@@ -58,17 +55,18 @@ def _products(charges: Tensor) -> Tensor:
     return (charges @ charges.mT)[..., None]
 
 
-# --- the experiment --------------------------------------------------------------------------------------------------
-def test_smoke_run() -> None:
-    assert discover_systems()["frame_averaging"] == "erlangen.systems.points.frame_averaging"
-    entry = run("frame_averaging", "smoke", 0)
-    assert [claim["id"] for claim in entry["claims"] if claim["holds"] is False] == []
-    trained = {row["model"]: row for row in entry["rows"] if row["part"] == "n-body" and row["parameters"]}
-    sizes = [row["parameters"] for row in trained.values()]
-    assert max(sizes) < 1.1 * min(sizes)
-    assert len({(row["epochs"], row["samples"]) for row in trained.values()}) == 1
-    picture = plots.to_svg(system.figure(Result.from_dict(entry)))
-    assert all(name in picture for name in trained)
+def frame_gnn() -> tuple[nn.Module, Tensor | dict[str, Tensor], dict[str, list[str]]]:
+    """Frames take a batch, and look at values; the modes that compile are tested below."""
+    single = {key: value.float() for key, value in systems().items()}
+    return FrameGNN(net()).float(), single, {"skip": ["vmap", "compile"]}
+
+
+def local_frames() -> tuple[nn.Module, Tensor, dict[str, list[str]]]:
+    """Neighbours depend on values."""
+    return LocalFrames(PointNet(3, 3, 4, generator=seeded()), 6), randn(3, 12, 3).float(), {"skip": ["vmap", "compile"]}
+
+
+LAYERS = {"FrameGNN": frame_gnn, "LocalFrames": local_frames}
 
 
 # --- latent frames ---------------------------------------------------------------------------------------------------
@@ -115,12 +113,12 @@ def _slow(plain: MessagePassing, pos: Tensor, vel: Tensor, attr: Tensor, *, prop
 def test_one_layer_is_symmetrize() -> None:
     """Without a second layer nothing is framed anew, so the library's own frame average is the same."""
     model, x = FrameGNN(net(layers=1)), systems()
-    close(model(x), symmetrize(CentredMover(model.net), nbody.MOTIONS)(x), 1e-12)
+    close(model(x), symmetrize(CentredMover(model.net), system.MOTIONS)(x), 1e-12)
 
 
 def test_latent_frames_matter() -> None:
     model, x = FrameGNN(net(layers=2)), systems()
-    outer = symmetrize(CentredMover(model.net), nbody.MOTIONS)
+    outer = symmetrize(CentredMover(model.net), system.MOTIONS)
     assert float((model(x) - outer(x)).detach().norm()) > 1e-3
 
 
@@ -201,7 +199,7 @@ def changed(key: str, value: Tensor) -> dict[str, Tensor]:
         (lambda: FrameGNN(net(), on_degenerate="pass"), UnknownNameError, "'warn', 'error' or 'allow'"),
         (lambda: LocalFrames(PointNet(3, 3, 4), 8)(torch.ones(2, 7, 3)), ShapeError, "N at least 8"),
         (lambda: LocalFrames(PointNet(3, 3, 4), 2)(torch.full((1, 7, 3), math.nan)), NotFiniteError, "x has 21"),
-        (lambda: graphs.FlatMLP(5)({"adj": torch.ones(1, 4, 4)}), ShapeError, "4 nodes, but the network reads 5"),
+        (lambda: FlatMLP(5)({"adj": torch.ones(1, 4, 4)}), ShapeError, "4 nodes, but the network reads 5"),
     ],
 )
 def test_bad_input(call, error: type[ErlangenError], message: str) -> None:  # type: ignore[no-untyped-def]
@@ -217,20 +215,24 @@ def test_nan_names_the_system() -> None:
 
 
 # --- particles and rivals --------------------------------------------------------------------------------------------
+RUN = Run("smoke", budget=system.BUDGETS["smoke"])
+
+
 def test_rivals_are_what_they_are_called() -> None:
     x = {key: value.float() for key, value in charges_ahead(30, 0)[0].items()}
     torch.manual_seed(0)
-    errors = {
-        name: float(equivariance_error(make(), nbody.MOTIONS, x, elements=20)) for name, make in nbody.MODELS.items()
-    }
+    models = {name: rival.make() for name, rival in system.charge_rivals(RUN).items() if rival.trains}
+    errors = {name: float(equivariance_error(model, system.MOTIONS, x, elements=20)) for name, model in models.items()}
     exact = {name for name, error in errors.items() if error < 1e-5}
     assert exact == {system.OURS, system.EQUIVARIANT}
+    sizes = [sum(p.numel() for p in model.parameters()) for model in models.values()]
+    assert max(sizes) < 1.1 * min(sizes)
 
 
 def test_random_turns_are_new_in_training_and_fixed_in_evaluation() -> None:
     x = charges_ahead(30, 0)[0]
     torch.manual_seed(0)
-    model = nbody.MODELS[system.SAMPLED]()
+    model = system.charge_rivals(RUN)[system.SAMPLED].make()
     with torch.no_grad():
         assert not torch.equal(model(x), model(x))
         model.eval()
@@ -240,16 +242,16 @@ def test_random_turns_are_new_in_training_and_fixed_in_evaluation() -> None:
 
 def test_the_task_is_ten_frames_ahead() -> None:
     """One unit of time: keeping the velocity is a better guess than staying."""
-    budget = nbody.Budget(1, 1, 28, 1, 1)
-    stay, straight = (nbody.simple_runs(speed, budget, [0])[0]["test mse"] for speed in (0.0, 1.0))
+    x, later = charges_ahead(30, 0)
+    stay, straight = (float((system.glide(x, speed) - later).square().mean()) for speed in (0.0, 1.0))
     assert straight < 0.7 * stay
 
 
 # --- graphs ----------------------------------------------------------------------------------------------------------
 def test_one_name_is_not_enough_for_the_rook() -> None:
     """All nodes of a strongly regular graph see the same colours when one node is named; two names tell them apart."""
-    rows = [graphs.graph_rows((), ((16, named),), 0)[1]["pairs not separated"] for named in (1, 2)]
-    assert rows == [1, 0]
+    families = [Family("strongly regular", 16, named) for named in (1, 2)]
+    assert [separation(family, "FA-GIN+ID", 0)["pairs not separated"] for family in families] == [1, 0]
     assert float(rook_graph(4).sum()) == 96
 
 
@@ -263,7 +265,7 @@ def test_local_frames_keep_the_contract() -> None:
 
 def test_patches_are_the_nearest_points() -> None:
     x = randn(2, 9, 3)
-    found = normals.patches(x, 4)
+    found = patches(x, 4)
     assert float(found[:, :, 0].abs().max()) == 0
     expected = torch.cdist(x, x).sort(-1).values[..., :4]
     close(found.norm(dim=-1), expected, 1e-7)
@@ -271,14 +273,14 @@ def test_patches_are_the_nearest_points() -> None:
 
 def test_lines_have_no_sign_and_are_found_again() -> None:
     vectors = randn(5, 7, 3)
-    lines = normals.Lines(nn.Identity())
+    lines = Lines(nn.Identity())
     assert torch.equal(lines(vectors), lines(-vectors))
-    found = normals.main_lines(lines(vectors))
+    found = system.main_lines(lines(vectors))
     unit = vectors / vectors.norm(dim=-1, keepdim=True)
     close((found * unit).sum(-1).abs(), torch.ones(5, 7), 1e-12)
     other = randn(5, 7, 3, seed=1)
     other = other / other.norm(dim=-1, keepdim=True)
-    close(normals.line_loss(lines(vectors), other), 1 - (unit * other).sum(-1).square().mean(), 1e-12)
+    close(system.line_loss(lines(vectors), other), 1 - (unit * other).sum(-1).square().mean(), 1e-12)
 
 
 def test_averages_of_lines_do_not_cancel() -> None:
@@ -291,7 +293,7 @@ def test_averages_of_lines_do_not_cancel() -> None:
     vectors = Symmetry("O(3)", input="vectors", output="vectors")
     lines = Symmetry("O(3)", input="vectors", output="spd")
     assert float(symmetrize(across, vectors)(flat).abs().max()) < 1e-12
-    found = symmetrize(normals.Lines(_Module(across)), lines)(flat)
+    found = symmetrize(Lines(_Module(across)), lines)(flat)
     close(found, torch.diag(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))[None], 1e-12)
 
 

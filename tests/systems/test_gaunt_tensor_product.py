@@ -1,7 +1,8 @@
-"""Gaunt tensor products: the properties that must hold exactly, against e3nn and closed forms, and the smoke run."""
+"""Gaunt tensor products: the properties that must hold exactly, against e3nn and closed forms."""
 
 import math
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import e3nn.o3
 import pytest
@@ -10,9 +11,11 @@ from torch import Tensor
 
 from erlangen.groups import O
 from erlangen.irreps import Irreps, S2Grid, gaunt, gaunt_tensor, spherical_harmonics
-from erlangen.nn import ManyBodyProduct, TensorProduct
-from erlangen.survey.ledger import run
-from erlangen.systems.molecules.gaunt_tensor_product import (
+from erlangen.nn import IrrepsNetwork, ManyBodyProduct, TensorProduct
+from erlangen.survey import Run
+from erlangen.systems.molecules.gaunt_tensor_product import experiment as system
+from erlangen.systems.molecules.gaunt_tensor_product import rivals
+from erlangen.systems.molecules.gaunt_tensor_product.rivals import (
     NETWORKS,
     ExplicitPowers,
     count_parameters,
@@ -21,6 +24,19 @@ from erlangen.systems.molecules.gaunt_tensor_product import (
 )
 
 F64 = torch.float64
+
+
+def product() -> tuple[TensorProduct, tuple[Tensor, Tensor], dict[str, object]]:
+    layer = TensorProduct("2x0e+2x1o", "0e+1o", rule="gaunt", form="depthwise")
+    return layer, (torch.randn(4, layer.irreps_x.dim), torch.randn(4, layer.irreps_y.dim)), {}
+
+
+def powers() -> tuple[ManyBodyProduct, Tensor, dict[str, object]]:
+    layer = ManyBodyProduct("2x0e+2x1o", "2x0e+2x1o", 3)
+    return layer, torch.randn(4, layer.irreps_in.dim), {}
+
+
+LAYERS = {"TensorProduct": product, "ManyBodyProduct": powers}
 ROADS = ("dense", "grid", "fourier")
 
 
@@ -136,10 +152,12 @@ def test_grids_one_smaller_than_the_minimum_fail(l1: int, l2: int, l3: int) -> N
 
 # --- the experiment --------------------------------------------------------------------------------------------------
 def test_networks_have_equal_sizes_and_the_two_roads_equal_weights() -> None:
-    size = count_parameters(network("CG, all paths", 1, 0))
-    nets = {name: network(name, 1, 3, size) for name in NETWORKS}
-    for net in nets.values():
-        assert abs(count_parameters(net) / size - 1) < 0.05
+    size = count_parameters(network("CG, all paths", 1))
+    nets: dict[str, IrrepsNetwork] = {}
+    for name in NETWORKS:
+        torch.manual_seed(3)
+        nets[name] = network(name, 1, size)
+        assert abs(count_parameters(nets[name]) / size - 1) < 0.05
     x, pos = torch.randn(4, 5, 4), torch.randn(4, 5, 3)
     assert gap(nets["Gaunt, fourier"](x, pos).detach(), nets["Gaunt, grid"](x, pos).detach()) < 1e-4
     roads = [
@@ -148,33 +166,28 @@ def test_networks_have_equal_sizes_and_the_two_roads_equal_weights() -> None:
     assert roads == ["grid", "fourier"]
 
 
-def test_smoke_run() -> None:
-    entry = run("gaunt_tensor_product", "smoke", 0)
-    claims = {claim["id"]: claim for claim in entry["claims"]}
-    exact = {name: claim["holds"] for name, claim in claims.items() if claim["kind"] == "exact"}
-    assert exact == dict.fromkeys(
-        ("roads-agree-float64", "roads-agree-float32", "equivariant", "roads-learn-alike", "powers-agree"), True
-    )
-    assert claims["less-memory"]["holds"]  # bytes, not seconds
-    assert {name for name, claim in claims.items() if claim["kind"] == "not-measurable-here"} == {
-        "oc20",
-        "3bpa",
-        "gpu-speed",
-    }
-    outputs = {row["method"]: row["output"] for row in entry["rows"] if row.get("degree") == 4 and "output" in row}
-    assert outputs == {
+def test_sizes_of_outputs(smoke: Callable[[str], dict[str, Any]]) -> None:
+    """A product with all paths keeps each apart; the others have one block for each degree."""
+    rows = smoke("gaunt_tensor_product")["rows"]
+    assert {row["model"]: row["output"] for row in rows if row["part"] == "speed" and row["degree"] == 4} == {
         "e3nn, all paths": 625, "CG, all paths": 625, "CG, even paths": 81,
         "Gaunt, dense": 81, "Gaunt, fourier": 81, "Gaunt, grid": 81,
     }  # fmt: skip
 
 
-def test_a_missing_peer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    from erlangen.systems.molecules import gaunt_tensor_product as system
+def test_curves_are_compared_where_both_were_trained_alike() -> None:
+    curves = {
+        ("a", 0, 0.1): [1.0, 2.0], ("a", 0, 0.2): [9.0, 9.0], ("a", 1, 0.1): [3.0, 4.0],
+        ("b", 0, 0.1): [1.0, 4.0], ("b", 0, 0.2): [1.0, 1.0], ("b", 1, 0.3): [1.0, 1.0],
+    }  # fmt: skip
+    assert system.differences(curves, "a", "b", {0.1}).tolist() == [0.0, -0.5]
 
-    monkeypatch.setattr(system.importlib.util, "find_spec", lambda _: None)
-    rows, claims = system.benchmark([1], 4, 1)
-    assert [row["note"] for row in rows if row["method"] == "e3nn, all paths"] == ["e3nn is not installed"]
-    assert claims[1].kind == "not-measurable-here"
+
+def test_a_missing_peer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rivals.importlib.util, "find_spec", lambda _: None)
+    part = system.speed_part(Run(budget=system.BUDGETS["smoke"], dry=True))
+    assert {row["note"] for row in part.rows if row["model"] == "e3nn, all paths"} == {"e3nn is not installed"}
+    assert part.claims[1].kind == "not-measurable-here"
 
 
 def test_explicit_tensor_is_the_repeated_product() -> None:

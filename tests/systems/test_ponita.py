@@ -1,4 +1,4 @@
-"""Ponita: the contract in all its spaces, loops and closed forms, other grids, bad input, and the smoke run."""
+"""Ponita: the contract in all its spaces, loops and closed forms, other grids, bad input."""
 
 import itertools
 import math
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from erlangen import plots
+from erlangen.data import digits
 from erlangen.errors import (
     DegenerateFrameError,
     DtypeError,
@@ -21,17 +21,14 @@ from erlangen.geometry import PairInvariants, knn_graph
 from erlangen.groups import SO, E, Translation, sphere_grid
 from erlangen.measure import assert_equivariant, equivariance_error
 from erlangen.simulate import charges_ahead
-from erlangen.survey.claims import Result
-from erlangen.survey.ledger import discover_systems, run
 from erlangen.symmetry import Symmetry
-from erlangen.systems.points import _ponita_molecules as molecules
-from erlangen.systems.points import _ponita_nbody as nbody
-from erlangen.systems.points import _ponita_pixels as pixels
-from erlangen.systems.points import ponita as system
-from erlangen.systems.points._ponita_network import LARGEST
-from erlangen.systems.points._ponita_properties import SPACES, clouds, network
-from erlangen.systems.points._ponita_spaces import pairs_of_edges
 from erlangen.systems.points.ponita import Ponita
+from erlangen.systems.points.ponita import _molecules as molecules
+from erlangen.systems.points.ponita import _pixels as pixels
+from erlangen.systems.points.ponita._properties import SPACES, broken, clouds, network, random_errors
+from erlangen.systems.points.ponita._spaces import pairs_of_edges
+from erlangen.systems.points.ponita.method import LARGEST
+from erlangen.systems.points.ponita.rivals import particle_rivals
 from erlangen.testing import check_layer
 
 F64 = torch.float64
@@ -50,23 +47,13 @@ def small(**options) -> Ponita:
     return Ponita(2, **given).double()
 
 
-# --- the experiment --------------------------------------------------------------------------------------------------
-def test_smoke_run() -> None:
-    assert discover_systems()["ponita"] == "erlangen.systems.points.ponita"
-    entry = run("ponita", "smoke", 0)
-    holds = {claim["id"]: claim["holds"] for claim in entry["claims"]}
-    assert holds.pop("published-benchmarks") is None
-    for trained in ("orientations-help-on-turned-digits", "turned-digits-are-no-harder"):
-        assert holds.pop(trained) in (True, False)  # a few steps of training settle nothing
-    assert [name for name, verdict in holds.items() if not verdict] == []
-    rows = {part: [r for r in entry["rows"] if r["part"] == part] for part in ("n-body", "superpixels", "grids")}
-    assert [row["directions"] for row in rows["grids"]] == 2 * list(nbody.GRIDS)
-    for part in ("n-body", "superpixels"):
-        sizes = [row["parameters"] for row in rows[part] if row["parameters"]]
-        assert max(sizes) < 1.2 * min(sizes)
-    picture = plots.to_svg(system.figure(Result.from_dict(entry)))
-    assert "PONITA, 12 directions" in picture
-    assert "trained parameters" in picture
+def layer() -> tuple[Ponita, dict[str, Tensor], dict[str, list[str]]]:
+    """All spaces, and the mode that compiles, are tested below."""
+    net = network(SPACES["12 directions"], 0)
+    return net, clouds(net, 2, torch.float32, 0), {}
+
+
+LAYERS = {"Ponita": layer}
 
 
 # --- the contract ----------------------------------------------------------------------------------------------------
@@ -188,9 +175,8 @@ def test_mirror_images_stay_apart_only_with_complete_invariants() -> None:
 
 
 def test_more_directions_are_more_equivariant() -> None:
-    models = nbody.random_networks(1, charges_ahead(20, 0, charges=True), 0)
-    errors = [row["equivariance error"] for row in nbody.grid_rows(models, charges_ahead(20, 0, charges=True), 4, 0)]
-    assert errors == sorted(errors, reverse=True)
+    errors = random_errors(1, 4, 0)
+    assert list(errors) == sorted(errors, reverse=True)
     assert errors[-1] < 0.25 * errors[0]
     assert errors[1] > 1e-3  # the control: on 12 directions it is not exact
 
@@ -258,25 +244,26 @@ def test_points_beyond_the_cutoff_have_no_effect() -> None:
 
 # --- parts of the experiment ------------------------------------------------------------------------------------------
 def test_all_models_of_particles_predict_places_and_their_symmetry() -> None:
-    data = charges_ahead(6, 0, charges=True)
+    x, _ = charges_ahead(6, 0, charges=True)
     torch.manual_seed(0)
-    for name, build in nbody.MODELS.items():
-        model = build()
-        assert model(data[0]).shape == (6, 5, 3)
+    models = {name: rival.make() for name, rival in particle_rivals(32, 3, 24).items() if rival.trains}
+    for name, model in models.items():
+        assert model(x).shape == (6, 5, 3)
         # Blocks of PONITA count little at the start, and what is left is linear.
-        assert (nbody.broken(model, data[0], 0) < 1e-4) == (name != "GNN, augmented"), name
-    sizes = [sum(p.numel() for p in build().parameters()) for build in nbody.MODELS.values()]
+        assert (broken(model, x, 0) < 1e-4) == (name != "GNN, augmented"), name
+    sizes = [sum(p.numel() for p in model.parameters()) for model in models.values()]
     assert max(sizes) < 1.25 * min(sizes)
 
 
 def test_digits_become_nodes_with_neighbors() -> None:
-    data, labels = pixels.splits(pixels.Budget(6, 2, 4, 1, 1), 0)[0]
+    data = pixels.nodes_of(pixels.turned(digits("train").x[:6], seeded()))
     assert data["pos"].shape == (6, pixels.NODES, 2)
-    assert labels.shape == (6,)
     own = torch.arange(pixels.NODES)[None, :, None]
     assert not bool((data["neighbors"] == own).any())
     assert int(data["neighbors"].min()) >= 0
     assert int(data["neighbors"].max()) < pixels.NODES
+    sizes = [sum(p.numel() for p in pixels.network(name).parameters()) for name in pixels.SIZES]
+    assert max(sizes) < 1.2 * min(sizes)
 
 
 def test_molecules() -> None:

@@ -8,10 +8,13 @@ import torch
 from erlangen.data import MoleculeData
 from erlangen.errors import MissingExtraError
 from erlangen.groups import SO, Icosahedral, sphere_grid
-from erlangen.systems.points import _ponita_qm9 as tensors
-from erlangen.systems.points._ponita_spaces import Lifted
+from erlangen.survey import Run, Sizes
+from erlangen.systems.points.ponita import _qm9 as tensors
+from erlangen.systems.points.ponita import experiment as system
+from erlangen.systems.points.ponita._spaces import Lifted
 
 F64 = torch.float64
+MODELS = {name: rival.make for name, rival in tensors.make_rivals().items() if rival.trains}
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -66,11 +69,11 @@ def test_the_read_out_returns_a_quadratic_form_on_the_icosahedron() -> None:
     torch.testing.assert_close(found, a, rtol=0, atol=1e-6)  # the corners of the grid are exact in double only
 
 
-@pytest.mark.parametrize("name", list(tensors.MODELS))
+@pytest.mark.parametrize("name", list(MODELS))
 def test_models_give_symmetric_tensors_that_turn_as_they_should(name: str) -> None:
     x, _ = made()
     torch.manual_seed(0)
-    model = tensors.MODELS[name]().double()
+    model = MODELS[name]().double()
     found = model(x).detach()
     torch.testing.assert_close(found, found.mT)
     group = Icosahedral() if name == tensors.OURS else SO(3)
@@ -78,7 +81,7 @@ def test_models_give_symmetric_tensors_that_turn_as_they_should(name: str) -> No
     for turn in group.sample(4, generator=seeded(3), dtype=F64) if name != tensors.OURS else icosahedral():
         again = model({**x, "pos": x["pos"] @ turn.mT}).detach()
         errors.append(float((again - turn @ found @ turn.mT).norm() / found.norm()))
-    assert (max(errors) < 1e-9) == (name != "message passing, augmented, QM9")
+    assert (max(errors) < 1e-9) == (name != tensors.PLAIN)
 
 
 def icosahedral() -> torch.Tensor:
@@ -87,26 +90,27 @@ def icosahedral() -> torch.Tensor:
 
 
 def test_models_are_about_equally_large_and_ignore_padding() -> None:
-    sizes = [sum(p.numel() for p in build().parameters()) for build in tensors.MODELS.values()]
+    sizes = [sum(p.numel() for p in build().parameters()) for build in MODELS.values()]
     assert max(sizes) < 1.25 * min(sizes)
     x, _ = made()
     wide = {key: torch.nn.functional.pad(value, (0, 0, 0, 3)) for key, value in x.items()}
-    for build in tensors.MODELS.values():
+    for build in MODELS.values():
         model = build().double()
         torch.testing.assert_close(model(wide), model(x))
 
 
 def test_turning_keeps_invariants_and_the_guess_is_exact_on_sums_over_atoms() -> None:
     x, y = made()
-    moved, tensor = tensors.turned(x, y, generator=seeded())
-    torch.testing.assert_close(torch.linalg.eigvalsh(tensor), torch.linalg.eigvalsh(y))
+    moved, tensor = tensors.turned(x, {"rest": y}, generator=seeded())
+    torch.testing.assert_close(torch.linalg.eigvalsh(tensor["rest"]), torch.linalg.eigvalsh(y))
     torch.testing.assert_close(moved["pos"].norm(dim=-1), x["pos"].norm(dim=-1))
     single = {key: value.float() for key, value in made(40)[0].items()}
     shares = torch.tensor([2.0, 9.0, 7.0, 5.0, 3.0])
     wanted = (single["kinds"].sum(1) @ shares + 1.0)[:, None, None] * torch.eye(3)
     targets = tensors.targets_of((single, wanted))
     assert targets.counts.tolist() == pytest.approx([*shares.tolist(), 1.0], abs=1e-3)
-    assert tensors.errors_of(targets.guess(single), wanted)["tensor error, a0^3"] < 1e-3
+    unit = {"rest": wanted, "size": torch.ones(len(wanted))}
+    assert tensors.errors_of(targets.guess(single), unit)["tensor error, a0^3"] < 1e-3
 
 
 def test_without_the_package_the_claim_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,19 +118,40 @@ def test_without_the_package_the_claim_says_so(monkeypatch: pytest.MonkeyPatch) 
         raise MissingExtraError("qm9pack", "qm9", "qm9")
 
     monkeypatch.setattr(tensors, "qm9", missing)
-    rows = tensors.tensor_rows(tensors.Budget(), [0])
-    assert len(rows) == 1
-    assert "erlangen[qm9]" in rows[0]["model"]
-    (claim,) = tensors.tensor_claims(rows)
-    assert claim.holds is None
+    rows, (claim,), _ = tensors.tensors_part(Run("smoke", budget=system.BUDGETS["smoke"]))
+    assert not rows
+    assert "erlangen[qm9]" in claim.threshold
+    assert claim.verdict == "not measurable here"
 
 
 @pytest.mark.extra
 @pytest.mark.skipif(importlib.util.find_spec("qm9pack") is None, reason="needs the extra qm9 (qm9pack)")
 def test_a_short_run_on_real_molecules() -> None:
-    rows = tensors.tensor_rows(tensors.Budget(20, 5, 10, 1, 1, 10), [0])
-    assert [row["model"] for row in rows] == [*tensors.MODELS, tensors.CONSTANT]
+    assert system.BUDGETS["smoke"].qm9 == Sizes(20, 5, 10)
+    rows, (claim,), _ = tensors.tensors_part(Run("smoke", budget=system.BUDGETS["smoke"]))
     table = {row["model"]: row for row in rows}
+    assert list(table) == [*MODELS, tensors.CONSTANT]
     assert table[tensors.EXACT]["equivariance error"] < 1e-4
-    (claim,) = tensors.tensor_claims(rows)
+    assert claim.measured is not None
     assert claim.measured > 0
+
+
+def test_the_part_with_made_up_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All models train, and errors are in the units of the tensors."""
+
+    def molecules(count: int, **_: object) -> MoleculeData:
+        pos = 1.5 * torch.randn(count, 5, 3, generator=seeded())
+        elements = torch.tensor(tensors.KINDS)[torch.randint(5, (count, 5), generator=seeded(1))]
+        y, zeros = torch.randn(count, 3, 3, generator=seeded(2)), torch.zeros(count)
+        return MoleculeData(pos, elements > 0, elements, y + y.mT, zeros, zeros, zeros.long(), zeros == 0)
+
+    monkeypatch.setattr(tensors, "qm9", molecules)
+    rows, (claim,), _ = tensors.tensors_part(Run("smoke", budget=system.BUDGETS["smoke"]))
+    table = {row["model"]: row for row in rows}
+    assert list(table) == [*MODELS, tensors.CONSTANT]
+    assert table[tensors.EXACT]["equivariance error"] < 1e-4
+    data = tensors.split_of(Sizes(20, 5, 10), 0).test
+    assert table[tensors.CONSTANT]["tensor error, a0^3"] == pytest.approx(
+        float((data[1]["rest"] * data[1]["size"][:, None, None]).norm(dim=(1, 2)).mean())
+    )
+    assert claim.verdict == "not settled"

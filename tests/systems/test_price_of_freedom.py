@@ -1,6 +1,8 @@
-"""The price of freedom: the smoke run, and what products of irreps can and cannot do, by closed forms and e3nn."""
+"""The price of freedom: what products of irreps can and cannot do, by closed forms and e3nn."""
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,10 +13,19 @@ from erlangen.errors import GridError
 from erlangen.groups import O
 from erlangen.irreps import Irrep, Irreps, S2Grid
 from erlangen.nn import IrrepsNetwork, TensorProduct
-from erlangen.survey.ledger import discover_systems, run
-from erlangen.systems.molecules import price_of_freedom as system
+from erlangen.survey import Run
+from erlangen.systems.molecules.price_of_freedom import _products as system
+from erlangen.systems.molecules.price_of_freedom import experiment, rivals
 
 RULES = [(name, rule, road) for name, (rule, road) in system.PRODUCTS.items()]
+
+
+def product() -> tuple[TensorProduct, tuple[Tensor, Tensor], dict[str, object]]:
+    layer = TensorProduct("2x0e+2x1o", "0e+1o", rule="vector", form="depthwise")
+    return layer, (torch.randn(4, layer.irreps_x.dim), torch.randn(4, layer.irreps_y.dim)), {}
+
+
+LAYERS = {"TensorProduct": product}
 
 
 def randn(*size: int, seed: int = 0) -> Tensor:
@@ -22,36 +33,29 @@ def randn(*size: int, seed: int = 0) -> Tensor:
 
 
 # --- the experiment --------------------------------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def entry() -> dict[str, object]:
-    return run("price_of_freedom", "smoke", 0)
-
-
-def test_smoke_run_holds_what_does_not_depend_on_the_clock(entry: dict[str, list[dict[str, object]]]) -> None:
-    assert discover_systems()["price_of_freedom"] == "erlangen.systems.molecules.price_of_freedom"
-    holds = {claim["id"]: claim["holds"] for claim in entry["claims"]}
-    assert holds.pop("mace-training") is None
-    for timed in ("grid-beats-fourier", "cg-cheapest-per-expressivity", "cg-cheapest-per-irrep"):
-        assert holds.pop(timed) in (True, False)
-    assert holds.pop("n-body-freedom-has-a-price") in (True, False)  # a few steps of training settle nothing
-    assert [name for name, verdict in holds.items() if not verdict] == []
-
-
-def test_rows_have_all_baselines(entry: dict[str, list[dict[str, object]]]) -> None:
-    rules = {
-        part: {row["rule"] for row in entry["rows"] if row["part"] == part} for part in ("products", "tetris", "n-body")
-    }
-    assert rules["products"] == set(system.PRODUCTS)
-    assert rules["tetris"] == set(system.TETRIS)
-    assert rules["n-body"] == {*system.N_BODY, "rest", "constant velocity"}
-    single = {(row["rule"], row["L"]): row for row in entry["rows"] if row.get("setting") == "SISO"}
+def test_rows_have_all_baselines(smoke: Callable[[str], dict[str, Any]]) -> None:
+    rows = smoke("price_of_freedom")["rows"]
+    models = {part: {row["model"] for row in rows if row["part"] == part} for part in ("products", "tetris", "n-body")}
+    assert models["products"] == set(system.PRODUCTS)
+    assert models["tetris"] == set(rivals.TETRIS)
+    assert models["n-body"] == {*rivals.N_BODY, "rest", "constant velocity"}
+    single = {(row["model"], row["L"]): row for row in rows if row.get("setting") == "SISO"}
     assert single["gaunt, grid", 1]["output irreps"] == 0  # 1 x 1 -> 1e is the cross product
     assert single["gaunt, grid", 2]["output irreps"] == single["cg", 1]["output irreps"] == 1
 
 
-def test_sizes_of_networks_match() -> None:
-    sizes = [system.parameters(system.Forecast(rule, *size)) for rule, size in system.SIZES["full"].items()]
-    assert max(sizes) / min(sizes) < 1.05
+@pytest.mark.parametrize("scale", ["smoke", "full", "paper"])
+def test_sizes_of_networks_match(scale: str) -> None:
+    assert experiment.n_body_equal_parameters(Run(budget=experiment.BUDGETS[scale])) < 1.05
+
+
+def test_errors_at_equal_time_by_hand() -> None:
+    """The fast one has finished after 3 seconds, when the slow one has had one epoch, and its first counts in any case."""
+    curves = {"fast": [(1.0, 0.5), (3.0, 0.4)], "slow": [(2.0, 0.3), (4.0, 0.1)], "late": [(9.0, 0.7)]}
+    runs: list[dict[str, Any]] = [{"model": name, "seed": 0, "curve": curve} for name, curve in curves.items()]
+    rows = experiment.at_equal_time([*runs, {"model": "guess", "seed": 0}])
+    assert [row.get("validation mse at equal time") for row in rows] == [0.4, 0.3, 0.7, None]
+    assert [row.get("validation mse") for row in rows] == [0.4, 0.1, 0.7, None]
 
 
 # --- expressivity and triples ----------------------------------------------------------------------------------------
@@ -134,7 +138,7 @@ def test_grid_one_below_the_smallest_is_inexact() -> None:
 
 def test_vector_rule_is_the_cross_product_of_fields() -> None:
     """Constant fields a and b (degree 1 with l = 0): the product at 1e has only the cross product, 1o x 1o -> 1o nothing."""
-    assert system.cross_product_error(0) < 1e-12
+    assert system.vector_is_cross_product(Run()) < 1e-12
     a = randn(5, 3, seed=10)
     same = TensorProduct("1o", "1o", rule="vector", form="elementwise", keep=["1e"])(a, a)
     assert float(same.abs().max()) < 1e-12
@@ -142,7 +146,7 @@ def test_vector_rule_is_the_cross_product_of_fields() -> None:
 
 # --- mirror images ---------------------------------------------------------------------------------------------------
 def test_pieces_of_the_pair_are_mirror_images_and_no_others_are() -> None:
-    pieces = torch.tensor(system.PIECES, dtype=torch.float64)
+    pieces = torch.tensor(rivals.PIECES, dtype=torch.float64)
     mirrored = pieces[0] * torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)
     assert set(map(tuple, mirrored.tolist())) == set(map(tuple, pieces[1].tolist()))
     distances = [torch.cdist(p, p).flatten().sort().values for p in pieces]
@@ -155,21 +159,21 @@ def test_pieces_of_the_pair_are_mirror_images_and_no_others_are() -> None:
     assert sorted(volumes.tolist()) == [-1.0, 1.0]
 
 
-@pytest.mark.parametrize("name", [name for name in system.TETRIS if name not in system.SEPARATES])
+@pytest.mark.parametrize("name", [name for name in rivals.TETRIS if name not in rivals.SEPARATES])
 def test_no_weights_separate_mirror_images_without_odd_paths(name: str) -> None:
-    pieces = torch.tensor(system.PIECES[:2], dtype=torch.float64)
+    pieces = torch.tensor(rivals.PIECES[:2], dtype=torch.float64)
     for seed in range(3):
-        model = system.TetrisNetwork(name, torch.Generator().manual_seed(seed)).double()
+        model = rivals.TetrisNetwork(name, torch.Generator().manual_seed(seed)).double()
         turned = pieces @ O(3).sample(1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)[0].mT
         answers = model(torch.cat([pieces, turned])).detach()
         assert float(answers.abs().max()) > 1e-3
         assert float((answers - answers[:1]).abs().max()) < 1e-10
 
 
-@pytest.mark.parametrize("name", system.SEPARATES)
+@pytest.mark.parametrize("name", rivals.SEPARATES)
 def test_odd_paths_give_mirror_images_opposite_pseudoscalars(name: str) -> None:
-    model = system.TetrisNetwork(name, torch.Generator().manual_seed(0)).double()
-    a, b = model(torch.tensor(system.PIECES[:2], dtype=torch.float64)).detach()
+    model = rivals.TetrisNetwork(name, torch.Generator().manual_seed(0)).double()
+    a, b = model(torch.tensor(rivals.PIECES[:2], dtype=torch.float64)).detach()
     assert float((a - b).abs().max()) > 1e-8
     torch.testing.assert_close(a[[1, 0, 2, 3, 4, 5, 6, 7]], b, rtol=1e-9, atol=1e-12)
 

@@ -1,4 +1,4 @@
-"""Subgraph permutation equivariant networks: closed forms, known graphs, bad inputs, protocols, and the smoke run."""
+"""Subgraph permutation equivariant networks: closed forms, known graphs, bad inputs, and protocols."""
 
 import dataclasses
 from pathlib import Path
@@ -6,16 +6,29 @@ from pathlib import Path
 import networkx as nx
 import pytest
 import torch
-from torch.nn.functional import elu
+from torch.nn.functional import elu, one_hot
 
-from erlangen.data import GraphData, drug_like_smiles, molecular_graphs
+from erlangen import nn as layers
+from erlangen.data import GraphData, connected_graphs, drug_like_smiles, molecular_graphs, tu_graphs
 from erlangen.errors import DataError, UnknownNameError
-from erlangen.survey.claims import Result
-from erlangen.survey.ledger import discover_systems, run
-from erlangen.systems.graphs import _spen_learning as learning
-from erlangen.systems.graphs import _spen_memory as memory
-from erlangen.systems.graphs import spen as system
-from erlangen.systems.graphs.spen import SPEN, GlobalT2, NodeNetwork
+from erlangen.groups import Symmetric
+from erlangen.measure import accuracy
+from erlangen.nn import SPEN
+from erlangen.survey import Run, Sizes, Table
+from erlangen.symmetry import Symmetry
+from erlangen.systems.graphs.spen import _memory as memory
+from erlangen.systems.graphs.spen import experiment as system
+from erlangen.systems.graphs.spen.data import (
+    BATCH,
+    GraphSet,
+    batch_size,
+    fold_split,
+    folds_of,
+    has_fused_rings,
+    molecules,
+    skip_links,
+)
+from erlangen.systems.graphs.spen.rivals import ColorKernel, FromAdjacency, GlobalT2, NodeNetwork, ridge_scores
 
 
 def graph(edges, nodes, labels=None, kinds=None):
@@ -33,32 +46,20 @@ def graph(edges, nodes, labels=None, kinds=None):
 PATH = graph([(0, 1), (1, 2)], 3)
 
 
-# --- the experiment --------------------------------------------------------------------------------------------------
-def test_smoke_run():
-    assert discover_systems()["spen"] == "erlangen.systems.graphs.spen"
-    entry = run("spen", "smoke", 0)
-    holds = {claim["id"]: claim["holds"] for claim in entry["claims"]}
-    assert holds.pop("published-benchmarks") is None
-    trained = [name for name in holds if "-not-below-" in name or "-folds-" in name]
-    for name in trained:
-        assert holds.pop(name) in (True, False)  # a few steps of training settle nothing
-    assert len(trained) == 6
-    assert [name for name, verdict in holds.items() if not verdict] == []
-    for part in ("molecules", "cross-validation"):
-        models = {row["model"] for row in entry["rows"] if row["part"] == part}
-        assert models == {*learning.MODELS, "WL kernel"}
-    memory, accuracy = system.figure(Result.from_dict(entry)).axes
-    assert len(memory.lines) == 2
-    assert "WL kernel" in [label.get_text() for label in accuracy.get_yticklabels()]
+def layer():
+    """On adjacency matrices, which are a batch. Edges are on or off, and ego-networks are found by scipy."""
+
+    class SPEN(layers.SPEN):
+        def forward(self, x):
+            return super().forward(GraphData.from_adjacency(x["adj"]))
+
+    sym = Symmetry(Symmetric(5), input="graph", output="invariant")
+    net = SPEN(1, 2, 4, generator=torch.Generator().manual_seed(0))
+    skip = ["double_backward", "vmap", "compile"]
+    return net, {"adj": connected_graphs(5)[5:15].float()}, {"symmetry": sym, "skip": skip}
 
 
-def test_tu_set_in_cross_validation(shared_data: Path):
-    data = system.tu_graphs(shared_data / "tu_graphs" / "MUTAG.txt")
-    assert len(data) == 188
-    few = data[torch.arange(0, 188, 6)]
-    rows = learning.fold_rows("MUTAG", few, 1, 3, 0)
-    assert [row["model"] for row in rows] == [*learning.MODELS, "WL kernel"]
-    assert {claim.id for claim in learning.fold_claims(rows)} == {"mutag-folds-standard", "mutag-folds-strict"}
+LAYERS = {"SPEN": layer}
 
 
 # --- networks --------------------------------------------------------------------------------------------------------
@@ -96,7 +97,7 @@ def test_empty_batch_and_empty_graph():
     ("call", "error", "message"),
     [
         (lambda: NodeNetwork("GAT", 1, 2), UnknownNameError, "GIN, GCN"),
-        (lambda: learning.ring_molecules(8000, 0), DataError, "ask for fewer"),
+        (lambda: molecules(has_fused_rings, 100).balanced(400, 0), DataError, "ask for fewer"),
     ],
 )
 def test_bad_options(call, error, message):
@@ -114,37 +115,87 @@ def test_slopes():
 # --- learning --------------------------------------------------------------------------------------------------------
 def test_no_batch_has_one_graph_alone():
     for graphs in range(2, 200):
-        size = learning.batch_size(graphs)
-        assert all(part > 1 for part in [min(size, graphs - k) for k in range(0, graphs, size)])
-        assert learning.BATCH <= size <= learning.BATCH + 2
+        size = batch_size(graphs, graphs + 1)
+        for count in (graphs, graphs + 1):
+            assert all(part > 1 for part in [min(size, count - k) for k in range(0, count, size)])
+        assert BATCH <= size <= BATCH + 4
 
 
 def test_folds_hold_their_share():
     y = torch.tensor([0] * 33 + [1] * 17)
-    fold = learning.folds_of(y, 10, 0)
+    fold = folds_of(y, 10, 0)
     assert torch.bincount(fold).tolist() == [5] * 10
     assert set(torch.bincount(fold[y == 1], minlength=10).tolist()) <= {1, 2}
+    index = torch.arange(100)[50:]
+    splits = [fold_split(torch.cat([y, y]), index, fold, k) for k in range(10)]
+    assert torch.cat([split.test[0] for split in splits]).sort().values.tolist() == index.tolist()
+    for split, after in zip(splits, [*splits[1:], splits[0]], strict=True):
+        assert torch.equal(split.validation[0], after.test[0])
+        assert torch.cat([x for x, _ in split]).sort().values.tolist() == index.tolist()
+        assert all(torch.equal(torch.cat([y, y])[x], classes) for x, classes in split)
 
 
 def test_protocols_by_hand():
-    tested, held = [[50.0, 90.0, 60.0], [70.0, 60.0, 100.0]], [[0.0, 1.0, 2.0], [3.0, 2.0, 1.0]]
-    assert learning.protocols(tested, held) == ([60.0, 100.0], [60.0, 70.0])
+    """The means over two folds are 60, 75 and 80, so the third epoch counts for both."""
+    curves = [[50.0, 90.0, 60.0], [70.0, 60.0, 100.0]]
+    rows = [{"model": "a", "seed": k, "curve": curve} for k, curve in enumerate(curves)]
+    found = system.best_epochs(Table("toy", rows, Run("full")))
+    assert [row["accuracy"] for row in found] == [60.0, 100.0]
+
+
+def test_standard_errors_over_folds_by_hand():
+    """Differences of -1 and -3 have the mean -2 and the standard error 1."""
+    accuracies = {"SPEN": (80.0, 60.0), "GIN": (81.0, 63.0), "GCN": (70.0, 70.0)}
+    rows = [{"model": m, "seed": k, "accuracy": a} for m, pair in accuracies.items() for k, a in enumerate(pair)]
+    claim = system.not_different("toy", "Accuracy", Table("toy", rows, Run("full")), "accuracy")
+    assert claim.measured == pytest.approx(-2)
+    assert claim.threshold == ">= -2"
 
 
 def test_balanced_molecules():
-    data = learning.ring_molecules(60, 0)
-    assert torch.bincount(data.y).tolist() == [30, 30]
-    assert int(data.y[:30].sum()) not in (0, 30)  # classes are mixed
+    graphs = molecules(has_fused_rings, 60)
+    index = graphs.balanced(60, 0)
+    y = graphs.data.y[index]
+    assert len(index.unique()) == 60
+    assert torch.bincount(y).tolist() == [30, 30]
+    assert int(y[:30].sum()) not in (0, 30)  # classes are mixed
+
+
+def test_skip_links_are_learned_from_one_copy_each():
+    (adj, kinds), _, (others, answers) = skip_links(Sizes(10, 0, 20), 0)
+    assert kinds.tolist() == list(range(10))
+    assert torch.bincount(answers).tolist() == [2] * 10
+    net = FromAdjacency(layers.SPEN(1, 10, 8, hops=2, generator=torch.Generator().manual_seed(0))).double().eval()
+    with torch.no_grad():
+        torch.testing.assert_close(net(others), net(adj)[answers])
 
 
 def test_kernel_ridge_against_its_normal_equations():
     features = torch.randn(12, 5, dtype=torch.float64)
-    y, train, others = (features[:, 0] > 0).long(), torch.arange(8), torch.arange(8, 12)
-    answers = learning.kernel_answers([features @ features.mT], y, train, others)
-    target = torch.nn.functional.one_hot(y[train]).double()
-    for answer, penalty in zip(answers, learning.PENALTIES, strict=True):
+    target = one_hot((features[:8, 0] > 0).long()).double()
+    for penalty in system.PENALTIES:
         weights = torch.linalg.solve(
-            features[train].mT @ features[train] + penalty * torch.eye(5),
-            features[train].mT @ (target - target.mean(0)),
+            features[:8].mT @ features[:8] + penalty * torch.eye(5), features[:8].mT @ (target - target.mean(0))
         )
-        assert torch.equal(answer, (target.mean(0) + features[others] @ weights).argmax(-1))
+        found = ridge_scores(features @ features.mT, target, penalty)
+        torch.testing.assert_close(found, target.mean(0) + features @ weights)
+
+
+def test_kernel_learns_what_colours_tell():
+    graphs = molecules(has_fused_rings, 100)
+    split = graphs.split(Sizes(60, 20, 20), 0)
+    model = ColorKernel(graphs.data, **graphs.labels)
+    model.learn(split, 1e-3)
+    assert accuracy(model, *split.train) == 100  # with a small penalty it fits what it learns from
+    assert accuracy(model, *split.test) in model.curve
+
+
+def test_tu_set_in_cross_validation(shared_data: Path):
+    data = tu_graphs(shared_data / "tu_graphs" / "MUTAG.txt")
+    assert len(data) == 188
+    few = torch.arange(0, 188, 6)
+    budget = dataclasses.replace(system.BUDGETS["smoke"], folds=3)
+    part = system.folds_part(Run(budget=budget), "MUTAG", GraphSet(data), few)
+    assert [row["model"] for row in part.rows] == ["SPEN", "T(2)", "GIN", "GCN", "WL kernel"]
+    assert {claim.id for claim in part.claims} == {"mutag-folds-standard", "mutag-folds-strict"}
+    assert len(part.runs) == 15

@@ -6,16 +6,19 @@ import asyncio
 import functools
 import html
 import ipaddress
-import json
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 
+from erlangen import plots
 from erlangen.errors import ErlangenError, MissingExtraError
+from erlangen.explorer.charts import Options, chart_of, size_of
 from erlangen.explorer.controls import Place
+from erlangen.explorer.pictures import svg_of
 from erlangen.explorer.session import Exploration
+from erlangen.measure.drawings import Dots, Drawing
 from erlangen.measure.report import AuditReport
 
 HINT = "Drag the picture, or move the sliders (arrow keys work too). Click a dot below for another sample."
@@ -32,27 +35,9 @@ body { background: var(--paper); color: var(--ink); font: 16px/1.45 system-ui, "
 .er-knobs { width: 280px } .er-answer { max-width: 250px } .er-knobs h2:not(:first-child) { margin-top: 1rem }
 .er-knob { display: flex; justify-content: space-between; font-variant-numeric: tabular-nums }
 .er-drag { touch-action: none; cursor: grab; user-select: none } .er-drag:active { cursor: grabbing }
-.er-page svg { font: 12px system-ui, sans-serif; max-width: 100%; height: auto } .er-page svg text { fill: currentColor }
-.er-page svg .heading { font-size: 13px; font-weight: 600 } .er-page svg [data-key] { cursor: pointer }
+.er-picture svg { max-width: 100%; height: auto; display: block }
 .er-page .q-btn { text-transform: none } .body--dark { --q-primary: #8ccbf5 !important }
  .er-verdict { font-weight: 600 }
-"""
-
-_SAVE_PNG = """
-window.erlangenSavePng = (svg, name) => {
-  const picture = new Image();
-  picture.onload = () => {
-    const canvas = document.createElement('canvas');
-    canvas.width = 2 * picture.width; canvas.height = 2 * picture.height;
-    const pen = canvas.getContext('2d'); pen.scale(2, 2); pen.drawImage(picture, 0, 0);
-    canvas.toBlob(blob => {
-      const link = document.createElement('a');
-      link.href = URL.createObjectURL(blob); link.download = name; link.click();
-      URL.revokeObjectURL(link.href);
-    }, 'image/png');
-  };
-  picture.src = 'data:image/svg+xml;charset=utf-8,' + encodeURIComponent(svg);
-};
 """
 
 _POINTER = """(e) => {
@@ -61,8 +46,6 @@ _POINTER = """(e) => {
   if (e.type === 'pointermove' && e.buttons !== 1) return;
   emit(2 * (e.clientX - box.left) / box.width - 1, 1 - 2 * (e.clientY - box.top) / box.height);
 }"""
-
-_CLICK = "(e) => { const key = e.target.dataset.key; if (key !== undefined) emit(Number(key)); }"
 
 
 def explore(
@@ -160,7 +143,6 @@ class _Page:
         state = self.state
         ui.colors(primary="#0b5c8f")
         ui.add_css(_STYLE)
-        ui.add_body_html(f"<script>{_SAVE_PNG}</script>")
         with ui.element("main").classes("er-page"):
             models = " and ".join(report.model for report in state.reports)
             _text("h1", f"{models} under {state.symmetry.group.name}")
@@ -169,19 +151,19 @@ class _Page:
             with ui.element("div").classes("er-panel er-row"):
                 with ui.element("section").classes("er-knobs"):
                     self._build_controls()
-                self.inputs = _picture_box("er-row er-drag", "the moved sample; drag to move it")
+                self.inputs = _PictureRow("the moved sample; drag to move it", "er-drag")
                 self._listen_to_pointer()
                 self.answers = [_answer_box(report.model) for report in state.reports]
             with ui.element("section").classes("er-panel"):
                 _text("h2", "This sample over the orbit")
-                self.own = _picture_box("er-row", "values of the chosen sample over the orbit")
+                self.own = _PictureRow("values of the chosen sample over the orbit")
             with ui.element("section").classes("er-panel"):
                 _text("h2", "All samples over the orbit")
-                _picture_box("er-row", "values of all samples over the orbit").set_content(_row(state.all_orbits()))
+                _PictureRow("values of all samples over the orbit").show(state.all_orbits())
                 if state.scatter():
                     _text("h2", "Samples by their orbit curves").style("margin-top:1rem")
-                    self.scatter = _picture_box("er-row", "samples; click one to choose it")
-                    self.scatter.on("click", lambda e: self._do(lambda: state.choose(int(e.args))), js_handler=_CLICK)
+                    choose = lambda key: self._do(lambda: state.choose(key))  # noqa: E731
+                    self.scatter = _PictureRow("samples; click one to choose it", on_key=choose)
             self._build_export()
         query = dict(ui.context.client.request.query_params)
         self._do(lambda: None)
@@ -239,9 +221,9 @@ class _Page:
             self.begun = None
             self._do(lambda: None)
 
-        self.inputs.on("pointerdown", begin, js_handler=_POINTER)
-        self.inputs.on("pointermove", move, js_handler=_POINTER, throttle=0.02)
-        self.inputs.on("pointerup", end, js_handler="() => emit()")
+        self.inputs.box.on("pointerdown", begin, js_handler=_POINTER)
+        self.inputs.box.on("pointermove", move, js_handler=_POINTER, throttle=0.02)
+        self.inputs.box.on("pointerup", end, js_handler="() => emit()")
 
     def _build_export(self) -> None:
         from nicegui import ui
@@ -254,7 +236,7 @@ class _Page:
             ).props("outline")
             ui.button(
                 "save as PNG",
-                on_click=lambda: ui.run_javascript(f"erlangenSavePng({json.dumps(self.state.view())}, '{name}.png')"),
+                on_click=lambda: ui.download.content(plots.to_png(self.state.figure()), f"{name}.png", "image/png"),
             ).props("outline")
 
     # --- what happens --------------------------------------------------------------------------------------------
@@ -297,10 +279,10 @@ class _Page:
             label.set_text(knob.text(value) if values is not None else "beyond")
             if sliders:
                 slider.set_value(value)
-        self.inputs.set_content(_row(state.input_pictures()))
+        self.inputs.show(state.input_pictures())
         for (verdict, box), answer in zip(self.answers, state.answers(), strict=True):
             verdict.set_text(state.verdict(answer))
-            box.set_content(_row(answer.pictures))
+            box.show(answer.pictures)
 
     def _show_sample(self) -> None:
         from nicegui import ui
@@ -308,9 +290,9 @@ class _Page:
         state = self.state
         label = state.label()
         self.label.set_text("" if label is None else f"label: {label}")
-        self.own.set_content(_row(state.own_orbit()))
+        self.own.show(state.own_orbit())
         if hasattr(self, "scatter"):
-            self.scatter.set_content(_row(state.scatter()))
+            self.scatter.show(state.scatter())
         self.setting = True
         self.number.set_value(state.sample)
         self.setting = False
@@ -351,7 +333,7 @@ class _Page:
         title = html.escape(" and ".join(report.model for report in self.state.reports))
         return (
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
-            f'<body style="margin:0;background:#fff">{self.state.view()}</body></html>\n'
+            f'<body style="margin:0;background:#fff">{plots.to_svg(self.state.figure())}</body></html>\n'
         )
 
 
@@ -360,30 +342,68 @@ def _place(event: Any) -> Place:
     return float(x), float(y)
 
 
-def _row(pictures: Sequence[str]) -> str:
-    return "".join(pictures)
-
-
 def _text(tag: str, text: str, classes: str = "") -> Any:
     from nicegui import ui
 
     return ui.html(html.escape(text), sanitize=False, tag=tag).classes(classes)
 
 
-def _picture_box(classes: str, label: str) -> Any:
-    """A place for SVG pictures; they are ours, so the browser takes them as they are."""
-    from nicegui import ui
+class _PictureRow:
+    """A row of drawings that is shown again and again: charts where the browser has them, SVG where it has not."""
 
-    return (
-        ui.html("", sanitize=False)
-        .classes(classes)
-        .props(f'role="group" aria-label="{html.escape(label, quote=True)}"')
-    )
+    def __init__(self, label: str, classes: str = "", on_key: Callable[[int], None] | None = None) -> None:
+        from nicegui import ui
+
+        self.box = ui.element("div").classes(f"er-row {classes}")
+        self.box.props(f'role="group" aria-label="{html.escape(label, quote=True)}"')
+        self.on_key = on_key
+        self.kinds: list[tuple[type, tuple[int, int]]] = []
+        self.places: list[Any] = []
+        self.shown: list[Drawing] = []
+
+    def show(self, drawings: Sequence[Drawing]) -> None:
+        """Show these, in the places of those before where they are of the same kinds and sizes."""
+        self.shown = list(drawings)
+        kinds = [(type(drawing), size_of(drawing)) for drawing in drawings]
+        charts = [chart_of(drawing) for drawing in drawings]
+        if kinds != self.kinds:
+            self.kinds = kinds
+            self.box.clear()
+            with self.box:
+                self.places = [self._place(i, chart) for i, chart in enumerate(charts)]
+        for place, chart, drawing in zip(self.places, charts, drawings, strict=True):
+            if chart is None:
+                place.set_content(svg_of(drawing))
+            else:
+                place.options.clear()
+                place.options.update(chart)
+                place.update()
+
+    def _place(self, i: int, chart: Options | None) -> Any:
+        from nicegui import ui
+
+        if chart is None:  # the SVG is ours, so the browser takes it as it is
+            return ui.html("", sanitize=False).classes("er-picture")
+        width, height = self.kinds[i][1]
+        place = ui.echart({}, renderer="svg").style(f"width:{width}px;height:{height}px;max-width:100%")
+        if self.on_key is not None:
+            place.on_point_click(functools.partial(self._clicked, i))
+        return place
+
+    def _clicked(self, i: int, event: Any) -> None:
+        drawing = self.shown[i]
+        if (
+            self.on_key is not None
+            and isinstance(drawing, Dots)
+            and drawing.keys is not None
+            and event.series_index == 0
+        ):
+            self.on_key(drawing.keys[event.data_index])
 
 
-def _answer_box(model: str) -> tuple[Any, Any]:
+def _answer_box(model: str) -> tuple[Any, _PictureRow]:
     from nicegui import ui
 
     with ui.element("section").classes("er-answer"):
         verdict = ui.label().classes("er-verdict").props('aria-live="polite"')
-        return verdict, _picture_box("er-row", f"answer of {model}")
+        return verdict, _PictureRow(f"answer of {model}")

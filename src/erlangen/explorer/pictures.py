@@ -1,16 +1,16 @@
-"""Pictures of one sample or one answer, as SVG: images, fields, clouds, sensor series, graphs, class scores, numbers."""
+"""Pictures of one sample or one answer: images, fields, clouds, sensor series, graphs, class scores, numbers."""
 
 from __future__ import annotations
 
-import base64
-import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from erlangen import plots
 from erlangen.actions import (
     SPD,
     Action,
@@ -30,17 +30,70 @@ from erlangen.actions import (
     tree_structure,
 )
 from erlangen.actions import Sequence as SequenceAction
-from erlangen.errors import MissingExtraError
-from erlangen.measure import svg
+from erlangen.measure.drawings import Drawing, drawing_svg
+from erlangen.plots import COLOURS
+from erlangen.plots.figures import make_room
+from erlangen.plots.look import COLOUR_MAP, INK, style
 
-SIDE = 230.0
-"""Side of a picture."""
-TOP = 24.0
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SIDE = 2.4
+"""Side of a picture in inches."""
+TITLE = 0.25
 """Height of its title."""
 ARROWS = 16
 """Arrows of a field along one axis."""
 MOST_BARS = 12
 MOST_FRAMES = 6
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A square picture without axes: a title, and what is drawn below it."""
+
+    title: str
+    paint: Callable[[Axes], None]
+    polar: bool = False
+
+    def draw(self, ax: Axes) -> None:
+        """Draw into these axes."""
+        ax.set_aspect("equal")
+        ax.set_xticks([])
+        ax.set_yticks([])
+        for spine in ax.spines.values():
+            spine.set(visible=True, alpha=0.3)
+        self.paint(ax)
+        ax.set_title(self.title)
+        make_room(ax, SIDE, SIDE)
+
+    def svg(self) -> str:
+        """The picture alone, for a place in a page; its layout is known, so that it can follow a drag."""
+        with style():
+            figure = plots.Figure(figsize=(SIDE + 0.1, SIDE + 0.1 + TITLE))
+            wide, tall = figure.get_size_inches()
+            self.draw(figure.add_axes((0.05 / wide, 0.05 / tall, SIDE / wide, SIDE / tall)))
+        return plots.to_svg(figure, inline=True)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One bar per name, from zero; shares of one where `percent`."""
+
+    names: Sequence[str]
+    numbers: Sequence[float]
+    title: str
+    percent: bool = False
+    polar: bool = False
+
+    def draw(self, ax: Axes) -> None:
+        """Draw into these axes."""
+        plots.barh({self.title: self.numbers}, self.names, "", percent=self.percent, ax=ax)
+        ax.set_title(self.title)
+
+    def text(self, number: float) -> str:
+        """A number with its unit."""
+        return f"{100 * number:.0f} %" if self.percent else f"{number:.3g}"
 
 
 @dataclass(frozen=True)
@@ -62,8 +115,48 @@ class Reach:
         return max(abs(self.low), abs(self.high)) or 1.0
 
 
-def pictures(action: Action, x: Tree, upright: Tree, title: str) -> list[str]:
-    """SVG pictures of data that an action moves.
+@dataclass(frozen=True)
+class Cloud:
+    """Dots in the plane, or arrows where there are tails, the last ones in front; `axes` are lines from the middle, by name."""
+
+    title: str
+    tips: Sequence[tuple[float, float]]
+    tails: Sequence[tuple[float, float]] | None
+    colours: Sequence[str]
+    xlim: tuple[float, float]
+    ylim: tuple[float, float]
+    axes: Mapping[str, tuple[float, float]]
+    polar: bool = False
+
+    def draw(self, ax: Axes) -> None:
+        """Draw into these axes."""
+        Picture(self.title, self._paint).draw(ax)
+
+    def _paint(self, ax: Axes) -> None:
+        for name, (x, y) in self.axes.items():
+            ax.plot([0, x], [0, y], color=INK, alpha=0.35, linewidth=0.8)
+            ax.text(1.09 * x, 1.09 * y, name, ha="center", va="center")
+        xs, ys = [x for x, _ in self.tips], [y for _, y in self.tips]
+        if self.tails is None:
+            ax.scatter(xs, ys, 26, c=list(self.colours), edgecolors=INK, linewidths=0.4, zorder=3)
+        else:
+            ways = [(x - a, y - b) for (x, y), (a, b) in zip(self.tips, self.tails, strict=True)]
+            ax.quiver(
+                [x for x, _ in self.tails], [y for _, y in self.tails], [u for u, _ in ways], [v for _, v in ways],
+                color=list(self.colours), angles="xy", scale_units="xy", scale=1, width=0.008, minshaft=1.6, headwidth=4,
+                headlength=4, headaxislength=3.6, zorder=3,
+            )  # fmt: skip
+        ax.set_xlim(*self.xlim)
+        ax.set_ylim(*self.ylim)
+
+
+def svg_of(drawing: Drawing) -> str:
+    """A drawing as SVG, for a place in a page."""
+    return drawing.svg() if isinstance(drawing, Picture) else drawing_svg(drawing)
+
+
+def pictures(action: Action, x: Tree, upright: Tree, title: str) -> list[Drawing]:
+    """Pictures of data that an action moves.
 
     Args:
         action: the action; it tells points from images from graphs.
@@ -85,7 +178,7 @@ def pictures(action: Action, x: Tree, upright: Tree, title: str) -> list[str]:
     return [note_picture([tree_structure(x)], title)]
 
 
-def _tensor(action: Action, x: Tensor, upright: Tensor, title: str) -> list[str]:
+def _tensor(action: Action, x: Tensor, upright: Tensor, title: str) -> list[Drawing]:
     reach = Reach.of(upright)
     if isinstance(action, SequenceAction):
         return _frames(action, x, upright, title)
@@ -107,7 +200,7 @@ def _tensor(action: Action, x: Tensor, upright: Tensor, title: str) -> list[str]
     if isinstance(action, SPD) or (x.ndim == 2 and x.numel() > MOST_BARS):
         return [image_picture(x, reach, title, colours=True)] if x.ndim == 2 else []
     if x.ndim == 1 and 1 < len(x) <= MOST_BARS:
-        return [bar_picture([str(i) for i in range(len(x))], x.double().tolist(), title)]
+        return [Scores([str(i) for i in range(len(x))], x.double().tolist(), title)]
     if x.ndim == 3 and min(x.shape[-2:]) > 3:
         return [image_picture(x, reach, title)]
     flat = x.double().flatten()
@@ -115,7 +208,7 @@ def _tensor(action: Action, x: Tensor, upright: Tensor, title: str) -> list[str]
     return [note_picture([shown], title)]
 
 
-def _frames(action: SequenceAction, x: Tensor, upright: Tensor, title: str) -> list[str]:
+def _frames(action: SequenceAction, x: Tensor, upright: Tensor, title: str) -> list[Drawing]:
     """A few frames of a sequence, evenly spaced."""
     axis = x.ndim + action.time_axis
     steps = torch.linspace(0, x.shape[axis] - 1, min(MOST_FRAMES, x.shape[axis])).round().long().tolist()
@@ -127,63 +220,50 @@ def _frames(action: SequenceAction, x: Tensor, upright: Tensor, title: str) -> l
 
 
 # --- the pictures ----------------------------------------------------------------------------------------------------
-def image_picture(x: Tensor, reach: Reach, title: str, *, colours: bool = False) -> str:
+def image_picture(x: Tensor, reach: Reach, title: str, *, colours: bool = False) -> Picture:
     """An image ``[H, W]`` or ``[C, H, W]``: grey, colour (C = 3), or its first channel; or a matrix in colours."""
     x = x[None] if x.ndim == 2 else x
     x = x[:3] if x.shape[0] >= 3 else x[:1]
     levels = ((x.double() - reach.low) / ((reach.high - reach.low) or 1.0)).clamp(0, 1)
-    if colours:
-        table = torch.tensor([[int(svg.colour(i / 255)[k : k + 2], 16) for k in (1, 3, 5)] for i in range(256)])
-        pixels = table[(levels[0] * 255).round().long()].byte()
-    else:
-        pixels = (levels * 255).round().byte().expand(3, -1, -1).permute(1, 2, 0)
-    height, width = pixels.shape[:2]
-    factor = SIDE / max(height, width)
-    data = base64.b64encode(_png(pixels)).decode()
-    picture = (
-        f'<image x="{(SIDE - factor * width) / 2:.1f}" y="{TOP + (SIDE - factor * height) / 2:.1f}" '
-        f'width="{factor * width:.1f}" height="{factor * height:.1f}" style="image-rendering:pixelated" '
-        f'href="data:image/png;base64,{data}"/>'
-    )
-    return _framed(picture, title)
+    pixels = (levels * 255).round().byte().permute(1, 2, 0).numpy()
+
+    def paint(ax: Axes) -> None:
+        shown = pixels if len(levels) == 3 else pixels[..., 0]
+        shades = COLOUR_MAP if colours else "gray"
+        ax.imshow(shown, cmap=shades, vmin=0, vmax=255, interpolation="none", origin="upper")
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+
+    return Picture(title, paint)
 
 
-def _png(pixels: Tensor) -> bytes:
-    """A PNG file of uint8 pixels ``[H, W, 3]``."""
-    try:
-        from PIL import Image as Pillow
-    except ImportError as error:
-        raise MissingExtraError("pillow", "explore", "showing images") from error
-    file = io.BytesIO()
-    Pillow.fromarray(pixels.contiguous().numpy()).save(file, format="PNG")
-    return file.getvalue()
-
-
-def cloud_picture(x: Tensor, origin: Tensor | None, size: float, title: str) -> str:
+def cloud_picture(x: Tensor, origin: Tensor | None, size: float, title: str) -> Cloud:
     """Points ``[N, 2 or 3]`` as dots, or vectors as arrows from `origin` ``[N, 2 or 3]``; `size` fits into the frame.
 
     Space is seen a little from above and from the side, with z up and nearer points in front; a colour for each row
     shows where it went.
     """
+    import matplotlib as mpl
+    from matplotlib.colors import to_hex
+
     flat, depth = _projected(x)
-    ends = (flat / size).clamp(-1.6, 1.6)
-    starts = None if origin is None else _projected(origin)[0] / size
-    body = [_cross(x.shape[-1])]
-    half = SIDE / 2 - 18
+    order = depth.argsort()
+    shades = mpl.colormaps[COLOUR_MAP]
+    axes = _projected(torch.eye(x.shape[-1], dtype=torch.float64))[0]
+    return Cloud(
+        title,
+        _places((flat / size).clamp(-1.6, 1.6)[order]),
+        None if origin is None else _places((_projected(origin)[0] / size)[order]),
+        [to_hex(shades(i / max(len(x) - 1, 1))) for i in order.tolist()],
+        (-1.18, 1.18),
+        (-1.18, 1.18),
+        dict(zip("xyz", _places(axes), strict=False)),
+    )
 
-    def at(place: Sequence[float]) -> tuple[float, float]:
-        return SIDE / 2 + half * place[0], TOP + SIDE / 2 - half * place[1]
 
-    for i in depth.argsort().tolist():
-        px, py = at(ends[i].tolist())
-        paint = svg.colour(i / max(len(x) - 1, 1))
-        if starts is None:
-            body.append(
-                f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3.4" fill="{paint}" stroke="currentColor" stroke-width=".5"/>'
-            )
-        else:
-            body.append(_arrow(at(starts[i].tolist()), (px, py), paint))
-    return _framed("".join(body), title)
+def _places(x: Tensor) -> list[tuple[float, float]]:
+    """Rows of a tensor ``[N, 2]``."""
+    return [(float(a), float(b)) for a, b in x.tolist()]
 
 
 def _projected(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -197,88 +277,57 @@ def _projected(x: Tensor) -> tuple[Tensor, Tensor]:
     return seen[:, :2], seen[:, 2]
 
 
-def _cross(n: int) -> str:
-    """Axes through the middle."""
-    names, ends = "xyz"[:n], _projected(torch.eye(n, dtype=torch.float64))[0]
-    middle, half = (SIDE / 2, TOP + SIDE / 2), SIDE / 2 - 18
-    body: list[str] = []
-    for name, (dx, dy) in zip(names, ends.tolist(), strict=True):
-        x, y = middle[0] + half * dx, middle[1] - half * dy
-        body.append(
-            f'<line x1="{middle[0]}" y1="{middle[1]}" x2="{x:.1f}" y2="{y:.1f}" stroke="currentColor" stroke-opacity=".35"/>'
-            + svg.text(x, y - 3, name, extra='opacity=".7"')
-        )
-    return "".join(body)
-
-
-def _arrow(start: tuple[float, float], end: tuple[float, float], paint: str) -> str:
-    dx, dy = end[0] - start[0], end[1] - start[1]
-    long = math.hypot(dx, dy)
-    head = ""
-    if long > 3:
-        ux, uy, tip = dx / long, dy / long, min(7.0, 0.4 * long)
-        left = (end[0] - tip * (ux + 0.5 * uy), end[1] - tip * (uy - 0.5 * ux))
-        right = (end[0] - tip * (ux - 0.5 * uy), end[1] - tip * (uy + 0.5 * ux))
-        head = (
-            f'<path d="M{left[0]:.1f} {left[1]:.1f}L{end[0]:.1f} {end[1]:.1f}L{right[0]:.1f} {right[1]:.1f}" fill="none" '
-            f'stroke="{paint}" stroke-width="1.4"/>'
-        )
-    return (
-        f'<line x1="{start[0]:.1f}" y1="{start[1]:.1f}" x2="{end[0]:.1f}" y2="{end[1]:.1f}" stroke="{paint}" '
-        f'stroke-width="1.4"/>{head}'
-    )
-
-
-def field_picture(x: Tensor, size: float, title: str) -> str:
+def field_picture(x: Tensor, size: float, title: str) -> Cloud:
     """A vector field ``[2, H, W]``, components to the right and up, as arrows on every few pixels."""
     height, width = x.shape[-2:]
     step = max(1, math.ceil(max(height, width) / ARROWS))
-    cell = SIDE / max(height, width)
-    body: list[str] = []
-    for i in range(step // 2, height, step):
-        for j in range(step // 2, width, step):
-            dx, dy = (0.9 * step * cell * x[:, i, j] / size).tolist()
-            cx, cy = (j + 0.5) * cell, TOP + (i + 0.5) * cell
-            body.append(_arrow((cx - dx / 2, cy + dy / 2), (cx + dx / 2, cy - dy / 2), svg.LINE_COLOURS[0]))
-    return _framed("".join(body), title)
+
+    i, j = torch.meshgrid(torch.arange(step // 2, height, step), torch.arange(step // 2, width, step), indexing="ij")
+    ways = 0.9 * step * x[:, i, j].flatten(1).T / size
+    middles = torch.stack([j.flatten() + 0.5, height - 0.5 - i.flatten()], 1)
+    tails, tips = _places(middles - ways / 2), _places(middles + ways / 2)
+    return Cloud(title, tips, tails, [COLOURS[0]] * len(tips), (0, width), (0, height), {})
 
 
-def box_picture(x: Tensor, upright: Tensor, window: tuple[int, int] | None, title: str) -> str:
+def box_picture(x: Tensor, upright: Tensor, window: tuple[int, int] | None, title: str) -> Picture:
     """Boxes ``[N, 4]``, middle and size, y up, in the frame of the image; without one in twice the reach of the boxes."""
     if window is None:
         reach = 2 * float((upright[:, :2].abs() + upright[:, 2:].abs() / 2).max()) or 1.0
         wide, tall = 2 * reach, 2 * reach
     else:
         tall, wide = window
-    factor = SIDE / max(wide, tall)
-    left, top = (SIDE - factor * wide) / 2, TOP + (SIDE - factor * tall) / 2
-    frame = f'<rect x="{left:.1f}" y="{top:.1f}" width="{factor * wide:.1f}" height="{factor * tall:.1f}" fill="none" '
-    body = [frame + 'stroke="currentColor" stroke-opacity=".4"/>']
-    for i, (cx, cy, w, h) in enumerate(x.tolist()):
-        x0, y0 = left + factor * (wide / 2 + cx - w / 2), top + factor * (tall / 2 - cy - h / 2)
-        body.append(
-            f'<rect x="{x0:.1f}" y="{y0:.1f}" width="{factor * max(w, 0):.1f}" height="{factor * max(h, 0):.1f}" fill="none" '
-            f'stroke="{svg.LINE_COLOURS[i % len(svg.LINE_COLOURS)]}" stroke-width="2.5"><title>middle ({cx:.3g}, {cy:.3g}), '
-            f"size {w:.3g} x {h:.3g}</title></rect>"
-        )
-    return _framed("".join(body), title, frame=False)
+
+    def paint(ax: Axes) -> None:
+        from matplotlib.patches import Rectangle
+
+        for i, (cx, cy, w, h) in enumerate(x.tolist()):
+            ax.add_patch(
+                Rectangle(
+                    (cx - w / 2, cy - h / 2), max(w, 0), max(h, 0), facecolor="none", edgecolor=COLOURS[i % len(COLOURS)],
+                    linewidth=2, clip_on=False,
+                )
+            )  # fmt: skip
+        ax.set_xlim(-wide / 2, wide / 2)
+        ax.set_ylim(-tall / 2, tall / 2)
+
+    return Picture(title, paint)
 
 
-def _series(x: Tensor, reach: Reach, title: str) -> str:
+def _series(x: Tensor, reach: Reach, title: str) -> Picture:
     """Channels ``[T, C]`` over time."""
     size = reach.size * 1.2
-    body: list[str] = []
-    for c in range(x.shape[1]):
-        places = [
-            f"{SIDE * t / max(len(x) - 1, 1):.1f},{TOP + SIDE / 2 * (1 - max(-1.0, min(1.0, value / size))):.1f}"
-            for t, value in enumerate(x[:, c].double().tolist())
-        ]
-        paint = svg.LINE_COLOURS[c % len(svg.LINE_COLOURS)]
-        body.append(f'<polyline points="{" ".join(places)}" fill="none" stroke="{paint}" stroke-width="1.5"/>')
-    return _framed("".join(body), title)
+
+    def paint(ax: Axes) -> None:
+        for c in range(x.shape[1]):
+            ax.plot(x[:, c].double().numpy(), color=COLOURS[c % len(COLOURS)], linewidth=1.1)
+        ax.set_aspect("auto")
+        ax.set_xlim(0, max(len(x) - 1, 1))
+        ax.set_ylim(-size, size)
+
+    return Picture(title, paint)
 
 
-def graph_picture(x: dict[str, Tensor], title: str) -> str:
+def graph_picture(x: dict[str, Tensor], title: str) -> Picture:
     """A graph with its nodes on a circle, in the order of their indices from the top, clockwise.
 
     A colour stands for the first feature of a node where there is one; it moves with the node.
@@ -293,84 +342,50 @@ def graph_picture(x: dict[str, Tensor], title: str) -> str:
     )
     n = nodes or 1 + max((max(edge) for edge in edges), default=0)
     angles = [math.pi / 2 - 2 * math.pi * i / n for i in range(n)]
-    half = SIDE / 2 - 22
-    places = [(SIDE / 2 + half * math.cos(a), TOP + SIDE / 2 - half * math.sin(a)) for a in angles]
-    body = [
-        f'<line x1="{places[i][0]:.1f}" y1="{places[i][1]:.1f}" x2="{places[j][0]:.1f}" y2="{places[j][1]:.1f}" '
-        'stroke="currentColor" stroke-opacity=".45"/>'
-        for i, j in edges
-        if i != j
-    ]
+    places = [(math.cos(a), math.sin(a)) for a in angles]
     features = x["x"].double().reshape(n, -1)[:, 0] if "x" in x else torch.arange(n).double()
-    scale = svg.Scale(float(features.min()), float(features.max()))
-    for i, (px, py) in enumerate(places):
-        paint = svg.colour(scale.fraction(float(features[i])))
-        body.append(
-            f'<circle cx="{px:.1f}" cy="{py:.1f}" r="7" fill="{paint}" stroke="currentColor"><title>node {i}</title></circle>'
+
+    def paint(ax: Axes) -> None:
+        from matplotlib.collections import LineCollection
+
+        lines = [(places[i], places[j]) for i, j in edges if i != j]
+        ax.add_collection(LineCollection(lines, colors=INK, alpha=0.45, linewidths=0.8))
+        ax.scatter(
+            [x for x, _ in places],
+            [y for _, y in places],
+            110,
+            c=features.tolist(),
+            edgecolors=INK,
+            linewidths=0.8,
+            zorder=3,
         )
-    return _framed("".join(body), title)
+        ax.set_xlim(-1.2, 1.2)
+        ax.set_ylim(-1.2, 1.2)
+
+    return Picture(title, paint)
 
 
-def bar_picture(names: Sequence[str], values: Sequence[float], title: str, *, percent: bool = False) -> str:
-    """One bar per name, from zero; shares of one where `percent`."""
-    row = min(26.0, SIDE / len(names))
-    left, width = 14 + 6.6 * max(map(len, names)), SIDE - 58 - 6.6 * max(map(len, names))
-    largest = 1.0 if percent else max(map(abs, values)) or 1.0
-    best = max(range(len(values)), key=values.__getitem__)
-    body: list[str] = []
-    for i, (name, value) in enumerate(zip(names, values, strict=True)):
-        y = TOP + i * row
-        paint = svg.LINE_COLOURS[0 if i == best or not percent else 5]
-        shown = f"{100 * value:.0f} %" if percent else f"{value:.3g}"
-        body.append(
-            svg.text(left - 6, y + row / 2 + 4, name, anchor="end")
-            + f'<rect x="{left:.1f}" y="{y + 3:.1f}" width="{width * abs(value) / largest:.1f}" height="{row - 6:.1f}" '
-            f'fill="{paint}"/>'
-            + svg.text(left + width * abs(value) / largest + 4, y + row / 2 + 4, shown, anchor="start")
-        )
-    return _framed("".join(body), title, frame=False)
-
-
-def note_picture(lines: Sequence[str], title: str) -> str:
+def note_picture(lines: Sequence[str], title: str) -> Picture:
     """A few lines of text."""
-    body = "".join(svg.text(8, TOP + 22 + 20 * i, line, anchor="start") for i, line in enumerate(lines))
-    return _framed(body, title, frame=False, tall=30 + 20 * len(lines))
 
+    def paint(ax: Axes) -> None:
+        ax.text(0.04, 0.96, "\n".join(lines), transform=ax.transAxes, va="top", wrap=True)
+        for spine in ax.spines.values():
+            spine.set_visible(False)
 
-def _framed(body: str, title: str, *, frame: bool = True, tall: float = SIDE) -> str:
-    edge = (
-        f'<rect x=".5" y="{TOP}" width="{SIDE - 1}" height="{tall - 1}" fill="none" stroke="currentColor" stroke-opacity=".3"/>'
-        if frame
-        else ""
-    )
-    heading = svg.text(SIDE / 2, 15, title, extra='class="heading"')
-    return svg.svg(SIDE, TOP + tall, heading + edge + body, title)
+    return Picture(title, paint)
 
 
 def answer_pictures(
     action: Action, y: Tree, upright: Tree, title: str, *, labels: bool, classes: Sequence[str]
-) -> list[str]:
+) -> list[Drawing]:
     """Pictures of an answer: class probabilities where it is scored by labels, else as data."""
     if labels and isinstance(y, Tensor) and y.is_floating_point() and y.ndim == 1:
         shares = y.double().softmax(0) if len(y) > 1 else torch.stack([torch.sigmoid(-y[0]), torch.sigmoid(y[0])])
         order = range(len(shares)) if len(shares) <= MOST_BARS else shares.topk(MOST_BARS).indices.tolist()
         names = [classes[i] if i < len(classes) else str(i) for i in order]
-        return [bar_picture(names, [float(shares[i]) for i in order], title, percent=True)]
+        return [Scores(names, [float(shares[i]) for i in order], title, percent=True)]
     return pictures(action, y, upright, title)
-
-
-def sheet(rows: Sequence[Sequence[str]], lines: Sequence[str]) -> str:
-    """Pictures in rows below lines of text, as one SVG on a white ground that stands alone."""
-    text = [
-        svg.text(16, 28 + 20 * i, line, anchor="start", extra='class="heading"' if i == 0 else "")
-        for i, line in enumerate(lines)
-    ]
-    body, wide, tall = svg.placed(rows, 16, 26.0 + 20 * len(lines))
-    wide = max(wide, 400.0)
-    style = "<style>text{fill:#24292f;font:12px system-ui,sans-serif}.heading{font-size:13px;font-weight:600}</style>"
-    ground = f'<rect width="{wide:g}" height="{tall:g}" fill="#fff"/>'
-    picture = svg.svg(wide, tall, style + ground + "".join(text) + body, lines[0] if lines else "")
-    return picture.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" color="#24292f" ', 1)
 
 
 def largest_leaf(x: Tree) -> Tensor:

@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from erlangen import plots
 from erlangen.actions import Tree, tree_map
 from erlangen.errors import DataError, SymmetryError
 from erlangen.explorer.controls import Place, control_of
-from erlangen.explorer.pictures import answer_pictures, largest_leaf, pictures, sheet
+from erlangen.explorer.pictures import answer_pictures, largest_leaf, pictures
 from erlangen.groups import Group
 from erlangen.measure.checks import take
+from erlangen.measure.drawings import Dots, Drawing
 from erlangen.measure.evaluate import relative_error
 from erlangen.measure.plots import orbit_plots, sample_plot, value_table
 from erlangen.measure.report import AuditReport, Source
@@ -29,13 +31,13 @@ class Answer:
 
     Attributes:
         model: its name.
-        pictures: SVG pictures of the answer.
+        pictures: pictures of the answer.
         error: relative equivariance error there.
         score: metric against the label, None without labels.
     """
 
     model: str
-    pictures: list[str]
+    pictures: list[Drawing]
     error: float
     score: float | None
 
@@ -183,7 +185,7 @@ class Exploration:
         )
         return Answer(report.model, shown, error, score)
 
-    def input_pictures(self) -> list[str]:
+    def input_pictures(self) -> list[Drawing]:
         """Pictures of the moved sample."""
         one, upright = (tree_map(lambda leaf: leaf[0], tree) for tree in (self.moved(), self._upright(0)))
         return pictures(self.symmetry.input.action, one, upright, f"sample {self.sample}")
@@ -196,7 +198,7 @@ class Exploration:
         label = int(y[self.sample])
         return self.classes[label] if label < len(self.classes) else str(label)
 
-    def own_orbit(self) -> list[str]:
+    def own_orbit(self) -> list[Drawing]:
         """NERO plots of the chosen sample alone, all models in each, with a mark where we are."""
         window = slice(self.position, self.position + 1)
         single = [
@@ -212,11 +214,11 @@ class Exploration:
         ]
         return [plot for row in orbit_plots(single, here=self.element) for plot in row]
 
-    def all_orbits(self) -> list[str]:
+    def all_orbits(self) -> list[Drawing]:
         """NERO plots over all samples."""
         return [plot for row in orbit_plots(self.reports) for plot in row]
 
-    def scatter(self) -> list[str]:
+    def scatter(self) -> list[Dots]:
         """Samples by their orbit curves, one plot per model; the chosen one is marked. Empty below three samples."""
         plots = [sample_plot(report, chosen=self.sample) for report in self.reports]
         return [plot for plot in plots if plot is not None]
@@ -236,16 +238,22 @@ class Exploration:
         """Indices of the samples on whose orbits the first model does worst."""
         return [row["sample"] for row in self.reports[0].hardest_samples(8)]
 
-    def view(self) -> str:
-        """All that the page shows, as one SVG that stands alone."""
+    def figure(self) -> plots.Figure:
+        """All that the page shows, in one figure."""
         where = f"sample {self.sample}; {self.describe()}"
         if (label := self.label()) is not None:
             where += f"; label {label}"
-        lines = [", ".join(report.model for report in self.reports), str(self.symmetry), where]
         answers = self.answers()
+        lines = [", ".join(report.model for report in self.reports), str(self.symmetry), where]
         lines += [f"{answer.model}: {self.verdict(answer)}" for answer in answers]
-        first = [*self.input_pictures(), *(p for answer in answers for p in answer.pictures)]
-        return sheet([first, self.own_orbit(), self.all_orbits(), self.scatter()], lines)
+        shown = [*self.input_pictures(), *(p for answer in answers for p in answer.pictures)]
+        shown += [*self.own_orbit(), *self.all_orbits(), *self.scatter()]
+        figure, axes = plots.panels(len(shown), columns=4, polar=[i for i, d in enumerate(shown) if d.polar])
+        with plots.style():
+            figure.text(0, 1, "\n".join(lines))
+            for drawing, ax in zip(shown, axes, strict=True):
+                drawing.draw(ax)
+        return figure
 
     def verdict(self, answer: Answer) -> str:
         """Error and score of an answer in words."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from erlangen.errors import SymmetryError
+from erlangen.measure.drawings import Drawing, drawing_svg
 from erlangen.measure.plots import orbit_plots, sample_plot, value_name
 from erlangen.measure.report import AuditReport
 from erlangen.measure.terminal import score_text
@@ -27,8 +28,8 @@ th { color: var(--soft); font-weight: 600; font-size: .88rem }
 td:first-child, th:first-child { text-align: left; padding-left: 0 }
 tbody td:first-child { font-weight: 600 } .wide { overflow-x: auto }
 .plots { display: flex; flex-wrap: wrap; gap: 1.2rem 1.6rem; align-items: flex-start }
-.plots svg { max-width: 100%; height: auto } svg { font: 12px system-ui, sans-serif } svg text { fill: currentColor }
-svg .heading { font-size: 13px; font-weight: 600 } details { margin: .8rem 0 } summary { cursor: pointer; font-weight: 600 }
+.plots svg { max-width: 100%; height: auto }
+details { margin: .8rem 0 } summary { cursor: pointer; font-weight: 600 }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .5rem 0 }
 dt { color: var(--soft) } dd { margin: 0 }
 """
@@ -57,7 +58,7 @@ def report_page(reports: Sequence[AuditReport], *, title: str | None = None, int
         *(f"<p>{html.escape(paragraph)}</p>" for paragraph in intro),
         '<div class="wide">' + _summary(reports) + "</div>",
         f"<h2>{html.escape(value_name(first).capitalize())} over the orbit</h2>",
-        *('<div class="plots">' + "".join(row) + "</div>" for row in orbit_plots(reports)),
+        *(_figures(row) for row in orbit_plots(reports)),
     ]
     scatters = [plot for plot in map(sample_plot, reports) if plot]
     if scatters:
@@ -65,7 +66,7 @@ def report_page(reports: Sequence[AuditReport], *, title: str | None = None, int
             "<h2>Samples by their orbit curves</h2>",
             "<p>Each dot is a sample. Samples whose score changes in the same way along the orbit lie together; a model "
             "that keeps the symmetry puts all samples of one score on one spot.</p>",
-            '<div class="plots">' + "".join(scatters) + "</div>",
+            _figures(scatters),
         ]
     parts += [_details(report) for report in reports]
     return (
@@ -84,6 +85,11 @@ def write_report(
     path = Path(path)
     path.write_text(report_page(reports, title=title, intro=intro), encoding="utf-8")
     return path
+
+
+def _figures(drawings: Sequence[Drawing]) -> str:
+    """Drawings side by side, each a figure of its own: they wrap as the page is narrow."""
+    return '<div class="plots">' + "".join(map(drawing_svg, drawings)) + "</div>"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -7,17 +7,18 @@
 >>> plots.to_svg(figure).startswith("<svg")
 True
 
-`barh`, `bar`, `line`, `polar`, `scatter` and `heatmap` each return a `matplotlib.figure.Figure` (`plots.Figure`). Without
-``ax=`` it is a new one, which needs neither a display nor pyplot; with ``ax=`` they draw into a panel of `panels`, or into axes
-of your own. What they draw are matplotlib's own artists, so all else that matplotlib can do is still possible. `to_svg` and
-`save` write figures; `style` is the look for what you draw yourself. matplotlib is imported by the first call.
+`barh`, `bar`, `line`, `polar`, `scatter`, `heatmap` and `sphere` each return a `matplotlib.figure.Figure` (`plots.Figure`).
+Without ``ax=`` it is a new one, which needs neither a display nor pyplot; with ``ax=`` they draw into a panel of `panels`, or
+into axes of your own. What they draw are matplotlib's own artists, so all else that matplotlib can do is still possible.
+`to_svg` and `save` write figures; `style` is the look for what you draw yourself. matplotlib is imported by the first call.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from erlangen.plots.charts import bar, barh, heatmap, line, polar, scatter
-from erlangen.plots.figures import panels, save, to_svg
-from erlangen.plots.style import COLOURS, STYLE, style
+from erlangen.plots.figures import panels, save, to_png, to_svg
+from erlangen.plots.look import COLOURS, STYLE, style
+from erlangen.plots.nero import sphere
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +35,9 @@ __all__ = [
     "polar",
     "save",
     "scatter",
+    "sphere",
     "style",
+    "to_png",
     "to_svg",
 ]
 

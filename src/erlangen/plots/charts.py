@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from erlangen.errors import ErlangenError
-from erlangen.plots.figures import make_room, own_panel
-from erlangen.plots.style import ACCENT, COLOURS, INK, series_look, styled
+from erlangen.plots.figures import NOTE, make_room, own_panel
+from erlangen.plots.look import ACCENT, COLOURS, INK, series_look, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,10 @@ Points = Mapping[str, Sequence[tuple[float, float]]]
 BAR = 0.15
 """Inches of one bar."""
 
-LETTER = 0.085
+MOST_MARKS = 40
+"""Curves of more points are drawn without their marks, which would lie on each other."""
+
+LETTER = 0.075
 """Inches of a letter, roughly; where it matters, text is measured."""
 
 
@@ -112,7 +115,7 @@ def line(
     xticks: Sequence[float] | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """Curves with a mark at each of their points.
+    """Curves with a mark at each of their points, if these are no more than forty.
 
     >>> from erlangen import plots
     >>> figure = plots.line({"ours": [(1, 0.1), (2, 0.01)], "theirs": [(1, 0.3), (2, 0.2)]}, "layers", "error", logy=True)
@@ -131,7 +134,8 @@ def line(
         for name, points in series.items()
     }
     for i, (name, points) in enumerate(series.items()):
-        ax.plot([x for x, _ in points], [y for _, y in points], label=name, clip_on=False, zorder=3, **series_look(i))
+        look: dict[str, Any] = series_look(i) | ({"marker": ""} if len(points) > MOST_MARKS else {})
+        ax.plot([x for x, _ in points], [y for _, y in points], label=name, clip_on=False, zorder=3, **look)
     _axis_of_values(ax.yaxis, [y for points in series.values() for _, y in points], log=logy, percent=percent)
     if logx:
         _powers_of_ten(ax.xaxis, [x for points in series.values() for x, _ in points])
@@ -155,6 +159,8 @@ def polar(series: Points, label: str, *, percent: bool = False, ax: Axes | None 
         percent: the values are shares of one.
         ax: a panel with polar axes (`panels(n, polar=[index])`); by default a figure of its own.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure, ax = own_panel(ax, polar=True)
     _axis_of_values(ax.yaxis, [y for points in series.values() for _, y in points], log=False, percent=percent)
     for i, (name, points) in enumerate(series.items()):
@@ -163,6 +169,7 @@ def polar(series: Points, label: str, *, percent: bool = False, ax: Axes | None 
         ax.plot([angle for angle, _ in closed], [value for _, value in closed], label=name, **look)
         ax.fill([angle for angle, _ in points], [value for _, value in points], color=look["color"], alpha=0.07)
     ax.plot([0], [ax.get_ylim()[1]], **identity_ring())
+    ax.yaxis.set_major_locator(MaxNLocator(5))
     ax.set_rlabel_position(292.5)  # pyright: ignore[reportAttributeAccessIssue] - axes with this projection have it
     ax.grid(visible=True)
     ax.spines["polar"].set_alpha(0.25)
@@ -182,6 +189,7 @@ def scatter(
     percent: bool = False,
     title: str = "",
     xlabel: str = "",
+    notes: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Figure:
     """Dots in the plane, one unit on both axes, coloured by their values.
@@ -194,20 +202,24 @@ def scatter(
         percent: the values are shares of one.
         title: heading.
         xlabel: what the plane is.
+        notes: what an SVG says when the pointer is on a dot.
         ax: the panel; by default a figure of its own.
     """
     figure, ax = own_panel(ax)
     low, high = limits or (min(values), max(values))
     xs, ys = [x for x, _ in points], [y for _, y in points]
     dots = ax.scatter(xs, ys, 22, c=list(values), vmin=low, vmax=high, edgecolors=INK, linewidths=0.4)
+    if notes is not None:
+        dots.set_urls([NOTE + note for note in notes])
     half = 0.55 * max(max(xs) - min(xs), max(ys) - min(ys), 1e-6)  # noise stays small
     ax.set_xlim((max(xs) + min(xs)) / 2 - half, (max(xs) + min(xs)) / 2 + half)
     ax.set_ylim((max(ys) + min(ys)) / 2 - half, (max(ys) + min(ys)) / 2 + half)
     frame(ax)
+    ax.set_aspect("equal")
     ax.set_xlabel(xlabel)
     ax.set_title(title)
-    colour_bar(ax, dots, label, percent=percent)
-    make_room(ax, 2.4, 2.4)
+    colour_bar(ax, dots, label, percent=percent, beneath=0.18 if xlabel else 0.08)
+    make_room(ax, 2.25, 2.25)
     return figure
 
 
@@ -272,7 +284,7 @@ def heatmap(
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     longest = max(len(part) for name in columns for part in _two_lines(name).split("\n"))
-    side = max(LETTER * 8.5 / 9 * longest + 0.1, 0.5) if annot else 0.26
+    side = max(LETTER * 8.5 / 9 * longest + 0.1, 0.5) if annot else min(0.26, 3.2 / max(len(rows), len(columns)))
     if not annot:
         colour_bar(ax, cells, label, percent=percent)
     make_room(ax, side * len(columns), (0.29 if annot else side) * len(rows))
@@ -302,22 +314,25 @@ def frame(ax: Axes) -> None:
         spine.set(visible=True, alpha=0.3)
 
 
-def colour_bar(ax: Axes, coloured: Any, label: str, *, percent: bool = False) -> None:
-    """The colours of a plot, to its right."""
+def colour_bar(ax: Axes, coloured: Any, label: str, *, percent: bool = False, beneath: float = 0.0) -> None:
+    """The colours of a plot, to its right, or beneath it at a distance given as a share of its height."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm
     from matplotlib.ticker import PercentFormatter
 
-    place = ax.inset_axes((1.04, 0.0, 0.05, 1.0))
+    place = ax.inset_axes((0.05, -beneath, 0.9, 0.05) if beneath else (1.04, 0.0, 0.05, 1.0))
+    axis = place.xaxis if beneath else place.yaxis
     # In steps, because matplotlib writes a bar of many colours as an image, whose bytes are not the same everywhere.
     steps = ScalarMappable(coloured.norm, coloured.get_cmap().resampled(40))
-    colours = ax.figure.colorbar(steps, cax=place)
+    colours = ax.figure.colorbar(steps, cax=place, orientation="horizontal" if beneath else "vertical")
+    assert colours.solids is not None
+    colours.solids.set(edgecolor="face", linewidth=0.4)
     colours.outline.set_visible(False)  # pyright: ignore[reportCallIssue] - a spine, which the stubs take for a list
     colours.set_label(label)
     if isinstance(coloured.norm, LogNorm):
-        _plain_powers(place.yaxis, subs=(1, 2, 5))
+        _plain_powers(axis, subs=(1, 2, 5))
     if percent:
-        place.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
 
 
 def _axis_of_values(axis: XAxis | YAxis, values: Sequence[float | None], *, log: bool, percent: bool) -> float:
@@ -367,7 +382,7 @@ def _legend(ax: Axes, names: Sequence[str], width: float, *, above: float = 1.01
     """The names of several series above the plot, in as many columns as fit; a single one is named by the axis."""
     if len(names) < 2:
         return
-    columns = max(1, min(len(names), int(width / (0.45 + LETTER * max(map(len, names))))))
+    columns = max(1, min(len(names), int((width + 0.15) / (0.4 + LETTER * max(map(len, names))))))
     ax.legend(
         loc="lower left",
         bbox_to_anchor=(0, above),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from erlangen.errors import ErlangenError
-from erlangen.plots.style import FONT, INK, style, styled
+from erlangen.plots.look import FONT, INK, style, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 GAP = 0.16
 """Inches around a panel."""
+
+NOTE = "note:"
+"""How the address of a mark begins that is no link but a note, shown when the pointer is on it."""
 
 
 @styled
@@ -82,7 +85,8 @@ def make_room(ax: Axes, width: float, height: float) -> None:
 def fit(figure: Figure) -> None:
     """Give the insides of panels the sizes they have asked for, and what stands around them the room that it needs.
 
-    matplotlib's own layouts divide a figure of a given size; here the figure has the size of what is in it.
+    matplotlib's own layouts divide a figure of a given size; here the figure has the size of what is in it. Texts of the
+    figure stand above all panels, from the left.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -95,8 +99,9 @@ def fit(figure: Figure) -> None:
     )
     # Before and after every column and row; ticks, and so what is around, follow the size of the inside: twice.
     margins = ([0.0] * len(widths), [0.0] * len(widths)), ([0.0] * len(heights), [0.0] * len(heights))
+    heading = [0.0, 0.0]
     for _ in range(2):
-        _place(figure, panels_, widths, heights, margins)
+        _place(figure, panels_, widths, heights, margins, heading)
         renderer = FigureCanvasAgg(figure).get_renderer()
         for ax, place in panels_:
             outer, inner = ax.get_tightbbox(renderer), ax.get_window_extent(renderer)
@@ -110,7 +115,10 @@ def fit(figure: Figure) -> None:
             )
             for margin, k, pixels in needs:
                 margin[k] = max(margin[k], round(pixels / figure.dpi, 3))
-    _place(figure, panels_, widths, heights, margins)
+        for text in figure.texts:
+            box = text.get_window_extent(renderer)
+            heading = [max(heading[0], box.width / figure.dpi), max(heading[1], box.height / figure.dpi + GAP)]
+    _place(figure, panels_, widths, heights, margins, heading)
 
 
 def _place(
@@ -119,20 +127,26 @@ def _place(
     widths: list[float],
     heights: list[float],
     margins: tuple[tuple[list[float], list[float]], tuple[list[float], list[float]]],
+    heading: list[float],
 ) -> None:
     columns, wide = _stops(widths, *margins[0])
-    rows, tall = _stops(heights, *margins[1])
+    rows, tall = _stops(heights, *margins[1], start=heading[1])
+    wide = max(wide, heading[0] + GAP)
     figure.set_size_inches(wide, tall)
+    for text in figure.texts:
+        text.set(x=GAP / 2 / wide, y=1 - GAP / 2 / tall, ha="left", va="top")
     for ax, place in panels_:
         left, right = columns[place.colspan[0]][0], columns[place.colspan[-1]][1]
         top, bottom = rows[place.rowspan[0]][0], rows[place.rowspan[-1]][1]
         ax.set_position((left / wide, 1 - bottom / tall, (right - left) / wide, (bottom - top) / tall))
 
 
-def _stops(sizes: list[float], before: list[float], after: list[float]) -> tuple[list[tuple[float, float]], float]:
+def _stops(
+    sizes: list[float], before: list[float], after: list[float], *, start: float = 0.0
+) -> tuple[list[tuple[float, float]], float]:
     """Begin and end of every inside, and the length of the whole."""
     stops: list[tuple[float, float]] = []
-    x = GAP / 2
+    x = start + GAP / 2
     for size, first, last in zip(sizes, before, after, strict=True):
         stops.append((x + first, x + first + size))
         x += first + size + last + GAP
@@ -159,13 +173,24 @@ def to_svg(figure: Figure, *, inline: bool = False) -> str:
     text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<\?xml.*?\?>|<!DOCTYPE.*?>", "", text, flags=re.DOTALL)
     # Groups are numbered through; nothing refers to them, and in a page with many figures they would come twice.
     text = re.sub(r' id="[a-zA-Z0-9.]+_\d+"', "", text)
+    text = re.sub(r"<a xlink:href=([\"'])" + NOTE + r"(.*?)\1[^>]*>(.*?)</a>", _noted, text, flags=re.DOTALL)
     text = _shortened(_named_anew(re.sub(r"<[^>]*>", _rounded, text)))
     said = {"role": "img", "aria-label": label_of(figure), "stroke-linejoin": "round"}
     said |= {} if inline else {"font-family": FONT}
     if inline:
-        text = text.replace(INK, "currentColor")
+        text = text.replace(INK, "currentColor").replace("xlink:href", "href")
+        text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)  # in HTML it goes without saying
     attributes = " ".join(f'{key}="{escape(value, quote=True)}"' for key, value in said.items())
     return text.replace("<svg ", f"<svg {attributes} ", 1) + "\n"
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as the bytes of a PNG file, 200 pixels to the inch."""
+    file = io.BytesIO()
+    fit(figure)
+    with style():
+        figure.savefig(file, format="png", dpi=200, metadata=_nothing("Software"))
+    return file.getvalue()
 
 
 def save(figure: Figure, path: str | Path) -> Path:
@@ -182,8 +207,7 @@ def save(figure: Figure, path: str | Path) -> Path:
         with style():
             figure.savefig(path, metadata=_nothing("Creator", "Producer", "CreationDate"))
     elif path.suffix == ".png":
-        with style():
-            figure.savefig(path, dpi=200, metadata=_nothing("Software"))
+        path.write_bytes(to_png(figure))
     else:
         raise ErlangenError(f"path = {str(path)!r}: figures are written as .svg, .pdf or .png")
     return path
@@ -195,13 +219,17 @@ def label_of(figure: Figure) -> str:
         return str(figure.get_label())
     parts: list[str] = []
     for ax in figure.axes:
-        shades = [inner.get_ylabel() for inner in ax.child_axes]
+        shades = [inner.get_ylabel() or inner.get_xlabel() for inner in ax.child_axes]
         parts.append(
             ": ".join(
                 filter(None, (ax.get_title(), *shades, " over ".join(filter(None, (ax.get_ylabel(), ax.get_xlabel())))))
             )
         )
     return "; ".join(dict.fromkeys(filter(None, parts)))
+
+
+def _noted(link: re.Match[str]) -> str:
+    return f'<g class="note"><title>{link[2]}</title>{link[3]}</g>'
 
 
 def _rounded(tag: re.Match[str]) -> str:
@@ -213,7 +241,7 @@ def _rounded(tag: re.Match[str]) -> str:
 
 def _named_anew(text: str) -> str:
     """Markers and clips, whose names come from unrounded numbers, named by the rounded text; none comes twice in a page."""
-    names = list(dict.fromkeys(re.findall(r'id="([a-z]+[0-9a-f]{10})"', text)))
+    names = list(dict.fromkeys(re.findall(r'id="(\w*[0-9a-f]{10})"', text)))
     for i, name in enumerate(names):
         text = text.replace(name, f"-{i}-")
     whole = "f" + hashlib.sha256(text.encode()).hexdigest()[:6]

@@ -129,6 +129,7 @@ class Rival:
             rounds, L-BFGS, kernel methods. It gets the model, the split of the seed, a rate, the `Training` and a generator,
             spends what `Training` allows, and may return another model.
         rates: in place of those of `Training`, for another kind of training.
+        prepare: ``prepare(model, split)`` before training, for what looks at training data first, such as the scale of outputs.
         longer: how many times the epochs of `Training` this one gets, for a row that says what more of them would do; its name
             says so too.
     """
@@ -140,6 +141,7 @@ class Rival:
     fit: Fit | None = None
     objective: Objective | None = None
     rates: tuple[float, ...] | None = None
+    prepare: Callable[[Any, Split], object] | None = None
     longer: int = 1
 
 
@@ -317,6 +319,8 @@ def _train(rival: Rival, split: Split, rate: float | None, training: Training, s
     if isinstance(model, nn.Module):
         model.to(device)
     begin = time.process_time()
+    if rival.prepare is not None:
+        rival.prepare(model, _on(split, device))
     if rival.trains and rival.fit is not None:
         other = rival.fit(model, _on(split, device), float(rate or 0), training, Generator().manual_seed(seed))
         model = model if other is None else other

@@ -143,6 +143,24 @@ class Table:
         limit = {"at_least": 1 - margin} if larger else {"at_most": 1 + margin}
         return self._settle(Claim.ratio(name, statement or words, measured=ratio, published=published, **limit))
 
+    def ratio(
+        self,
+        name: str,
+        statement: str,
+        ours: Values,
+        theirs: Values,
+        *,
+        above: float | None = None,
+        below: float | None = None,
+        published: str | float | None = None,
+    ) -> Claim:
+        """That one number over another, seed by seed, is above or below a factor: two columns of a model, sums, differences."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = self._values(np.asarray(ours, dtype=np.float64) / np.asarray(theirs, dtype=np.float64))
+        return self._settle(
+            Claim.ratio(name, statement, measured=values, above=above, below=below, published=published)
+        )
+
     def same(
         self,
         name: str,

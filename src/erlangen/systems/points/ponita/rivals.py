@@ -1,0 +1,111 @@
+"""Models of charged particles: how PONITA reads them, and what it is compared with."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Generator, Tensor, nn
+
+from erlangen.enforce import symmetrize
+from erlangen.groups import E, O
+from erlangen.nn import EGNN, CentredMover, IrrepsNetwork, MessagePassing, SpeedEGNN
+from erlangen.soft import augment
+from erlangen.survey import Rival
+from erlangen.symmetry import Symmetry
+from erlangen.systems.points.ponita.method import Ponita
+
+BODIES = {"pos": "points", "vel": "vectors", "charge": "invariant", "edge_attr": "invariant"}
+"""How motions act on particles with velocities and charges, and on the products of two charges."""
+
+MOTIONS = Symmetry(E(3), input=BODIES, output="points")
+
+OURS, IRREPS, STRAIGHT = "PONITA, 12 directions", "irreps network", "particles keep their velocity"
+
+
+class Oriented(nn.Module):
+    """`Ponita` on particles: their velocities are vectors, products of charges condition the kernels."""
+
+    def __init__(self, net: Ponita) -> None:
+        super().__init__()
+        self.net = net
+
+    def inputs(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the network reads."""
+        return {"pos": x["pos"], "vec": x["vel"][..., None, :], "edge_attr": x["edge_attr"]}
+
+    def forward(self, x: dict[str, Tensor]) -> Tensor:
+        """Positions ``[B, N, 3]``."""
+        return x["pos"] + self.net(self.inputs(x))["vec"][..., 0, :]
+
+
+class Steered(nn.Module):
+    """`IrrepsNetwork` on charges and velocities. It has no features of edges; charges of nodes say as much."""
+
+    def __init__(self, net: IrrepsNetwork) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: dict[str, Tensor]) -> Tensor:
+        """Positions ``[B, N, 3]``."""
+        # The library's vectors of degree 1 are (x, y, z) as they stand.
+        return x["pos"] + self.net(torch.cat([x["charge"], x["vel"]], -1), x["pos"])
+
+
+def oriented(
+    width: int = 32,
+    layers: int = 3,
+    basis: int = 24,
+    *,
+    layer_scale: float = 1e-6,
+    calibrated_on: dict[str, Tensor] | None = None,
+    generator: Generator | None = None,
+) -> Oriented:
+    """`Ponita` on 12 directions, calibrated on these systems."""
+    net = Ponita(
+        0,
+        1,
+        vectors_out=1,
+        directions=12,
+        width=width,
+        layers=layers,
+        basis=basis,
+        widening=2,
+        edge_features=1,
+        layer_scale=layer_scale,
+        generator=generator,
+    )
+    model = Oriented(net)
+    if calibrated_on is not None:
+        net.calibrate_(model.inputs(calibrated_on))
+    return model
+
+
+def glide(x: dict[str, Tensor]) -> Tensor:
+    """A guess without a network: particles keep their velocity for one unit of time."""
+    return x["pos"] + x["vel"]
+
+
+def particle_rivals(width: int, layers: int, basis: int, few: dict[str, Tensor] | None = None) -> dict[str, Rival]:
+    """All models of particles; PONITA is calibrated on a few systems of the training."""
+    turned = augment(Symmetry(O(3), input=BODIES, output="points"))
+
+    def plain() -> CentredMover:
+        return CentredMover(MessagePassing(6, 3, width, layers=layers, edge_features=1))
+
+    def egnn() -> SpeedEGNN:
+        return SpeedEGNN(EGNN(1, 1, width - 4, layers=layers, edge_features=1, velocity=True))
+
+    def steered() -> Steered:
+        hidden = f"{3 * width // 4}x0e+{width // 2}x1o+{width // 4}x1e"
+        net = IrrepsNetwork("1x0e+1x1o", hidden, "1x1o", lmax_edge=1, layers=layers, cutoff=15.0, num_neighbors=4.0)
+        return Steered(net)
+
+    return {
+        OURS: Rival(partial(oriented, width, layers, basis, calibrated_on=few), turned),
+        "EGNN": Rival(egnn),
+        IRREPS: Rival(steered),
+        "FA-GNN": Rival(lambda: symmetrize(plain(), MOTIONS, on_degenerate="allow")),
+        "GNN, augmented": Rival(plain, turned),
+        STRAIGHT: Rival(lambda: glide, trains=False),
+    }
