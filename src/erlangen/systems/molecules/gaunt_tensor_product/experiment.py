@@ -42,7 +42,6 @@ from erlangen.systems.molecules.gaunt_tensor_product.rivals import (
     gaunt_product,
     network,
 )
-from erlangen.training import fit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -203,19 +202,8 @@ def learning_part(run: Run[Budget]) -> Part:
 
     def fitted(name: str, net: nn.Module, split: Split, rate: float, how: Training, generator: Generator) -> None:
         """As all are fitted; the training loss of every epoch is kept."""
-        seed = generator.initial_seed()
-        done = fit(
-            net,
-            *split.train,
-            loss=how.loss,
-            epochs=how.epochs,
-            batch_size=how.batch,
-            optimizer=lambda parameters: how.optimizer(parameters, lr=rate, weight_decay=how.decay),
-            schedule=how.schedule,
-            seed=seed,
-            progress=False,
-        )
-        curves[name, seed, rate] = [row["loss"] for row in done.history]
+        done = how.fit(net, split, rate, generator)
+        curves[name, generator.initial_seed(), rate] = [row["loss"] for row in done.history]
 
     @torch.no_grad()
     def measure(net: nn.Module, x: tuple[Tensor, Tensor], y: Tensor, generator: Generator) -> Mapping[str, float]:

@@ -26,7 +26,6 @@ from erlangen.systems.molecules.price_of_freedom.rivals import (
     Onward,
     TetrisNetwork,
 )
-from erlangen.training import fit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -172,20 +171,7 @@ def fit_timed(model: Forecast, split: Split, rate: float, training: Training, ge
     def note(epoch: int, net: nn.Module, metrics: dict[str, float]) -> None:
         model.curve.append((time.process_time() - begin, metrics["validation_loss"]))
 
-    fit(
-        model,
-        *split.train,
-        loss=training.loss,
-        epochs=training.epochs,
-        batch_size=training.batch,
-        lr=rate,
-        schedule=training.schedule,
-        clip=training.clip,
-        validation=split.validation,
-        callbacks=(note,),
-        seed=generator.initial_seed(),
-        progress=False,
-    )
+    training.fit(model, split, rate, generator, callbacks=[note])
 
 
 def at_equal_time(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
