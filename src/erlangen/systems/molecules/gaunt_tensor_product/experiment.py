@@ -169,13 +169,13 @@ def speed_part(run: Run[Budget]) -> Part:
         reason = "needs e3nn, which is not installed"
         peer = Claim.not_measurable("faster-than-e3nn", statement, published=published, reason=reason)
     else:
-        ratio = last[PEER, "ms"] / ours
-        peer = last.bound("faster-than-e3nn", statement, ratio, at_least=5.0, published=published)
-    dense = last.bound(
+        peer = last.ratio("faster-than-e3nn", statement, last[PEER, "ms"], ours, above=5.0, published=published)
+    dense = last.ratio(
         "faster-than-dense",
         f"Time of the dense Gaunt contraction over {better}",
-        last["Gaunt, dense", "ms"] / ours,
-        at_least=3.0,
+        last["Gaunt, dense", "ms"],
+        ours,
+        above=3.0,
     )
     return Part([row for t in tables for row in t.rows], [dense, peer], [row for t in tables for row in t.runs])
 

@@ -149,17 +149,19 @@ def n_body_part(run: Run[Budget]) -> Part:
     table = Table(table.name, at_equal_time(table.runs), run)
     worst = np.max([table[rule, "mse"] for rule in N_BODY], axis=0)
     return table.part(
-        table.bound(
+        table.ratio(
             "n-body-beats-inertia",
             "Test error of the worst rule over that of constant velocity.",
-            worst / table["constant velocity", "mse"],
-            at_most=1,
+            worst,
+            table["constant velocity", "mse"],
+            below=1,
         ),
-        table.bound(
+        table.ratio(
             "n-body-freedom-has-a-price",
             "Test error of the Gaunt product over that of CG with equally many parameters and epochs.",
-            table["gaunt", "mse"] / table["cg", "mse"],
-            at_least=1,
+            table["gaunt", "mse"],
+            table["cg", "mse"],
+            above=1,
         ),
     )
 
