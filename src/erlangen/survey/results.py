@@ -30,16 +30,6 @@ __all__ = [
     "upgraded",
     "write_json",
 ]
-    "Entry",
-    "cell_text",
-    "check_entry",
-    "count_verdicts",
-    "ledger_folder",
-    "read_entry",
-    "row_tables",
-    "upgraded",
-    "write_json",
-]
 
 Entry: TypeAlias = dict[str, Any]
 """What `erlangen.survey.ledger.run` returns."""
