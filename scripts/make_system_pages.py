@@ -61,7 +61,7 @@ def index_page(systems: dict[str, str], entries: dict[str, Entry]) -> str:
     """The table of all systems."""
     parts = [
         "# The survey",
-        "Published systems whose claims are measured anew, one module each. The numbers are those of full runs in the ledger "
+        "Published systems whose claims are measured anew, one package each. The numbers are those of full runs in the ledger "
         "(`results/`); [verify the claims](../tutorials/verify_the_claims.md) says how to read and repeat them.",
     ]
     if not systems:
@@ -88,10 +88,9 @@ def models_page(systems: dict[str, str]) -> str:
         for dotted in facts.method:
             room, _, last = dotted.rpartition(".")
             found = getattr(importlib.import_module(path if room == f"erlangen.systems.{name}" else room), last)
-            summary = inspect.cleandoc(found.__doc__ or "").partition("\n\n")[0]
-            rows.append(
-                [f"`{dotted.replace('erlangen', 'er', 1)}`", escape(summary), f"[{name}]({name}.md)", str(facts.year)]
-            )
+            first = inspect.cleandoc(found.__doc__ or "").partition("\n\n")[0]
+            summary = " ".join(first.split()).replace("|", "\\|")  # Markdown already, but for the bars
+            rows.append([f"`{dotted.replace('erlangen', 'er', 1)}`", summary, f"[{name}]({name}.md)", str(facts.year)])
     text = "The methods of the survey are classes and functions that any program can use, with `import erlangen as er`."
     table = markdown_table(["name", "what it is", "system", "year"], rows) if rows else NO_SYSTEMS
     return f"# Models\n\n{text}\n\n{table}\n"

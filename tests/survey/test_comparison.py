@@ -310,6 +310,14 @@ def table_of(**models: list[float]) -> Table:
     return Table("digits", rows, Run("full"))
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_number_that_is_none_has_no_spread(value: float) -> None:
+    (row,) = table_of(a=[1.0, value]).rows
+    assert math.isnan(row["accuracy, spread"])
+    assert not math.isfinite(row["accuracy"])
+    assert table_of(a=[1.0, value], b=[1.0, 1.0]).beats("a-b", "a", "b", "accuracy").verdict != "holds"
+
+
 def test_pairs_decide_where_means_do_not() -> None:
     """Seeds differ by more than the models do, yet every seed agrees on which is better."""
     table = table_of(ours=[50.0, 70.0, 90.0], theirs=[49.0, 68.6, 88.4])

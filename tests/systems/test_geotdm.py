@@ -1,4 +1,4 @@
-"""Trajectory diffusion: symmetries of network, reference and sampler, the layer contract, bad input, and the smoke run."""
+"""Trajectory diffusion: symmetries of network, reference and sampler, the layer contract, and bad input."""
 
 import math
 import warnings
@@ -17,13 +17,7 @@ from erlangen.errors import (
 from erlangen.generate import cosine_betas, linear_betas
 from erlangen.groups import O
 from erlangen.measure import equivariance_error, relative_change
-from erlangen.survey.claims import Result
-from erlangen.survey.ledger import discover_systems, run
-from erlangen.systems.motion import _geotdm_free as free
-from erlangen.systems.motion import _geotdm_properties as properties
-from erlangen.systems.motion import geotdm as system
-from erlangen.systems.motion._geotdm_network import Pairs, waves
-from erlangen.systems.motion._geotdm_training import displacement_row, motions, whole
+from erlangen.survey import Run
 from erlangen.systems.motion.geotdm import (
     EGTN,
     CentreOfMass,
@@ -34,6 +28,13 @@ from erlangen.systems.motion.geotdm import (
     SpatialLayer,
     TemporalLayer,
 )
+from erlangen.systems.motion.geotdm import _properties as properties
+from erlangen.systems.motion.geotdm import experiment as system
+from erlangen.systems.motion.geotdm._forecasts import displacement_row
+from erlangen.systems.motion.geotdm._layers import Pairs, waves
+from erlangen.systems.motion.geotdm._scores import marginal_scores
+from erlangen.systems.motion.geotdm.data import motions, whole
+from erlangen.systems.motion.geotdm.rivals import moments
 from erlangen.testing import check_layer
 
 F64 = torch.float64
@@ -47,46 +48,36 @@ def close(a: Tensor, b: Tensor, tol: float = 1e-10) -> None:
     torch.testing.assert_close(a, b, rtol=tol, atol=tol)
 
 
-# --- the experiment --------------------------------------------------------------------------------------------------
-def test_smoke_run() -> None:
-    assert discover_systems()["geotdm"] == "erlangen.systems.motion.geotdm"
-    entry = run("geotdm", "smoke", 0)
-    holds = {claim["id"]: claim["holds"] for claim in entry["claims"]}
-    unmeasured = [name for name, verdict in holds.items() if verdict is None]
-    assert unmeasured == ["ethanol-gain", "pedestrians-best-of-20", "published-particles", "published-molecules"]
-    exact = {claim["id"]: claim["holds"] for claim in entry["claims"] if claim["kind"] == "exact"}
-    assert len(exact) == 14
-    assert [name for name, verdict in exact.items() if not verdict] == []
-    for law in ("charged", "springs"):
-        found = {row["model"] for row in entry["rows"] if row["part"] == law}
-        assert found == {*system.DIFFUSIONS, system.REGRESSION, "constant velocity"}
-    assert holds["springs-learned-prior"]  # a good start shows within a few steps of training; other ratios need more
-    shares = [row["data"] for row in entry["rows"] if row["part"] == "histograms"]
-    assert sum(shares) == pytest.approx(2.0)
-    drawn = system.figure(Result.from_dict(entry))
-    assert [len(ax.lines) for ax in drawn.axes] == [3, 3, 0]
-
-
 # --- the contract ----------------------------------------------------------------------------------------------------
-LAYERS: dict[str, tuple[nn.Module, tuple[str, ...]]] = {
-    "EGTN": (EGTN(1, 1, features=8, layers=1, generator=seeded()), ("pos", "step", "node", "edge_attr")),
-    "LearnedPrior": (LearnedPrior(5, 1, 1, features=8, layers=1, generator=seeded()), ("past", "node", "edge_attr")),
-    "CentreOfMass": (CentreOfMass(5), ("past",)),
+def single(*keys: str) -> dict[str, Tensor]:
+    return {key: value for key, value in properties.example(0, torch.float32).items() if key in keys}
+
+
+def whole_model() -> tuple[GeoTDM, dict[str, Tensor], dict[str, object]]:
+    model = properties.small_model("learned", 0, torch.float32)
+    return model, properties.inputs(model, properties.example(0, torch.float32)), {}
+
+
+LAYERS = {
+    "GeoTDM": whole_model,
+    "EGTN": lambda: (
+        EGTN(1, 1, features=8, layers=1, generator=seeded()),
+        single("pos", "step", "node", "edge_attr"),
+        {},
+    ),
+    "LearnedPrior": lambda: (
+        LearnedPrior(5, 1, 1, features=8, layers=1, generator=seeded()),
+        single("past", "node", "edge_attr"),
+        {},
+    ),
+    "CentreOfMass": lambda: (CentreOfMass(5), single("past"), {}),
 }
 
 
-@pytest.mark.parametrize("name", LAYERS)
-def test_contract_of_parts(name: str) -> None:
-    layer, keys = LAYERS[name]
-    x = {key: value for key, value in properties.example(0, torch.float32).items() if key in keys}
-    check_layer(layer, x)
-
-
-@pytest.mark.parametrize("mode", ["free", "learned"])
-def test_contract_of_the_model(mode: str) -> None:
-    model = properties.small_model(mode, 0, torch.float32)
+def test_contract_of_the_free_model() -> None:
+    model = properties.small_model("free", 0, torch.float32)
     x = properties.inputs(model, properties.example(0, torch.float32))
-    check_layer(model, x, skip=["compile"] if mode == "free" else [])  # once is enough, it takes long
+    check_layer(model, x, skip=["compile"])  # the conditional one compiles, which takes long
 
 
 def test_the_plain_network_has_no_symmetry() -> None:
@@ -160,9 +151,10 @@ def test_sines_of_time_keep_the_sign() -> None:
 
 
 # --- symmetries ------------------------------------------------------------------------------------------------------
-def test_exact_properties_hold_for_other_seeds() -> None:
-    errors = properties.property_errors(3, 50) | {"schedule": 0.0}
-    assert [claim.id for claim in properties.property_claims(errors) if not claim.holds] == []
+def test_properties_hold_for_other_seeds() -> None:
+    run = Run("smoke", 3, system.BUDGETS["full"])
+    claims = [claim for one in properties.PROPERTIES for claim in one.claims(run)]
+    assert [claim.id for claim in claims if not claim.holds] == []
 
 
 @pytest.mark.parametrize("mode", ["free", "centre", "learned"])
@@ -346,11 +338,11 @@ def test_bad_options(build, error: type[ErlangenError], message: str) -> None:
 
 # --- data and scores -------------------------------------------------------------------------------------------------
 def test_motions() -> None:
-    x = motions("charged", 8, 0)
+    x = motions("charged", 8, system.OURS, 0)
     assert x["past"].shape == (8, 5, 5, 3)
     assert x["pos"].shape == (8, 10, 5, 3)
     close(x["edge_attr"][..., 0].double(), (x["node"] @ x["node"].mT).double() * (1 - torch.eye(5)))
-    assert set(motions("springs", 8, 0)) == {"past", "pos"}  # who is joined is hidden
+    assert set(motions("springs", 8, system.OURS, 0)) == {"past", "pos"}  # who is joined is hidden
     assert float(whole(x)["pos"].mean((1, 2)).abs().max()) < 1e-6
 
 
@@ -372,14 +364,14 @@ def test_displacements_of_known_errors() -> None:
 
 def test_marginal_scores() -> None:
     """Zero for the data; one for data of another size; the Gaussian has the moments of what it was made of."""
-    x = whole(motions("springs", 64, 0))["pos"]
-    scores = free.marginal_scores({"same": x, "small": 1e-3 * x}, x)
+    x = whole(motions("springs", 64, system.OURS, 0))["pos"]
+    scores = marginal_scores({"same": x, "small": 1e-3 * x}, x)
     assert scores["same"]["marginal score"] == 0
     assert scores["small"]["marginal score"] > 0.9
     flat = torch.randn(4000, 2 * 2 * 3, generator=seeded(), dtype=F64) * torch.arange(1, 13)
     data = (flat - 0.5).unflatten(1, (2, 2, 3))
     data = data - data.mean((1, 2), keepdim=True)
-    drawn = free.gaussian_samples(data, 4000, seeded(1))
+    drawn = moments(data).draw(4000, seeded(1))
     a, b = (z.flatten(1).T.cov() for z in (drawn, data))
     assert float((a - b).norm() / b.norm()) < 0.1
 

@@ -1,6 +1,7 @@
 """Trajectory diffusion: scores of generated motions, and its data beside particles: pedestrians and molecules."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,13 @@ from torch import Tensor
 
 from erlangen.errors import DataError, MissingExtraError
 from erlangen.groups import O
-from erlangen.systems.motion import _geotdm_molecules as molecules
-from erlangen.systems.motion import _geotdm_pedestrians as people
-from erlangen.systems.motion import _geotdm_scores as scores
-from erlangen.systems.motion import geotdm as system
-from erlangen.systems.motion._geotdm_training import diffusion, motions, whole
+from erlangen.survey import Run, Sizes
+from erlangen.systems.motion.geotdm import _scores as scores
+from erlangen.systems.motion.geotdm import data
+from erlangen.systems.motion.geotdm import experiment as system
+from erlangen.systems.motion.geotdm.data import motions, whole
+from erlangen.systems.motion.geotdm.experiment import OURS, diffusion
+from erlangen.systems.motion.geotdm.rivals import Regression
 
 F64 = torch.float64
 
@@ -29,7 +32,7 @@ def close(a: Tensor, b: Tensor, tol: float = 1e-10) -> None:
 # --- scores ----------------------------------------------------------------------------------------------------------
 def test_a_classifier_finds_what_differs() -> None:
     """Near chance on other data of the same kind, next to nothing where every step has another length."""
-    x = whole(motions("springs", 200, 0))["pos"]
+    x = whole(motions("springs", 200, OURS, 0))["pos"]
     same = scores.classification_score(x[:100], x[100:], 0)
     other = scores.classification_score(1.5 * x[:100], x[100:], 0)
     assert same["classifier's cross-entropy"] > 0.55
@@ -38,10 +41,14 @@ def test_a_classifier_finds_what_differs() -> None:
 
 
 def test_a_forecaster_learns_more_from_data() -> None:
-    train, test = (whole(motions("springs", 60, seed))["pos"] for seed in (0, 1))
-    size = system.SIZES["smoke"]
+    train, test = (whole(motions("springs", 60, OURS, seed))["pos"] for seed in (0, 1))
     shuffled = train[:, torch.randperm(15, generator=seeded())]
-    assert scores.forecaster_error(train, test, size, 0) < scores.forecaster_error(shuffled, test, size, 0)
+
+    def error(pos: Tensor) -> float:
+        make = functools.partial(Regression, {"past": pos[:, :5], "pos": pos[:, 5:]}, 16, 2)
+        return scores.forecaster_error(make, pos, test, 5, 0)
+
+    assert error(train) < error(shuffled)
 
 
 # --- pedestrians and molecules ---------------------------------------------------------------------------------------
@@ -53,7 +60,7 @@ def test_motion_in_the_plane_with_padding() -> None:
         "mask": torch.arange(4) < torch.tensor([[4], [2], [1]]),
     }
     single = {name: value if name == "mask" else value.float() for name, value in x.items()}
-    model = diffusion("GeoTDM, learned prior", single, system.SIZES["smoke"]).double()
+    model = diffusion("GeoTDM, learned prior", single, system.BUDGETS["smoke"]).double()
     noise = torch.randn(4, 3, 12, 4, 2, generator=seeded(2), dtype=F64)
     turn = O(2).sample(1, generator=seeded(), dtype=F64)
     drawn = model.sample(x, steps=4, noise=noise)
@@ -66,17 +73,17 @@ def test_motion_in_the_plane_with_padding() -> None:
 
 def test_pedestrians_of_a_scene_left_out(shared_data: Path) -> None:
     folder = shared_data / "eth_ucy"
-    x = people.scene_motions(folder, "Zara 1", 20)
+    x = data.scene_motions(folder, "Zara 1", 20)
     assert x["past"].shape[1:] == (8, 8, 2)
     assert x["pos"].shape[1:] == (12, 8, 2)
     last = (x["past"][:, -1] * x["mask"][..., None]).sum(1)
     close(last, torch.zeros_like(last), 1e-3)
-    size = dataclasses.replace(system.SIZES["smoke"], train=60, test=20, epochs=10)
-    rows = people.pedestrian_rows(str(folder), ["Zara 1"], size, [0], stride=60)
-    assert {row["model"] for row in rows} == {*system.DIFFUSIONS[::2], system.REGRESSION, "constant velocity"}
-    best = {row["model"]: row["best ADE"] for row in rows}
-    assert best["GeoTDM, learned prior"] < best["constant velocity"]
-    assert [claim.id for claim in people.pedestrian_claims(rows)] == [
+    budget = dataclasses.replace(system.BUDGETS["smoke"], motions=Sizes(60, 10, 20), epochs=10, stride=60)
+    table, claims = system.pedestrian_parts(Run("smoke", 0, budget), str(folder))
+    best = {row["model"]: row["best ADE"] for row in table.rows}
+    assert set(best) == {system.LEARNED, system.PLAIN, system.REGRESSION, system.KEPT}
+    assert best[system.LEARNED] < best[system.KEPT]
+    assert [claim.id for claim in claims.claims] == [
         "pedestrians-beats-drift",
         "pedestrians-beats-regression",
         "pedestrians-beats-plain",
@@ -85,17 +92,19 @@ def test_pedestrians_of_a_scene_left_out(shared_data: Path) -> None:
 
 def test_folder_without_pedestrians(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has no biwi_eth.txt, .*crowds_zara02.txt"):
-        system.experiment("smoke", 0, pedestrians=str(tmp_path))
+        system.experiment(Run("smoke", 0, system.BUDGETS["smoke"]), pedestrians=str(tmp_path))
 
 
 def test_pieces_of_a_molecules_motion() -> None:
     pytest.importorskip("tblite")
-    train, test = molecules.ethanol_motions(400, 0)
+    train, validation, test = (x for x, _ in data.ethanol_split(800, OURS, 0, 8))
     assert train["past"].shape[1:] == (5, 9, 3)
     assert train["pos"].shape[1:] == (10, 9, 3)
     assert train["node"].sum((0, 1)).tolist() == [2 * len(train["pos"]), len(train["pos"]), 6 * len(train["pos"])]
     close(train["past"][1, 0], train["past"][0, 2])
-    assert len(test["pos"]) <= molecules.TESTED
+    assert len(test["pos"]) == 8
+    known = {tuple(row) for x in (train, validation) for row in x["pos"][:, 0, 0].tolist()}
+    assert known.isdisjoint(tuple(row) for row in test["pos"][:, 0, 0].tolist())
     bond = (test["pos"][:, :, 0] - test["pos"][:, :, 1]).norm(dim=-1)
     assert 1.3 < float(bond.min()) < float(bond.max()) < 1.8  # of the two carbons, in Angstrom
 
@@ -106,8 +115,7 @@ def test_molecules_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object) -> None:
         raise MissingExtraError("tblite", "molecules", "a test")
 
-    monkeypatch.setattr(system, "ethanol_splits", missing)
-    rows = system.molecule_rows(dataclasses.replace(system.SIZES["smoke"], molecule_steps=100), [0])
-    (claim,) = system.forecast_claims("ethanol", rows)
-    assert claim.holds is None
-    assert "tblite" in str(claim.threshold)
+    monkeypatch.setattr(data, "ethanol_split", missing)
+    claims = system.ethanol_part(Run("smoke", 0, system.BUDGETS["smoke"])).claims
+    assert {claim.id for claim in claims} == set(system.ETHANOL)
+    assert all(claim.verdict == "not measurable here" and "tblite" in claim.threshold for claim in claims)

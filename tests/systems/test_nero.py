@@ -1,28 +1,29 @@
-"""NERO: the actions of the flow, classical correlation, boxes of ink, the audits' numbers by hand, the smoke run."""
+"""NERO: the actions of the flow, classical correlation, boxes of ink, the audits' numbers by hand."""
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from scipy import stats
 from torch import Tensor, nn
 
+from erlangen import survey
 from erlangen.actions import Boxes, Image
 from erlangen.enforce import symmetrize
 from erlangen.errors import ActionError, DataError, ErlangenError, ShapeError
 from erlangen.measure import assert_equivariant, audit
 from erlangen.simulate import particle_images
-from erlangen.survey.claims import Result
-from erlangen.survey.ledger import run
+from erlangen.survey import Result
 from erlangen.symmetry import Symmetry
-from erlangen.systems.images import _nero_boxes as boxes
-from erlangen.systems.images import _nero_clouds as clouds
-from erlangen.systems.images import _nero_common as common
-from erlangen.systems.images import _nero_digits as digits
-from erlangen.systems.images import _nero_flow as flow
-from erlangen.systems.images import _nero_properties as properties
-from erlangen.systems.images import nero as system
+from erlangen.systems.images.nero import _boxes as boxes
+from erlangen.systems.images.nero import _clouds as clouds
+from erlangen.systems.images.nero import _common as common
+from erlangen.systems.images.nero import _digits as digits
+from erlangen.systems.images.nero import _flow as flow
+from erlangen.systems.images.nero import _properties as properties
+from erlangen.systems.images.nero import experiment as system
 from erlangen.testing import check_layer
 
 DOUBLE = torch.float64
@@ -32,15 +33,11 @@ def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-# --- the smoke run ---------------------------------------------------------------------------------------------------
-def test_smoke_run() -> None:
-    entry = run("nero", "smoke", 0)
-    result = Result.from_dict(entry)
-    failed = [claim.id for claim in result.claims if claim.holds is False]
-    assert not failed
-    assert {claim.kind for claim in result.claims} == {"exact", "ratio", "not-measurable-here"}
+# --- the experiment --------------------------------------------------------------------------------------------------
+def test_curves_and_figure_of_a_run(smoke: Callable[[str], dict[str, Any]]) -> None:
+    result = Result.from_dict(smoke("nero"))
     circle, shifts, elements = system.figure(result).axes
-    assert len(circle.patches) == len(digits.MODELS)
+    assert len(circle.patches) == len(digits.RIVALS)
     assert len(shifts.lines) == 4
     assert len(elements.patches) == 32
     for part in ("digits, turn", "digits, scale", "digits, shift", "flow, element", "clouds, angle", "boxes, shift"):
@@ -51,8 +48,20 @@ def test_smoke_run() -> None:
 
 
 def test_properties_that_must_hold_do_with_other_seeds() -> None:
-    rows = properties.property_rows(7)
-    assert [claim.id for claim in system.property_claims(rows) if not claim.holds] == []
+    claims = survey.properties(survey.Run(seed=7), *properties.PROPERTIES).claims
+    assert [claim.id for claim in claims if claim.verdict != "holds"] == []
+
+
+def test_curves_stand_apart_from_their_table() -> None:
+    rows = [{"model": "a", "seed": k, "error": 1.0, "curves": {"turn": [k, 2.0, math.nan]}} for k in range(3)]
+    table, curves = common.apart(survey.Table("toy", rows, survey.Run("full")))
+    assert set(table.runs[0]) == {"part", "model", "seed", "error"}
+    rows = common.curve_rows("toy, turn", ["0", "90", "180"], {"a": curves["a"]["turn"]})
+    assert rows == [
+        {"part": "toy, turn", "model": "0", "a": 1.0},
+        {"part": "toy, turn", "model": "90", "a": 2.0},
+        {"part": "toy, turn", "model": "180"},
+    ]
 
 
 # --- flow ------------------------------------------------------------------------------------------------------------
@@ -134,10 +143,10 @@ def test_training_flows_are_lopsided() -> None:
 # --- networks --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("build", "shape"),
-    [(system.PlainCNN, (2, 1, 28, 28)), (system.FlowCNN, (2, 2, 32, 32))],
+    [(digits.PlainCNN, (2, 1, 28, 28)), (flow.FlowCNN, (2, 2, 32, 32))],
 )
 def test_averages_keep_the_contract(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
-    symmetry = flow.SYMMETRY if build is system.FlowCNN else Symmetry("Cyclic(4)", input="image", output="invariant")
+    symmetry = flow.SYMMETRY if build is flow.FlowCNN else Symmetry("Cyclic(4)", input="image", output="invariant")
     model = symmetrize(build(), symmetry, how="orbit")
     check_layer(
         model.double(), torch.rand(shape, generator=rng(), dtype=DOUBLE), tol=1e-10, skip=["compile", "vmap", "dtype"]
@@ -145,7 +154,7 @@ def test_averages_keep_the_contract(build: Callable[[], nn.Module], shape: tuple
 
 
 def test_averaged_classifier_is_exact_under_quarter_turns() -> None:
-    model = digits.averaged_over_turns(system.PlainCNN()).double()
+    model = digits.averaged_over_turns(digits.PlainCNN()).double()
     x = digits.on_disk(torch.rand(3, 1, 28, 28, generator=rng(), dtype=DOUBLE))
     report = audit(model, Symmetry("Cyclic(4)", input="image", output="invariant"), x, progress=False)
     assert report.certificate == "exact"
@@ -221,7 +230,7 @@ def test_boxes_and_canvas_move_together() -> None:
     assert bool((found[:, 2:] <= clipped[cut][:, 2:] + 1e-4).all())
 
 
-@pytest.mark.parametrize("build", [system.DenseDetector, system.CellDetector])
+@pytest.mark.parametrize("build", [boxes.DenseDetector, boxes.CellDetector])
 def test_detectors_learn_and_answer_in_the_picture(build: type[nn.Module]) -> None:
     torch.manual_seed(0)
     model = build()
@@ -243,7 +252,7 @@ def test_detectors_learn_and_answer_in_the_picture(build: type[nn.Module]) -> No
 def test_cells_follow_their_stride() -> None:
     """A shift by the stride of 8 pixels moves the box by that, where one cell has all attention and the border is far."""
     torch.manual_seed(0)
-    model = system.CellDetector().double()
+    model = boxes.CellDetector().double()
     x = torch.zeros(1, 1, boxes.CANVAS, boxes.CANVAS, dtype=DOUBLE)
     x[..., 20:24, 16:20] = 1.0
     last = model.head[-1]
@@ -292,6 +301,11 @@ def test_cut_views_are_told_apart() -> None:
 def test_bad_input(call: Callable[[], object], error: type[ErlangenError], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_ranks_of_equal_scores_say_nothing() -> None:
+    assert math.isnan(common.ranked_alike(torch.ones(3), torch.arange(3.0)))
+    assert common.ranked_alike(torch.arange(3.0), torch.tensor([0.0, 5.0, 6.0])) == pytest.approx(1)
 
 
 def test_spread_is_that_of_the_orbit() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from erlangen.explorer.pictures import Cloud, Scores
 from erlangen.measure.drawings import Bars, Circle, Curves, Dots, Drawing, ShiftMap, Values
 from erlangen.plots import COLOURS
-from erlangen.plots.style import ACCENT, COLOUR_MAP
+from erlangen.plots.look import ACCENT, COLOUR_MAP
 
 Options = dict[str, Any]
 

@@ -33,7 +33,7 @@ from erlangen.actions import Sequence as SequenceAction
 from erlangen.measure.drawings import Drawing, drawing_svg
 from erlangen.plots import COLOURS
 from erlangen.plots.figures import make_room
-from erlangen.plots.style import COLOUR_MAP, INK, style
+from erlangen.plots.look import COLOUR_MAP, INK, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

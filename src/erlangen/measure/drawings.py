@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from erlangen import plots
 from erlangen.plots.charts import identity_ring
+from erlangen.plots.look import ACCENT, INK
 from erlangen.plots.nero import mark_square
-from erlangen.plots.style import ACCENT, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

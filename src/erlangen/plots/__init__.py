@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from erlangen.plots.charts import bar, barh, heatmap, line, polar, scatter
 from erlangen.plots.figures import panels, save, to_png, to_svg
+from erlangen.plots.look import COLOURS, STYLE, style
 from erlangen.plots.nero import sphere
-from erlangen.plots.style import COLOURS, STYLE, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from erlangen.errors import ErlangenError
 from erlangen.plots.figures import NOTE, make_room, own_panel
-from erlangen.plots.style import ACCENT, COLOURS, INK, series_look, styled
+from erlangen.plots.look import ACCENT, COLOURS, INK, series_look, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from erlangen.errors import ErlangenError
-from erlangen.plots.style import FONT, INK, style, styled
+from erlangen.plots.look import FONT, INK, style, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from erlangen.errors import ErlangenError
 from erlangen.plots.charts import colour_bar, identity_ring
 from erlangen.plots.figures import make_room, own_panel
-from erlangen.plots.style import COLOUR_MAP, INK, styled
+from erlangen.plots.look import COLOUR_MAP, INK, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

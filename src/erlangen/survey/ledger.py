@@ -147,6 +147,7 @@ def run(
     options = dict(options or {})
     check_options(experiment, options, name)
     first = _first_arguments(name, experiment, scale, seed, device, dry)
+    code = fingerprint(system)  # before the run, in whose hours files may change
     with _conditions(seed, threads):
         machine = _machine()
         begin = time.perf_counter()
@@ -161,7 +162,7 @@ def run(
         head["options"] = {key: value if _is_json(value) else str(value) for key, value in options.items()}
     head |= {
         "version": __version__,
-        "fingerprint": fingerprint(system),
+        "fingerprint": code,
         "machine": machine,
         "seconds": round(seconds, 2),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -246,5 +247,6 @@ class Table:
                 statistics.fmean(values) if numbers and (differ or isinstance(values[0], float)) else values[0]
             )
             if numbers and len(runs) > 1 and column not in HEAD:
-                row[f"{column}, spread"] = statistics.stdev(values)
+                finite = all(map(math.isfinite, values))
+                row[f"{column}, spread"] = statistics.stdev(values) if finite else math.nan
         return row if self.once else {**row, "seeds": len(runs)}

@@ -22,10 +22,12 @@ from erlangen.errors import (
     DegenerateFrameError,
     GroupError,
     ModelError,
+    OnDegenerate,
     ShapeError,
     UnknownNameError,
     check_finite,
     check_floating,
+    check_on_degenerate,
     first_index,
     tell_degenerate,
 )
@@ -36,7 +38,6 @@ from erlangen.symmetry import Symmetry
 Invariance = Literal["translation", "rotation", "reflection", "scale"]
 Signs = Literal["moment", "average", "abs_net"]
 Output = Literal["invariant", "vectors", "points"]
-OnDegenerate = Literal["warn", "error", "allow"]
 EUCLIDEAN: frozenset[Invariance] = frozenset({"translation", "rotation", "reflection"})
 
 # Keys: translation, rotation, scale. Reflections are only a sign, so frames of rotations serve them too.
@@ -186,8 +187,7 @@ class InitialRepresentation:
             raise UnknownNameError(
                 f"invariances = {sorted(unknown)}: known are translation, rotation, reflection, scale"
             )
-        if on_degenerate not in get_args(OnDegenerate):
-            raise UnknownNameError(f"on_degenerate = {on_degenerate!r}: choose 'warn', 'error' or 'allow'")
+        check_on_degenerate(on_degenerate)
         if dim < 1:
             raise ShapeError(f"dim = {dim}: give at least one coordinate")
         if not self.invariances:

@@ -1,21 +1,32 @@
-"""Detection for `nero`: two small networks find a digit on a canvas, and are audited on shifts that also cut its box."""
+"""Detection: two small networks find a digit on a canvas, and are audited on shifts that also cut its box."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from functools import partial
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from erlangen.actions import Boxes, Image
 from erlangen.data import digits
 from erlangen.groups import Translation
-from erlangen.measure import METRICS, AuditReport, Metric, audit, spearman
+from erlangen.measure import METRICS, AuditReport, Metric, audit
+from erlangen.survey import Part, Rival, Run, Sizes, Split, compare
 from erlangen.symmetry import Symmetry
-from erlangen.systems.images._nero_common import Row, Task, parameters, rng, scores_of, train, tuned
+from erlangen.systems.images.nero._common import (
+    CURVES,
+    apart,
+    consensus_claim,
+    curve_rows,
+    ranked_alike,
+    rng,
+    scores_of,
+    training,
+)
 
 CANVAS, DIGIT = 48, 28
 REACH, STEP = 18, 3
@@ -158,13 +169,11 @@ RIGHT = Metric("class", lambda p, t: (p["scores"].argmax(-1) == t["scores"].argm
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Scenes to train and to test with, epochs, and whether the learning rate is tuned."""
+class Scenes:
+    """What detection costs: scenes, and passes over them."""
 
-    train: int
-    test: int
+    sizes: Sizes
     epochs: int
-    tune: bool
 
 
 @dataclass(frozen=True)
@@ -175,29 +184,6 @@ class Audits:
     confidence: AuditReport
     right: AuditReport
     cut: Tensor
-
-
-MODELS: dict[str, Callable[[], nn.Module]] = {"dense": DenseDetector, "cells": CellDetector}
-
-
-def reports(sizes: Sizes, seeds: Sequence[int]) -> dict[str, list[Audits]]:
-    """Audits for every detector and seed. Training scenes keep to the middle, as photographers do."""
-    found: dict[str, list[Audits]] = {}
-    for name, build in MODELS.items():
-        rate: float | None = None
-        found[name] = []
-        for seed in seeds:
-            x, y = scenes("train", sizes.train, 4.0, 40 + seed)
-
-            def score(model: nn.Module, seed: int = seed) -> float:
-                held, answers = scenes("train", 200, 4.0, 40 + seed, first=sizes.train)
-                with torch.no_grad():
-                    return -float(detection_loss(model(held), answers))
-
-            task = Task(x, y, detection_loss, score, sizes.epochs)
-            rate = tuned(build, task, seed, sizes.tune) if rate is None else rate
-            found[name].append(audited(train(build, task, rate, seed), *scenes("test", sizes.test, 0.0, 60 + seed)))
-    return found
 
 
 def audited(model: nn.Module, x: Tensor, y: Answer) -> Audits:
@@ -215,45 +201,83 @@ def whole_agreement(audits: Audits) -> float:
     """Rank correlation of the samples' mean overlap with the consensus and with the labels, over views with whole boxes."""
     whole = (~audits.cut).double()
     means = [(t * whole).sum(0) / whole.sum(0) for t in (audits.overlap.consensus, scores_of(audits.overlap))]
-    return spearman(*means)
+    return ranked_alike(*means)
 
 
-def rows(found: dict[str, list[Audits]], sizes: Sizes) -> list[Row]:
-    """One row for each detector, one for each distance of the shift."""
-    table: list[Row] = []
-    distance = audited_shifts().abs().amax(-1)
-    curves: dict[str, Tensor] = {}
-    for name, several in found.items():
-        overlap, confidence, right = (
-            torch.stack([scores_of(getattr(a, key)) for a in several]) for key in ("overlap", "confidence", "right")
-        )
-        cut = torch.stack([a.cut for a in several])
-        middle = int((distance == 0).nonzero())
-        for label, table_of in (("overlap", overlap), ("confidence", confidence), ("class right", right)):
-            shown = torch.where(cut, torch.nan, table_of)
-            means = [shown[:, distance == d].nanmean() for d in range(0, REACH + 1, STEP)]
-            curves[f"{name}, {label}"] = torch.stack(means)
-        table.append(
-            {
-                "part": "boxes",
-                "model": name,
-                "overlap, middle": float(overlap[:, middle].mean()),
-                "overlap, whole boxes": float(overlap[~cut].mean()),
-                "overlap, cut boxes": float(overlap[cut].mean()),
-                "confidence, middle": float(confidence[:, middle].mean()),
-                "confidence, whole boxes": float(confidence[~cut].mean()),
-                "class right, middle": 100 * float(right[:, middle].mean()),
-                "class right, whole boxes": 100 * float(right[~cut].mean()),
-                "views with cut boxes": 100 * float(cut.double().mean()),
-                "consensus against labels": sum(map(whole_agreement, several)) / len(several),
-                "parameters": parameters(MODELS[name]()),
-                "trained on": sizes.train,
-                "epochs": sizes.epochs,
-                "tested on": sizes.test,
-                "seeds": len(several),
-            }
-        )
-    for k, d in enumerate(range(0, REACH + 1, STEP)):
-        values = {name: float(curve[k]) for name, curve in curves.items() if bool(torch.isfinite(curve[k]))}
-        table.append({"part": "boxes, shift", "model": f"{d}", **values})
-    return table
+RIVALS = {"dense": Rival(DenseDetector), "cells": Rival(CellDetector)}
+RINGS = range(0, REACH + 1, STEP)
+"""Distances from the middle, in pixels."""
+
+
+def draw(sizes: Sizes, seed: int) -> Split:
+    """Scenes of a seed; those that train keep to the middle, as photographers do, and those that are tested are in it."""
+    return Split(
+        scenes("train", sizes.train, 4.0, 1000 * seed + 40),
+        scenes("train", sizes.validation, 4.0, 1000 * seed + 40, first=sizes.train),
+        scenes("test", sizes.test, 0.0, 1000 * seed + 60),
+    )
+
+
+@torch.no_grad()
+def validate(model: nn.Module, x: Tensor, y: Answer, generator: Generator) -> Mapping[str, Any]:
+    """The loss."""
+    return {"loss": float(detection_loss(model(x), y))}
+
+
+def measure(model: nn.Module, x: Tensor, y: Answer, generator: Generator) -> Mapping[str, Any]:
+    """Audits of a detector over shifts; numbers at a distance are of whole boxes."""
+    found = audited(model, x, y)
+    overlap, confidence, right = (scores_of(one) for one in (found.overlap, found.confidence, found.right))
+    distance, whole = audited_shifts().abs().amax(-1), ~found.cut
+    middle = int((distance == 0).nonzero())
+    curves: dict[str, list[float]] = {}
+    for label, scores in (("overlap", overlap), ("confidence", confidence), ("class right", right)):
+        shown = torch.where(found.cut, torch.nan, scores)
+        curves[label] = [float(shown[distance == d].nanmean()) for d in RINGS]
+    far = RINGS.index(15)
+    return {
+        "overlap, middle": float(overlap[middle].mean()),
+        "overlap, 15 pixels": curves["overlap"][far],
+        "overlap, whole boxes": float(overlap[whole].mean()),
+        "overlap, cut boxes": float(overlap[found.cut].mean()),
+        "confidence, middle": float(confidence[middle].mean()),
+        "confidence, 15 pixels": curves["confidence"][far],
+        "confidence, whole boxes": float(confidence[whole].mean()),
+        "class right, middle": 100 * float(right[middle].mean()),
+        "class right, whole boxes": 100 * float(right[whole].mean()),
+        "views with cut boxes": 100 * float(found.cut.double().mean()),
+        "consensus against labels": whole_agreement(found),
+        CURVES: curves,
+    }
+
+
+def boxes_part(run: Run[Any], budget: Scenes) -> Part:
+    """A row for each detector, then one for each distance of the shift."""
+    how, sizes = training(detection_loss, budget.epochs), run.sizes(budget.sizes)
+    table, curves = apart(
+        compare("boxes", RIVALS, partial(draw, sizes), how, measure, best="loss", run=run, validate=validate)
+    )
+    every = {f"{name}, {label}": curve for name, found in curves.items() for label, curve in found.items()}
+    rows = curve_rows("boxes, shift", [f"{d}" for d in RINGS], every)
+
+    def lost(model: str, what: str) -> Any:
+        """From the middle to 15 pixels."""
+        return table[model, f"{what}, middle"] - table[model, f"{what}, 15 pixels"]
+
+    claims = [
+        table.bound(
+            "boxes-confidence-moves",
+            "Boxes, dense detector: confidence in the middle minus that at shifts of 15 pixels, whole boxes.",
+            lost("dense", "confidence"),
+            at_least=0.05,
+            published="confidence depends on the position",
+        ),
+        table.bound(
+            "boxes-cells-keep",
+            "Boxes: overlap that the dense detector loses from the middle to 15 pixels minus that which the cells lose.",
+            lost("dense", "overlap") - lost("cells", "overlap"),
+            at_least=0.05,
+        ),
+        *(consensus_claim(table, name) for name in RIVALS),
+    ]
+    return Part([*table.rows, *rows], claims, table.runs)

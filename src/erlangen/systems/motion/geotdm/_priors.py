@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from erlangen.errors import check_sizes
 from erlangen.groups import E
 from erlangen.symmetry import Symmetry
-from erlangen.systems.motion._geotdm_network import EGTN, check_motion
+from erlangen.systems.motion.geotdm._network import EGTN, check_motion
 
 
 class Reference(nn.Module):

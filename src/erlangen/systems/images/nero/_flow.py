@@ -1,31 +1,35 @@
-"""Particle image velocimetry for `nero`: a small network and classical correlation on the orbit of D4 x reversal of time."""
+"""Particle image velocimetry: a small network and classical correlation on the orbit of D4 x reversal of time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from erlangen.actions import Custom, Factors, Field, Image, Permuted
 from erlangen.enforce import symmetrize
 from erlangen.errors import ShapeError
 from erlangen.groups import Dihedral, DirectProduct, Symmetric
-from erlangen.measure import AuditReport, Metric, audit
+from erlangen.measure import Metric, audit
 from erlangen.simulate import Vortices, particle_images
+from erlangen.survey import Part, Rival, Run, Sizes, Split, compare
 from erlangen.symmetry import Symmetry
-from erlangen.systems.images._nero_common import (
-    Row,
-    Task,
+from erlangen.systems.images.nero._common import (
+    CURVES,
     agreement,
-    parameters,
+    apart,
+    averaged_after,
+    consensus_claim,
+    curve_rows,
     rng,
     scores_of,
     spread,
-    train,
-    tuned,
+    training,
 )
 
 SIZE, WINDOW, STRIDE = 64, 16, 8
@@ -165,74 +169,88 @@ def correlate(frames: Tensor) -> Tensor:
 
 # --- measurement -----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Sizes:
-    """Pairs to train and to test with, epochs, and whether the learning rate is tuned."""
+class Flows:
+    """What flows cost: pairs of frames, and passes over them."""
 
-    train: int
-    test: int
+    sizes: Sizes
     epochs: int
-    tune: bool
 
 
-def _loss(prediction: Tensor, target: Tensor) -> Tensor:
+def averaged_over_elements(model: nn.Module) -> nn.Module:
+    """The mean of an estimator's answers over the sixteen elements: exactly equivariant, at sixteen times the cost."""
+    return symmetrize(model, SYMMETRY, how="orbit")
+
+
+RIVALS = {
+    "CNN": Rival(FlowCNN),
+    "correlation": Rival(lambda: correlate, trains=False),
+    "CNN, symmetrized": Rival(FlowCNN, fit=averaged_after(averaged_over_elements)),
+}
+
+
+def loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean end-point error."""
     return end_point_error(prediction, target).float().mean()
 
 
-def reports(sizes: Sizes, seeds: Sequence[int]) -> dict[str, list[AuditReport]]:
-    """Audits of the network and of the correlation for each seed, and of the network's average over the group for one."""
-    found: dict[str, list[AuditReport]] = {"CNN": [], "correlation": [], "CNN, symmetrized": []}
-    rate: float | None = None
-    for seed in seeds:
-        x, y = pairs(sizes.train, 100 + seed)
-
-        def score(model: nn.Module, seed: int = seed) -> float:
-            frames, field = pairs(60, 200 + seed)
-            with torch.no_grad():
-                return -float(end_point_error(model(frames), field).mean())
-
-        task = Task(x, y, _loss, score, sizes.epochs)
-        rate = tuned(FlowCNN, task, seed, sizes.tune) if rate is None else rate
-        model = train(FlowCNN, task, rate, seed)
-        tx, ty = pairs(sizes.test, 300 + seed)
-        for name, estimator in (("CNN", model), ("correlation", correlate)):
-            found[name].append(audit(estimator, SYMMETRY, tx, ty, metric=EPE, progress=False, name=name))
-        if seed == seeds[0]:
-            exact, few = symmetrize(model, SYMMETRY, how="orbit"), slice(0, max(4, sizes.test // 8))
-            found["CNN, symmetrized"].append(audit(exact, SYMMETRY, tx[few], ty[few], metric=EPE, progress=False))
-    return found
+def draw(sizes: Sizes, seed: int) -> Split:
+    """Pairs of a seed."""
+    return Split(*(pairs(count, 1000 * seed + 100 * (k + 1)) for k, count in enumerate(sizes)))
 
 
-def rows(found: dict[str, list[AuditReport]], sizes: Sizes) -> list[Row]:
-    """One row for each estimator, one for each of the sixteen elements."""
-    table: list[Row] = []
-    means: dict[str, Tensor] = {}
-    for name, several in found.items():
-        curves = [scores_of(report) for report in several]
-        means[name] = torch.stack([curve.mean(1) for curve in curves]).mean(0)
-        learned = name != "correlation"
-        row: Row = {
-            "part": "flow",
-            "model": name,
-            "upright": sum(float(curve[0].mean()) for curve in curves) / len(curves),
-            "orbit mean": float(means[name].mean()),
-            "worst element": float(means[name].max()),
-            "spread over orbit": spread(means[name]),
-            "largest change of a sample": max(float((curve.amax(0) - curve.amin(0)).max()) for curve in curves),
-            "equivariance error": max(report.worst_error for report in several),
-            "audit": several[0].certificate,
-            "parameters": parameters(FlowCNN()) if learned else 0,
-            "trained on": sizes.train if learned else 0,
-            "epochs": sizes.epochs if learned else 0,
-            "tested on": curves[0].shape[1],
-            "seeds": len(several),
-        }
-        if name == "CNN":  # of an equivariant model the consensus is its own answer, and knows nothing of its error
-            row["consensus against labels"] = sum(map(agreement, several)) / len(several)
-        table.append(row)
-    for k, element in enumerate(element_names()):
-        errors = {name: float(mean[k]) for name, mean in means.items()}
-        table.append({"part": "flow, element", "model": element, **errors})
-    return table
+@torch.no_grad()
+def validate(model: Any, x: Tensor, y: Tensor, generator: Generator) -> Mapping[str, Any]:
+    """Error of the pairs as they are."""
+    return {"upright": float(end_point_error(model(x), y).mean())}
+
+
+def measure(model: Any, x: Tensor, y: Tensor, generator: Generator) -> Mapping[str, Any]:
+    """An audit of an estimator over the sixteen elements; of the dear average, on an eighth of the pairs."""
+    learned = isinstance(model, nn.Module)
+    few = learned and not isinstance(model, FlowCNN)
+    chosen = slice(0, max(4, len(x) // 8) if few else None)
+    report = audit(model, SYMMETRY, x[chosen], y[chosen], metric=EPE, progress=False)
+    scores = scores_of(report)
+    mean = scores.mean(1)
+    row: dict[str, Any] = {
+        "upright": float(mean[0]),
+        "orbit mean": float(mean.mean()),
+        "worst element": float(mean.max()),
+        "spread over orbit": spread(mean),
+        "largest change of a sample": float((scores.amax(0) - scores.amin(0)).max()),
+        "equivariance error": report.worst_error,
+        "audit": report.certificate,
+        "tested on": scores.shape[1],
+    }
+    if isinstance(
+        model, FlowCNN
+    ):  # of an equivariant model the consensus is its own answer, and knows nothing of its error
+        row["consensus against labels"] = agreement(report)
+    return row | {CURVES: {"element": mean.tolist()}}
+
+
+def flow_part(run: Run[Any], budget: Flows) -> Part:
+    """A row for each estimator, then one for each of the sixteen elements."""
+    how, sizes = training(loss, budget.epochs), run.sizes(budget.sizes)
+    table, curves = apart(
+        compare("flow", RIVALS, partial(draw, sizes), how, measure, best="upright", run=run, validate=validate)
+    )
+    rows = curve_rows("flow, element", element_names(), {name: found["element"] for name, found in curves.items()})
+    varies = table.bound(
+        "flow-network-varies",
+        "Flow network: end-point error under its worst element over that of the pairs as they are.",
+        table["CNN", "worst element"] / table["CNN", "upright"],
+        at_least=2,
+        published="orientations that the training data lack stand out",
+    )
+    exact = table.same(
+        "flow-symmetrized-exact",
+        "Network averaged over the sixteen elements: worst equivariance error, float32, every element visited.",
+        table["CNN, symmetrized", "equivariance error"],
+        0.0,
+        tol=1e-5,
+    )
+    return Part([*table.rows, *rows], [exact, varies, consensus_claim(table, "CNN")], table.runs)
 
 
 def divergence_and_curl(field: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,8 +14,9 @@ from erlangen.errors import ErlangenError, ErlangenWarning, ShapeError, UnknownN
 from erlangen.generate import CenteredGaussian, Diffusion
 from erlangen.groups import E
 from erlangen.symmetry import Symmetry
-from erlangen.systems.motion._geotdm_network import EGTN, SMALLEST, check_motion
-from erlangen.systems.motion._geotdm_priors import actions_of, features_of
+from erlangen.systems.motion.geotdm._layers import SMALLEST
+from erlangen.systems.motion.geotdm._network import EGTN, check_motion
+from erlangen.systems.motion.geotdm._priors import actions_of, features_of
 
 Target = Literal["velocity", "noise"]
 """What the network is trained to give. See `GeoTDM`."""
@@ -64,7 +65,7 @@ class GeoTDM(nn.Module):
         UnknownNameError: `target` is not known.
 
     >>> from erlangen.generate import cosine_betas
-    >>> from erlangen.systems.motion._geotdm_priors import CentreOfMass
+    >>> from erlangen.systems.motion.geotdm import CentreOfMass
     >>> model = GeoTDM(EGTN(1, features=16), cosine_betas(10), 6, CentreOfMass(6))
     >>> model.sample({"past": torch.randn(8, 3, 5, 3)}).shape  # 3 frames are known, 6 follow
     torch.Size([8, 6, 5, 3])
