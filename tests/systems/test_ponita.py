@@ -21,6 +21,7 @@ from erlangen.geometry import PairInvariants, knn_graph
 from erlangen.groups import SO, E, Translation, sphere_grid
 from erlangen.measure import assert_equivariant, equivariance_error
 from erlangen.simulate import charges_ahead
+from erlangen.survey import Split
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points.ponita import Ponita
 from erlangen.systems.points.ponita import _molecules as molecules
@@ -28,7 +29,7 @@ from erlangen.systems.points.ponita import _pixels as pixels
 from erlangen.systems.points.ponita._properties import SPACES, broken, clouds, network, random_errors
 from erlangen.systems.points.ponita._spaces import pairs_of_edges
 from erlangen.systems.points.ponita.method import LARGEST
-from erlangen.systems.points.ponita.rivals import particle_rivals
+from erlangen.systems.points.ponita.rivals import OURS, oriented, particle_rivals
 from erlangen.testing import check_layer
 
 F64 = torch.float64
@@ -246,13 +247,28 @@ def test_points_beyond_the_cutoff_have_no_effect() -> None:
 def test_all_models_of_particles_predict_places_and_their_symmetry() -> None:
     x, _ = charges_ahead(6, 0, charges=True)
     torch.manual_seed(0)
-    models = {name: rival.make() for name, rival in particle_rivals(32, 3, 24).items() if rival.trains}
+    models = {name: rival.make() for name, rival in particle_rivals(32, 3, 24, 100).items() if rival.trains}
     for name, model in models.items():
         assert model(x).shape == (6, 5, 3)
         # Blocks of PONITA count little at the start, and what is left is linear.
         assert (broken(model, x, 0) < 1e-4) == (name != "GNN, augmented"), name
     sizes = [sum(p.numel() for p in model.parameters()) for model in models.values()]
     assert max(sizes) < 1.25 * min(sizes)
+
+
+def test_kernels_are_calibrated_on_the_training_data_of_the_seed() -> None:
+    rival = particle_rivals(8, 2, 8, 20)[OURS]
+    found = []
+    for seed in (0, 1):
+        data = charges_ahead(30, seed, True)
+        torch.manual_seed(0)
+        model = rival.make()
+        rival.prepare(model, Split(data, data, data))
+        torch.manual_seed(0)
+        own = oriented(8, 2, 8, calibrated_on={key: value[:20] for key, value in data[0].items()})
+        assert all(torch.equal(a, b) for a, b in zip(model.parameters(), own.parameters(), strict=True))
+        found.append(model)
+    assert not all(torch.equal(a, b) for a, b in zip(*(m.parameters() for m in found), strict=True))
 
 
 def test_digits_become_nodes_with_neighbors() -> None:

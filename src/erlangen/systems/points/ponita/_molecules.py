@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import torch
@@ -115,16 +114,16 @@ def gaussian_like(data: Tensor, count: int, generator: Generator) -> Tensor:
 def sampler_moves_with_the_noise(run: Run[Any]) -> float:
     """Largest relative difference between turned samples and samples of turned noise, rotations of the grid, random weights."""
     diffusion = Diffusion(cosine_betas(12), CENTERED)
-    return sampler_error(diffusion, calibrated(diffusion, methane(50, run.generator()), run.seed), run.seed)
-
-
-def calibrated(diffusion: Diffusion, x: Tensor, seed: int) -> Denoiser:
-    """A denoiser whose kernels are scaled for these molecules at random steps."""
-    generator = Generator().manual_seed(seed)
     model = Denoiser(diffusion)
+    calibrate(model, diffusion, methane(50, run.generator()), run.seed)
+    return sampler_error(diffusion, model, run.seed)
+
+
+def calibrate(model: Denoiser, diffusion: Diffusion, x: Tensor, seed: int) -> None:
+    """Scale the kernels for these molecules at random steps."""
+    generator = Generator().manual_seed(seed)
     t = diffusion.draw_steps(len(x), generator)
     model.net.calibrate_(model.inputs(diffusion.diffuse(x, t, diffusion.noise_like(x, generator)), t))
-    return model
 
 
 @torch.no_grad()
@@ -149,7 +148,6 @@ def diffusion_part(run: Run[Any]) -> Part:
     sizes = run.sizes(run.budget.molecules)
     diffusion = Diffusion(cosine_betas(run.budget.steps), CENTERED)
 
-    @cache
     def draw(seed: int) -> Split:
         generator = Generator().manual_seed(seed)
         train, *unseen = (methane(count, generator) for count in sizes)
@@ -172,8 +170,12 @@ def diffusion_part(run: Run[Any]) -> Part:
     def more(_: Tensor, count: int, generator: Generator) -> Tensor:
         return methane(count, generator)
 
+    def prepare(model: Denoiser, split: Split) -> None:
+        molecules: Any = split.train[0]
+        calibrate(model, diffusion, molecules, run.seed)
+
     rivals = {
-        OURS: Rival(lambda: calibrated(diffusion, draw(run.seed).train[0], run.seed), objective=objective),
+        OURS: Rival(lambda: Denoiser(diffusion), objective=objective, prepare=prepare),
         "Gaussian": Rival(lambda: gaussian_like, trains=False),
         "unseen molecules": Rival(lambda: more, trains=False),
     }

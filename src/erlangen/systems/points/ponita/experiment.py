@@ -110,8 +110,6 @@ def particles_parts(run: Run[Budget]) -> tuple[Part, Part]:
             trained.append(model)
         return row
 
-    first: Any = draw(run.seed).train[0]
-    few = {key: value[: budget.charge_batch] for key, value in first.items()}
     how = Training(
         mse_loss,
         budget.charge_epochs,
@@ -122,7 +120,7 @@ def particles_parts(run: Run[Budget]) -> tuple[Part, Part]:
         schedule=one_cycle,
         clip=1.0,
     )
-    rivals = particle_rivals(budget.width, budget.layers, budget.basis, few)
+    rivals = particle_rivals(budget.width, budget.layers, budget.basis, budget.charge_batch)
     table = compare("n-body", rivals, draw, how, measure, best="test mse", run=run, validate=validate)
     error = "test mse"
     part = table.part(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -11,7 +12,7 @@ from erlangen.enforce import symmetrize
 from erlangen.groups import E, O
 from erlangen.nn import EGNN, CentredMover, IrrepsNetwork, MessagePassing, SpeedEGNN
 from erlangen.soft import augment
-from erlangen.survey import Rival
+from erlangen.survey import Rival, Split
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points.ponita.method import Ponita
 
@@ -86,9 +87,13 @@ def glide(x: dict[str, Tensor]) -> Tensor:
     return x["pos"] + x["vel"]
 
 
-def particle_rivals(width: int, layers: int, basis: int, few: dict[str, Tensor] | None = None) -> dict[str, Rival]:
-    """All models of particles; PONITA is calibrated on a few systems of the training."""
+def particle_rivals(width: int, layers: int, basis: int, batch: int) -> dict[str, Rival]:
+    """All models of particles; PONITA is calibrated on the first systems of the training, as many as a batch has."""
     turned = augment(Symmetry(O(3), input=BODIES, output="points"))
+
+    def calibrate(model: Oriented, split: Split) -> None:
+        first: Any = split.train[0]
+        model.net.calibrate_(model.inputs({key: value[:batch] for key, value in first.items()}))
 
     def plain() -> CentredMover:
         return CentredMover(MessagePassing(6, 3, width, layers=layers, edge_features=1))
@@ -102,7 +107,7 @@ def particle_rivals(width: int, layers: int, basis: int, few: dict[str, Tensor] 
         return Steered(net)
 
     return {
-        OURS: Rival(partial(oriented, width, layers, basis, calibrated_on=few), turned),
+        OURS: Rival(partial(oriented, width, layers, basis), turned, prepare=calibrate),
         "EGNN": Rival(egnn),
         IRREPS: Rival(steered),
         "FA-GNN": Rival(lambda: symmetrize(plain(), MOTIONS, on_degenerate="allow")),
