@@ -224,18 +224,7 @@ def trainer(method: str, world: World) -> Callable[..., None]:
             if isinstance(transform, ConstrainedAugment) and epoch >= epochs - max(1, epochs // 4):
                 late.append((transform.multipliers.clone(), transform.slacks.clone()))
 
-        fit(
-            model,
-            *split.train,
-            loss=training.loss,
-            epochs=epochs,
-            batch_size=training.batch,
-            lr=RATE,
-            transform=transform,
-            callbacks=[watch],
-            seed=seed,
-            progress=False,
-        )
+        training.fit(model, split, RATE, generator, transform=transform, callbacks=[watch])
         if late:
             nu, slack = (torch.stack(values).mean(0) for values in zip(*late, strict=True))
             names = list(FAMILIES) if len(nu) > 1 else ["all"]

@@ -33,7 +33,7 @@ from erlangen.survey import (
 from erlangen.survey.tables import Table, Values
 from erlangen.systems.learning.soft_equivariance.data import Breaks, Task, cosine_task, inertia_task, respects, short
 from erlangen.systems.learning.soft_equivariance.rivals import BLOCKS, Method, Network, hidden_of, residual_prior
-from erlangen.training import Objective, fit
+from erlangen.training import Objective
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -133,20 +133,13 @@ def regularised(task: Task, budget: Budget, adjusts: bool) -> Callable[..., None
     def train(model: Network, split: Split, rate: float, training: Training, generator: Generator) -> None:
         penalty = regulariser(model, task, budget.hidden)
         at = round(budget.adjust * training.epochs)
-        fit(
+        training.fit(
             model,
-            *split.train,
-            loss=training.loss,
+            split,
+            rate,
+            generator,
             objective=lambda model, x, y: objective(model, x, y) + penalty() / task.square,
-            epochs=training.epochs,
-            batch_size=training.batch,
-            optimizer=lambda parameters: training.optimizer(parameters, lr=rate, weight_decay=training.decay),
-            schedule=training.schedule,
             callbacks=[penalty.schedule(at, training.epochs)] if adjusts and 1 <= at < training.epochs else [],
-            clip=training.clip,
-            validation=split.validation,
-            seed=generator.initial_seed(),
-            progress=False,
         )
         model.strengths = penalty.strengths.tolist()
 
