@@ -10,12 +10,14 @@ from typing import Literal
 import pytest
 import torch
 
+import erlangen
 from erlangen import cli
 from erlangen.errors import DataError, UnknownNameError
 from erlangen.survey.claims import ClaimError
 from erlangen.survey.ledger import run
 from erlangen.survey.options import describe_options, read_options
-from helpers.fake_systems import forget, write_area, write_system
+from erlangen.survey.results import ledger_folder
+from helpers.fake_systems import BODIES, forget, write_area, write_system
 
 
 @pytest.fixture
@@ -48,6 +50,35 @@ def test_list_counts_the_claims_of_full_runs(survey, capsys):
     (survey / "good.py").write_text((survey / "good.py").read_text() + "\nANSWER = 42\n")
     assert cli.run(["list"]) == 0
     assert "of other code" in table_rows(capsys.readouterr().out)[1][7]
+
+
+def test_list_as_json_and_the_ledger_of_the_library(survey, capsys):
+    assert not Path("results").exists()
+    assert ledger_folder() == Path(erlangen.__file__).parents[2] / "results"
+    cli.run(["verify", "good", "--scale", "full"])
+    assert ledger_folder() == Path("results")
+    assert ledger_folder(Path("elsewhere")) == Path("elsewhere")
+    capsys.readouterr()
+    assert cli.run(["list", "--json"]) == 0
+    failing, good = json.loads(capsys.readouterr().out)
+    assert (failing["holds"], failing["run"]) == (None, "no results")
+    assert (good["title"], good["year"], good["holds"], good["fails"]) == ("A title | of good", 2022, 1, 0)
+
+
+def test_systems_by_other_names(survey, capsys):
+    write_system(survey, "long_name", BODIES["good"])
+    for words in ("long-name", "title | of long", "of long_name"):
+        assert cli.run(["run", words, "--json", "-"]) == 0
+        assert json.loads(capsys.readouterr().out)["system"] == "long_name"
+    for ambiguous in ("2110.03336", "A title"):
+        assert cli.run(["run", ambiguous]) == 2
+        assert "did you mean 'failing' or 'good' or 'long_name'?" in capsys.readouterr().err
+    path = survey / "long_name.py"
+    path.write_text(path.read_text().replace("2110.03336", "2110.99999"))
+    forget()
+    for words in ("2110.99999", "arXiv:2110.99999"):
+        assert cli.run(["run", words, "--json", "-"]) == 0
+        assert json.loads(capsys.readouterr().out)["system"] == "long_name"
 
 
 def test_claims_of_all_systems(survey, capsys):

@@ -1,6 +1,4 @@
-"""Soft equivariance: the smoke run, the tasks' symmetries, and that networks differ in linear maps alone."""
-
-from typing import Any
+"""Soft equivariance: the tasks' symmetries, and that networks differ in linear maps alone."""
 
 import pytest
 import torch
@@ -9,39 +7,15 @@ from torch import Generator
 import erlangen as er
 from erlangen.errors import ErlangenError
 from erlangen.reps import T
-from erlangen.survey.ledger import discover_systems, run
+from erlangen.survey import Run, Sizes, Split, Training
 from erlangen.survey.options import read_options
-from erlangen.systems.learning import _soft_tasks as tasks
-from erlangen.systems.learning import soft_equivariance as system
-from erlangen.systems.learning._soft_network import ProductGate, ResidualPathway, hidden_of, residual_prior
+from erlangen.systems.learning.soft_equivariance import data as tasks
+from erlangen.systems.learning.soft_equivariance import experiment as system
+from erlangen.systems.learning.soft_equivariance.rivals import ProductGate, ResidualPathway, hidden_of, residual_prior
 
 
-@pytest.fixture(scope="module")
-def entry() -> dict[str, Any]:
-    return run("soft_equivariance", "smoke", 0)
-
-
-def test_smoke_run(entry: dict[str, Any]) -> None:
-    assert discover_systems()["soft_equivariance"] == "erlangen.systems.learning.soft_equivariance"
-    holds = {claim["id"]: claim["holds"] for claim in entry["claims"]}
-    assert holds.pop("motion-forecasting") is None
-    for trained in ("adjusted-over-baselines", "adjusted-over-oracle", "strengths-agree-where-all-hold"):
-        assert holds.pop(trained) in (True, False)  # a few steps of training settle nothing
-    assert [name for name, verdict in holds.items() if not verdict] == []
-
-
-def test_rows_have_all_baselines_and_their_budget(entry: dict[str, Any]) -> None:
-    rows = [row for row in entry["rows"] if row["part"] == "training"]
-    assert {row["method"] for row in rows} == set(system.METHODS)
-    assert len({(row["samples"], row["epochs"], row["seeds"], row["batch"], row["hidden"]) for row in rows}) == 1
-    assert all(row["ood"] > 0 for row in rows)
-    counts = {row["method"]: row["parameters"] for row in rows}
-    assert counts["mlp"] == counts["per"] == counts["per, fixed"]
-    assert counts["emlp"] < counts["oracle"] < counts["mlp"] < counts["rpp"]
-    for row in rows:  # exact networks are exact for what they were built for
-        if row["method"] in ("emlp", "oracle"):
-            assert row["error O(2) about z"] < 1e-5
-        assert (row["error O(3)"] < 1e-5) == (row["method"] == "emlp")
+def seeded(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
 
 
 # --- tasks -----------------------------------------------------------------------------------------------------------
@@ -84,7 +58,7 @@ def test_moved_inputs_are_shifted_by_one() -> None:
 @pytest.mark.parametrize("method", system.METHODS)
 def test_exact_networks_are_exact_and_only_they(method: system.Method) -> None:
     task = system.inertia_task(0.3)
-    model = system.build(task, method, 24, 0).double()
+    model = system.build(task, method, 24, seeded()).double()
     for parameter in model.parameters():  # dense maps start equivariant
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=Generator().manual_seed(1), dtype=torch.float64)
     x = task.draw(20, Generator().manual_seed(0), 0.0)[0].double()
@@ -95,10 +69,12 @@ def test_exact_networks_are_exact_and_only_they(method: system.Method) -> None:
 
 def test_regularised_networks_start_where_exact_ones_do_and_mlps_orthogonal() -> None:
     task = system.inertia_task(0.0)
-    model = system.build(task, "per", 24, 0)
+    model = system.build(task, "per", 24, seeded())
     assert float(system.regulariser(model, task, 24).violations().detach().max()) < 1e-9
     weights = [
-        layer.weight for layer in system.build(task, "mlp", 24, 0).modules() if isinstance(layer, torch.nn.Linear)
+        layer.weight
+        for layer in system.build(task, "mlp", 24, seeded()).modules()
+        if isinstance(layer, torch.nn.Linear)
     ]
     for W in weights:
         gram = W @ W.mT if W.shape[0] < W.shape[1] else W.mT @ W
@@ -131,7 +107,7 @@ def test_hidden_layouts_fill_the_width(width: int, copies: tuple[int, int, int])
 
 
 def test_residual_prior_by_hand() -> None:
-    model = system.build(system.cosine_task("rotation"), "rpp", 24, 0)
+    model = system.build(system.cosine_task("rotation"), "rpp", 24, seeded())
     for parameter in model.parameters():
         torch.nn.init.ones_(parameter)
     paths = [m for m in model.modules() if isinstance(m, ResidualPathway)]
@@ -142,19 +118,41 @@ def test_residual_prior_by_hand() -> None:
     assert float(residual_prior(model).detach()) == pytest.approx(1e-5 * numbers[0] + numbers[1])
 
 
-def test_rates_are_tuned_on_validation_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[str, float, int]] = []
+def test_methods_differ_in_parameters_alone() -> None:
+    """All methods at the same width: dense maps have more numbers than equivariant ones, sums have both."""
+    task = system.inertia_task(0.3)
+    counts = {m: sum(p.numel() for p in system.build(task, m, 24).parameters()) for m in system.METHODS}
+    assert counts["mlp"] == counts["per"] == counts["per, fixed"]
+    assert counts["emlp"] < counts["oracle"] < counts["mlp"] < counts["rpp"]
 
-    def trial(task: system.Task, method: str, budget: system.Budget, lr: float, seed: int) -> dict[str, float]:
-        seen.append((method, lr, budget.epochs))
-        return {"validation": abs(lr - (0.01 if method == "per" else 0.02)) if lr < 0.05 else float("nan")}
 
-    monkeypatch.setattr(system, "train", trial)
-    task, budget = system.inertia_task(0.3), system.Budget(50, 12)
-    assert system.tuned(task, ["mlp", "per"], budget, [0.09, 0.01, 0.02], 0) == {"mlp": 0.02, "per": 0.01}
-    assert {epochs for _, _, epochs in seen} == {10}
-    assert len(seen) == 6
-    assert system.tuned(task, ["mlp"], budget, [0.5], 0) == {"mlp": 0.5}
+def test_errors_are_relative() -> None:
+    """A network that answers zero has the error one."""
+    task = system.inertia_task(0.3)
+    x, y = task.draw(20_000, seeded(1), 0.0)
+    assert float((y / task.square**0.5).square().mean()) == pytest.approx(1, rel=0.05)
+    zero = torch.nn.Linear(20, 9)
+    torch.nn.init.zeros_(zero.weight)
+    torch.nn.init.zeros_(zero.bias)
+    objective = system.objective_of(task, "mlp")
+    assert float(objective(zero, x, y / task.square**0.5).detach()) == pytest.approx(1, rel=0.05)
+    zero.bias.data[0] = 3.0
+    decay = float(objective(zero, x, torch.zeros_like(y)).detach()) - 1.0  # the answer itself has the mean square one
+    assert decay == pytest.approx(1e-4 * 9 / task.square, rel=1e-2)
+
+
+def test_strengths_are_adjusted_once_and_kept_by_the_network() -> None:
+    task, budget = system.inertia_task(0.3), system.BUDGETS["smoke"]
+    x, y = task.draw(60, seeded(), 0.0)
+    how = Training(torch.nn.functional.mse_loss, 8, 40, (1e-2,))
+    for adjusts, equal in ((True, False), (False, True)):
+        model = system.build(task, "per", budget.hidden, seeded())
+        split = Split.of(x, y / task.square**0.5, Sizes(40, 10, 10))
+        system.regularised(task, budget, adjusts)(model, split, 1e-2, how, seeded())
+        whole, *about = model.strengths
+        assert whole == 0
+        assert max(about) == pytest.approx(100)
+        assert (len(set(about)) == 1) == equal
 
 
 def test_options_are_read_and_kept() -> None:
@@ -163,8 +161,15 @@ def test_options_are_read_and_kept() -> None:
     assert options == {"hidden": 128, "epochs": 8000, "lr": 0.001, "eps": (0.9, -1.0)}
 
 
+def test_options_replace_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[system.Budget] = []
+    monkeypatch.setattr(system, "properties", lambda run, *_: seen.append(run.budget))
+    monkeypatch.setattr(system, "inertia_parts", lambda run: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        system.experiment(Run("full", 0, system.BUDGETS["full"]), hidden=24, lr=0.5, eps=(0.9, -1.0))
+    assert (seen[0].hidden, seen[0].rates, seen[0].eps, seen[0].epochs) == (24, (0.5,), (0.9, -1.0), 500)
+
+
 def test_bad_input() -> None:
-    with pytest.raises(ErlangenError, match="adjust_at = 9, epochs = 9"):
-        system.Budget(9, 9)
     with pytest.raises(ErlangenError, match="hidden = 12"):
         hidden_of(12)

@@ -23,20 +23,29 @@ _NO_SYSTEMS = "The survey has no systems yet."
 class List:
     """List the systems of the survey, with the verdicts of their last full runs."""
 
-    results: Path = Path("results")
-    """Folder of results, as `verify --scale full` writes them."""
+    results: Path | None = None
+    """Folder of results, as `verify --scale full` writes them; by default results/ here, else those of the library."""
+
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print JSON."""
 
     def run(self) -> int:
         """Print the table; 2 if something in it cannot be read."""
         from erlangen.survey.ledger import discover_systems
-        from erlangen.survey.printing import paper_console, system_table
+        from erlangen.survey.printing import paper_console, system_rows, system_table
+        from erlangen.survey.results import ledger_folder
 
         systems = discover_systems()
         if not systems:
             print(_NO_SYSTEMS)
             return 0
-        table, damages = system_table(systems, self.results)
-        paper_console().print(table)
+        results = ledger_folder(self.results)
+        if self.json:
+            rows, damages = system_rows(systems, results)
+            _print_json(rows)
+        else:
+            table, damages = system_table(systems, results)
+            paper_console().print(table)
         for damage in damages:
             print(f"erlangen: {damage}", file=sys.stderr)
         return 2 if damages else 0
@@ -48,15 +57,15 @@ class Show:
 
     system: tyro.conf.Positional[str]
     """Name in `erlangen list`, dotted path of a module, or file.py."""
-    results: Path = Path("results")
-    """Folder of results, as `verify --scale full` writes them."""
+    results: Path | None = None
+    """Folder of results, as `verify --scale full` writes them; by default results/ here, else those of the library."""
 
     def run(self) -> int:
         """Print what is known."""
         from erlangen.survey.ledger import load_system
         from erlangen.survey.options import describe_options
         from erlangen.survey.printing import paper_console, print_entry
-        from erlangen.survey.results import read_entry
+        from erlangen.survey.results import ledger_folder, read_entry
 
         with _from_here():
             name, facts, experiment = load_system(self.system)
@@ -73,14 +82,13 @@ class Show:
         options = ", ".join(describe_options(experiment)) or "none"
         lines += [*(f"  - {claim}" for claim in facts.abstract_claims), "", f"Options (--set): {options}", ""]
         console.print("\n".join(lines), highlight=False, markup=False)
-        path = self.results / f"{name}.json"
+        results = ledger_folder(self.results)
+        path = results / f"{name}.json"
         if path.exists():
             print_entry(console, read_entry(path))
         else:
             command = f"erlangen verify {self.system} --scale full"
-            console.print(
-                f"No full run is kept in {self.results}. To make one: {command}", highlight=False, markup=False
-            )
+            console.print(f"No full run is kept in {results}. To make one: {command}", highlight=False, markup=False)
         return 0
 
 
@@ -161,18 +169,19 @@ class Claims:
     """Print comma-separated values."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print JSON."""
-    results: Path = Path("results")
-    """Folder of results, as `verify --scale full` writes them."""
+    results: Path | None = None
+    """Folder of results, as `verify --scale full` writes them; by default results/ here, else those of the library."""
 
     def run(self) -> int:
         """Print the claims; 2 if something cannot be read."""
         from erlangen.errors import DataError
         from erlangen.survey.ledger import discover_systems
         from erlangen.survey.printing import claim_rows, claim_table, paper_console
+        from erlangen.survey.results import ledger_folder
 
         if self.csv and self.json:
             raise DataError("--csv and --json: give one of the two")
-        rows, damages = claim_rows(discover_systems(), self.results)
+        rows, damages = claim_rows(discover_systems(), ledger_folder(self.results))
         if self.json:
             _print_json(rows)
         elif self.csv:

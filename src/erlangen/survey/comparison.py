@@ -32,7 +32,7 @@ from erlangen.errors import NotFiniteError, check_integer
 from erlangen.survey.claims import ClaimError
 from erlangen.survey.runs import Run, Sizes
 from erlangen.survey.tables import Row, Table
-from erlangen.training import Loss, Objective, cosine, fit
+from erlangen.training import Callback, FitResult, Loss, Objective, cosine, fit
 
 __all__ = ["Measure", "Rival", "Split", "Training", "compare", "sweep"]
 
@@ -110,6 +110,44 @@ class Training:
             raise ClaimError(f"Training.rates = {self.rates}; give learning rates that are positive")
         for name in ("epochs", "batch"):
             check_integer(f"Training.{name}", getattr(self, name), 1, error=ClaimError)
+
+    def fit(
+        self,
+        model: nn.Module,
+        split: Split,
+        rate: float,
+        generator: Generator,
+        *,
+        loss: Loss | None = None,
+        objective: Objective | None = None,
+        transform: Callable[..., Any] | None = None,
+        callbacks: Sequence[Callback] = (),
+        validate: bool = False,
+    ) -> FitResult:
+        """Train a model in place as `compare` does, for a `Rival.fit` that differs from it in little.
+
+        Args:
+            model, split, rate, generator: as `Rival.fit` gets them; the seed of the generator is that of the order of samples.
+            loss, objective: in place of those of this training.
+            transform, callbacks: see `erlangen.fit`.
+            validate: measure the loss on validation data after every epoch, for callbacks; the best weights are kept.
+        """
+        return fit(
+            model,
+            *split.train,
+            loss=loss or self.loss,
+            objective=objective or self.objective,
+            epochs=self.epochs,
+            batch_size=self.batch,
+            optimizer=lambda parameters: self.optimizer(parameters, lr=rate, weight_decay=self.decay),
+            schedule=self.schedule,
+            transform=transform,
+            clip=self.clip,
+            validation=split.validation if validate or self.keep == "best" else None,
+            callbacks=callbacks,
+            seed=generator.initial_seed(),
+            progress=False,
+        )
 
 
 Fit = Callable[[Any, Split, float, Training, Generator], Any]
@@ -321,27 +359,13 @@ def _train(rival: Rival, split: Split, rate: float | None, training: Training, s
     begin = time.process_time()
     if rival.prepare is not None:
         rival.prepare(model, _on(split, device))
+    generator = Generator().manual_seed(seed)
     if rival.trains and rival.fit is not None:
-        other = rival.fit(model, _on(split, device), float(rate or 0), training, Generator().manual_seed(seed))
+        other = rival.fit(model, _on(split, device), float(rate or 0), training, generator)
         model = model if other is None else other
     elif rival.trains:
-        fit(
-            model,
-            *split.train,
-            loss=rival.loss or training.loss,
-            objective=rival.objective or training.objective,
-            epochs=training.epochs,
-            batch_size=training.batch,
-            optimizer=lambda parameters: training.optimizer(
-                parameters, lr=float(rate or 0), weight_decay=training.decay
-            ),
-            schedule=training.schedule,
-            transform=rival.transform,
-            clip=training.clip,
-            validation=split.validation if training.keep == "best" else None,
-            seed=seed,
-            progress=False,
-        )
+        loss, objective, transform = rival.loss, rival.objective, rival.transform
+        training.fit(model, split, float(rate or 0), generator, loss=loss, objective=objective, transform=transform)
     seconds = time.process_time() - begin
     return _Trained(model, rate, seconds, math.inf)
 

@@ -52,8 +52,9 @@ def load_system(system: str | ModuleType) -> tuple[str, System, Callable[..., Re
     """Name, facts and experiment of a system.
 
     Args:
-        system: its name in `discover_systems`, the dotted path of a module, a file ``"path/to/system.py"``, or the module.
-            In a package the experiment is in its module ``experiment``.
+        system: its name in `discover_systems` (hyphens stand for underscores), the arXiv identifier or a part of the title of
+            its paper, the dotted path of a module, a file ``"path/to/system.py"``, or the module. In a package the experiment is
+            in its module ``experiment``.
 
     Raises:
         UnknownNameError: there is no system of this name.
@@ -212,13 +213,32 @@ def _is_json(value: object) -> bool:
 
 
 def _path_of(system: str) -> str:
-    """The dotted path of a name; a dotted path is itself."""
+    """The dotted path of a name, an arXiv identifier or a part of one title; a dotted path is itself."""
     known = discover_systems()
-    if "." not in system and system not in known:
-        close = difflib.get_close_matches(system, known, 3)
+    name = system.replace("-", "_")
+    if name in known:
+        return known[name]
+    if re.fullmatch(r"(arXiv:)?\d{4}\.\d{4,5}|.*\s.*", system) or "." not in system:
+        found = _by_paper(system.removeprefix("arXiv:"), known)
+        if len(found) == 1:
+            return known[found[0]]
+        close = found or difflib.get_close_matches(name, known, 3)
         hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
         raise UnknownNameError(f"there is no system {system!r}; {hint}known systems are {', '.join(known) or 'none'}")
-    return known.get(system, system)
+    return system
+
+
+def _by_paper(words: str, known: Mapping[str, str]) -> list[str]:
+    """Names of the systems whose paper has this identifier, or these words in its title."""
+    found: list[str] = []
+    for name in known:
+        try:
+            facts = load_facts(name)
+        except Exception:  # noqa: BLE001 - one that cannot be imported has no title to look at, and says so when it is run
+            continue
+        if words == facts.arxiv or (len(words) > 3 and words.lower() in facts.title.lower()):
+            found.append(name)
+    return found
 
 
 def _imported(path: str) -> ModuleType:

@@ -35,6 +35,10 @@ def paper_console() -> Console:
     return console if console.is_terminal else Console(width=_PAPER_WIDTH)
 
 
+VERDICTS = ("holds", "fails", "undecided", "not measurable here")
+"""What a full run can say of a claim."""
+
+
 def system_table(systems: Mapping[str, str], results: Path) -> tuple[Table, list[str]]:
     """The survey with the verdicts of its full runs, and what could not be read, one line each.
 
@@ -45,32 +49,43 @@ def system_table(systems: Mapping[str, str], results: Path) -> tuple[Table, list
     table = Table(title=f"{len(systems)} systems; claims of the full runs in {results}", title_justify="left")
     for column in ("area", "system", "year", "hold", "fail", "undecided", "not measurable", "last full run"):
         table.add_column(column, overflow="fold")
-    damages: list[str] = []
-    for name, path in systems.items():
-        try:
-            year = str(load_facts(name).year)
-        except Exception as error:  # noqa: BLE001 - importing a system may fail in any way, and the list goes on
-            damages.append(f"{name!r} cannot be loaded: {type(error).__name__}: {' '.join(str(error).split())}")
-            year = "?"
-        try:
-            counts = _counted(name, results / f"{name}.json")
-        except DataError as error:
-            damages.append(str(error))
-            counts = ["?", "?", "?", "?", "damaged"]
-        table.add_row(path.split(".")[-2], name, year, *counts)
+    rows, damages = system_rows(systems, results)
+    for row in rows:
+        counts = ["?" if row["run"] == "damaged" else "" if row[word] is None else str(row[word]) for word in VERDICTS]
+        table.add_row(row["area"], row["system"], str(row["year"] or "?"), *counts, row["run"])
     return table, damages
 
 
-def _counted(name: str, path: Path) -> list[str]:
+def system_rows(systems: Mapping[str, str], results: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """One row for every system, as values, and what could not be read, one line each; arguments as of `system_table`."""
+    rows: list[dict[str, Any]] = []
+    damages: list[str] = []
+    for name, path in systems.items():
+        row: dict[str, Any] = {"area": path.split(".")[-2], "system": name, "title": None, "year": None, "arxiv": None}
+        try:
+            facts = load_facts(name)
+            row |= {"title": facts.title, "year": facts.year, "arxiv": facts.arxiv}
+        except Exception as error:  # noqa: BLE001 - importing a system may fail in any way, and the list goes on
+            damages.append(f"{name!r} cannot be loaded: {type(error).__name__}: {' '.join(str(error).split())}")
+        try:
+            row |= _counted(name, results / f"{name}.json")
+        except DataError as error:
+            damages.append(str(error))
+            row |= dict.fromkeys(VERDICTS) | {"run": "damaged"}
+        rows.append(row)
+    return rows, damages
+
+
+def _counted(name: str, path: Path) -> dict[str, Any]:
     """Verdicts of a results file, and which run it was."""
     if not path.exists():
-        return ["", "", "", "", "no results"]
+        return dict.fromkeys(VERDICTS) | {"run": "no results"}
     entry = read_entry(path)
     counts = count_verdicts(entry)
     run = f"version {entry['version']}, seed {entry['seed']}, {entry['seconds']:.0f} s"
     if entry.get("fingerprint") != fingerprint(name):
         run += ", of other code"
-    return [str(counts[word]) for word in ("holds", "fails", "undecided", "not measurable here")] + [run]
+    return {word: counts[word] for word in VERDICTS} | {"run": run}
 
 
 def claim_rows(systems: Mapping[str, str], results: Path) -> tuple[list[dict[str, Any]], list[str]]:

@@ -19,7 +19,17 @@ from typing import Any, TypeAlias, cast, get_args
 from erlangen.errors import DataError, ErlangenError
 from erlangen.survey.claims import ClaimError, Result, Scale, Verdict
 
-__all__ = ["Entry", "cell_text", "check_entry", "count_verdicts", "read_entry", "row_tables", "upgraded", "write_json"]
+__all__ = [
+    "Entry",
+    "cell_text",
+    "check_entry",
+    "count_verdicts",
+    "ledger_folder",
+    "read_entry",
+    "row_tables",
+    "upgraded",
+    "write_json",
+]
 
 Entry: TypeAlias = dict[str, Any]
 """What `erlangen.survey.ledger.run` returns."""
@@ -103,6 +113,15 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except (OSError, ValueError) as error:
         raise DataError(f"{str(path)!r} cannot be read as JSON: {error}; repair or remove it") from error
+
+
+def ledger_folder(folder: Path | None = None) -> Path:
+    """The folder of results to read: the given one, else ``results`` here, else the ledger that the library came with."""
+    if folder is not None:
+        return folder
+    here, package = Path("results"), Path(__file__).resolve().parents[1]
+    places = (here, package / "ledger", package.parents[1] / "results")
+    return next((place for place in places if any(place.glob("*.json"))), here)
 
 
 def is_system_name(name: str) -> bool:

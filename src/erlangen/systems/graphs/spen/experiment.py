@@ -46,7 +46,7 @@ from erlangen.systems.graphs.spen.data import (
     skip_links,
 )
 from erlangen.systems.graphs.spen.rivals import ColorKernel, FromAdjacency, GlobalT2, GraphLookup, NodeNetwork
-from erlangen.training import fit, one_cycle
+from erlangen.training import one_cycle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -229,21 +229,7 @@ def fit_fold(model: GraphLookup, split: Split, rate: float, training: Training, 
     def note(epoch: int, net: nn.Module, metrics: dict[str, float]) -> None:
         model.curve.append(accuracy(net.eval(), *split.test, batch=BATCH))
 
-    fit(
-        model,
-        *split.train,
-        loss=training.loss,
-        epochs=training.epochs,
-        batch_size=training.batch,
-        lr=rate,
-        weight_decay=training.decay,
-        schedule=training.schedule,
-        clip=training.clip,
-        validation=split.validation,
-        callbacks=(note,),
-        seed=generator.initial_seed(),
-        progress=False,
-    )
+    training.fit(model, split, rate, generator, callbacks=[note], validate=True)
 
 
 def folds_part(run: Run[Budget], data: str, graphs: GraphSet, index: Tensor) -> Part:

@@ -14,7 +14,7 @@ from erlangen.errors import DataError
 from erlangen.measure import AuditReport, spearman
 from erlangen.survey import Claim, Split, Table, Training
 from erlangen.survey.comparison import Fit
-from erlangen.training import Loss, fit
+from erlangen.training import Loss
 
 Row = dict[str, Any]
 Curves = Mapping[str, Mapping[str, np.ndarray]]
@@ -38,20 +38,7 @@ def averaged_after(average: Callable[[nn.Module], nn.Module], transform: Callabl
     """A training like that of all others, after which the model is replaced by an average of its answers."""
 
     def run(model: nn.Module, split: Split, rate: float, how: Training, generator: Generator) -> nn.Module:
-        fit(
-            model,
-            *split.train,
-            loss=how.loss,
-            epochs=how.epochs,
-            batch_size=how.batch,
-            lr=rate,
-            weight_decay=how.decay,
-            schedule=how.schedule,
-            transform=transform,
-            clip=how.clip,
-            seed=generator.initial_seed(),
-            progress=False,
-        )
+        how.fit(model, split, rate, generator, transform=transform)
         return average(model)
 
     return run

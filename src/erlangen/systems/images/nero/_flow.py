@@ -236,11 +236,12 @@ def flow_part(run: Run[Any], budget: Flows) -> Part:
         compare("flow", RIVALS, partial(draw, sizes), how, measure, best="upright", run=run, validate=validate)
     )
     rows = curve_rows("flow, element", element_names(), {name: found["element"] for name, found in curves.items()})
-    varies = table.bound(
+    varies = table.ratio(
         "flow-network-varies",
         "Flow network: end-point error under its worst element over that of the pairs as they are.",
-        table["CNN", "worst element"] / table["CNN", "upright"],
-        at_least=2,
+        table["CNN", "worst element"],
+        table["CNN", "upright"],
+        above=2,
         published="orientations that the training data lack stand out",
     )
     exact = table.same(

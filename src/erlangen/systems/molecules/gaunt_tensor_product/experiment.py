@@ -42,7 +42,6 @@ from erlangen.systems.molecules.gaunt_tensor_product.rivals import (
     gaunt_product,
     network,
 )
-from erlangen.training import fit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -170,13 +169,13 @@ def speed_part(run: Run[Budget]) -> Part:
         reason = "needs e3nn, which is not installed"
         peer = Claim.not_measurable("faster-than-e3nn", statement, published=published, reason=reason)
     else:
-        ratio = last[PEER, "ms"] / ours
-        peer = last.bound("faster-than-e3nn", statement, ratio, at_least=5.0, published=published)
-    dense = last.bound(
+        peer = last.ratio("faster-than-e3nn", statement, last[PEER, "ms"], ours, above=5.0, published=published)
+    dense = last.ratio(
         "faster-than-dense",
         f"Time of the dense Gaunt contraction over {better}",
-        last["Gaunt, dense", "ms"] / ours,
-        at_least=3.0,
+        last["Gaunt, dense", "ms"],
+        ours,
+        above=3.0,
     )
     return Part([row for t in tables for row in t.rows], [dense, peer], [row for t in tables for row in t.runs])
 
@@ -203,19 +202,8 @@ def learning_part(run: Run[Budget]) -> Part:
 
     def fitted(name: str, net: nn.Module, split: Split, rate: float, how: Training, generator: Generator) -> None:
         """As all are fitted; the training loss of every epoch is kept."""
-        seed = generator.initial_seed()
-        done = fit(
-            net,
-            *split.train,
-            loss=how.loss,
-            epochs=how.epochs,
-            batch_size=how.batch,
-            optimizer=lambda parameters: how.optimizer(parameters, lr=rate, weight_decay=how.decay),
-            schedule=how.schedule,
-            seed=seed,
-            progress=False,
-        )
-        curves[name, seed, rate] = [row["loss"] for row in done.history]
+        done = how.fit(net, split, rate, generator)
+        curves[name, generator.initial_seed(), rate] = [row["loss"] for row in done.history]
 
     @torch.no_grad()
     def measure(net: nn.Module, x: tuple[Tensor, Tensor], y: Tensor, generator: Generator) -> Mapping[str, float]:

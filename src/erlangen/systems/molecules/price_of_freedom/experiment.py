@@ -26,7 +26,6 @@ from erlangen.systems.molecules.price_of_freedom.rivals import (
     Onward,
     TetrisNetwork,
 )
-from erlangen.training import fit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -150,17 +149,19 @@ def n_body_part(run: Run[Budget]) -> Part:
     table = Table(table.name, at_equal_time(table.runs), run)
     worst = np.max([table[rule, "mse"] for rule in N_BODY], axis=0)
     return table.part(
-        table.bound(
+        table.ratio(
             "n-body-beats-inertia",
             "Test error of the worst rule over that of constant velocity.",
-            worst / table["constant velocity", "mse"],
-            at_most=1,
+            worst,
+            table["constant velocity", "mse"],
+            below=1,
         ),
-        table.bound(
+        table.ratio(
             "n-body-freedom-has-a-price",
             "Test error of the Gaunt product over that of CG with equally many parameters and epochs.",
-            table["gaunt", "mse"] / table["cg", "mse"],
-            at_least=1,
+            table["gaunt", "mse"],
+            table["cg", "mse"],
+            above=1,
         ),
     )
 
@@ -172,20 +173,7 @@ def fit_timed(model: Forecast, split: Split, rate: float, training: Training, ge
     def note(epoch: int, net: nn.Module, metrics: dict[str, float]) -> None:
         model.curve.append((time.process_time() - begin, metrics["validation_loss"]))
 
-    fit(
-        model,
-        *split.train,
-        loss=training.loss,
-        epochs=training.epochs,
-        batch_size=training.batch,
-        lr=rate,
-        schedule=training.schedule,
-        clip=training.clip,
-        validation=split.validation,
-        callbacks=(note,),
-        seed=generator.initial_seed(),
-        progress=False,
-    )
+    training.fit(model, split, rate, generator, callbacks=[note])
 
 
 def at_equal_time(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ from erlangen.systems.motion.eqmotion import data
 from erlangen.systems.motion.eqmotion._properties import PROPERTIES
 from erlangen.systems.motion.eqmotion.method import EqMotion, reasoning_accuracy
 from erlangen.systems.motion.eqmotion.rivals import Equivariant, Graph, Recurrent, Shape, Straight
-from erlangen.training import fit, one_cycle
+from erlangen.training import one_cycle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -249,19 +249,7 @@ def sharpened(model: EqMotion, split: Split, rate: float, training: Training, ge
     def sharpen(epoch: int, _: nn.Module, metrics: dict[str, float]) -> None:
         model.noise = min(1.0, max(0.0, ((epoch + 1) / training.epochs - 0.3) / 0.3))
 
-    fit(
-        model,
-        *split.train,
-        loss=training.loss,
-        epochs=training.epochs,
-        batch_size=training.batch,
-        lr=rate,
-        schedule=training.schedule,
-        callbacks=[sharpen],
-        clip=training.clip,
-        seed=generator.initial_seed(),
-        progress=False,
-    )
+    training.fit(model, split, rate, generator, callbacks=[sharpen])
 
 
 def graph_table(run: Run[Budget]) -> Table:

@@ -1,7 +1,8 @@
-"""The tasks of `soft_equivariance`: data that have some symmetries and break others."""
+"""Inertia and cosine: data that have some symmetries and break others."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -14,7 +15,7 @@ from erlangen.actions import Custom
 from erlangen.groups import SO, Group, O, Scaling, Stabilizer
 from erlangen.reps import Scalar, T, V
 from erlangen.symmetry import Symmetry
-from erlangen.systems.learning._soft_network import RepOf
+from erlangen.systems.learning.soft_equivariance.rivals import RepOf
 
 Pair = tuple[Tensor, Tensor]
 Breaks: TypeAlias = Literal["nothing", "scaling", "rotation"]
@@ -35,6 +36,11 @@ class Task:
     candidates: tuple[Group, ...]
     kept: tuple[Group, ...]
     strength: float
+
+    @functools.cached_property
+    def square(self) -> float:
+        """Mean square of the targets, by which errors and penalties are divided."""
+        return float(self.draw(20_000, Generator().manual_seed(0), 0.0)[1].square().mean())
 
     @property
     def symmetries(self) -> list[Symmetry]:

@@ -1,4 +1,4 @@
-"""The networks of `soft_equivariance`: all alike but for their linear maps."""
+"""Networks that are all alike but for their linear maps: dense, equivariant, or the sum of both."""
 
 from __future__ import annotations
 
@@ -99,6 +99,9 @@ class Network(nn.Module):
         kept: the subgroup of "oracle".
         start: dense maps begin at equivariant weights of the whole group, or orthogonal.
         generator: source of the initial parameters.
+
+    Attributes:
+        strengths: those of a regulariser after training, if there was one.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.method = method
+        self.strengths: list[float] = []
         hidden = hidden_of(width)(group)
 
         def linear(a: Rep, b: Rep) -> nn.Module:
@@ -152,7 +156,7 @@ def hidden_of(width: int) -> RepOf:
     return lambda group: scalars * T(0)(group) + vectors * T(1)(group) + matrices * T(2)(group)
 
 
-def residual_prior(model: Network) -> Tensor:
+def residual_prior(model: nn.Module) -> Tensor:
     """The prior of residual pathways: the squares of weights, 1e-5 on the equivariant and 1 on the dense maps."""
     paths = [m for m in model.modules() if isinstance(m, ResidualPathway)]
     parts = [(w, m.weight) for path in paths for w, m in ((1e-5, path.equivariant), (1.0, path.basic))]
