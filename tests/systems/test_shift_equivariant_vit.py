@@ -29,6 +29,7 @@ SMALL = {
     "vit": lambda recipe: VisionTransformer(recipe, size=(8, 16), channels=2, classes=3, dim=12, depth=2, heads=2),
     "twins": lambda recipe: Twins(recipe, size=(16, 32), channels=2, classes=3, dims=(8, 12), heads=(2, 2)),
 }
+LOOSE, TABLE = Recipe(anchors=frozenset()), Recipe("table", anchors=frozenset())
 SIZES = {"vit": (8, 16), "twins": (16, 32)}
 
 
@@ -199,6 +200,11 @@ def test_crops_of_the_whole_are_the_whole() -> None:
         (lambda: VisionTransformer(dim=10, heads=4), ErlangenError, "heads = 4"),
         (lambda: VisionTransformer()(torch.zeros(1, 1, 30, 32)), ShapeError, "28 or 32"),
         (lambda: VisionTransformer()(torch.full((1, 1, 32, 32), math.nan)), NotFiniteError, r"x\[0\]"),
+        (lambda: VisionTransformer()(torch.zeros(1, 3, 32, 32)), ShapeError, r"\[B, 1, H, W\]"),
+        (lambda: VisionTransformer(LOOSE)(torch.zeros(1, 1, 30, 32)), ShapeError, "multiple of the stride 4"),
+        (lambda: VisionTransformer(TABLE)(torch.zeros(1, 1, 28, 32)), ShapeError, "table of positions"),
+        (lambda: VisionTransformer(depth=0), ErlangenError, "depth = 0"),
+        (lambda: VisionTransformer(patch=0), ErlangenError, "stride = 0"),
         (lambda: WindowAttention(8, 2, 3)(torch.zeros(1, 4, 4, 8)), ShapeError, "window = 3"),
         (lambda: GlobalAttention(8, 2, 3)(torch.zeros(1, 4, 4, 8)), ShapeError, "reduce = 3"),
     ],
