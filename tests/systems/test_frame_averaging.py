@@ -20,7 +20,7 @@ from erlangen.errors import (
 from erlangen.groups import SE, SO, E
 from erlangen.measure import equivariance_error
 from erlangen.nn import CentredMover, MessagePassing, PointNet
-from erlangen.simulate import charges_ahead
+from erlangen.simulate import charges_ahead, drifted
 from erlangen.survey import Run
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points.frame_averaging import FlatMLP, FrameGNN, Lines, LocalFrames
@@ -198,6 +198,7 @@ def changed(key: str, value: Tensor) -> dict[str, Tensor]:
         (lambda: FrameGNN(net(), SO(3)), ErlangenError, r"give E\(3\) or SE\(3\)"),
         (lambda: FrameGNN(net(), on_degenerate="pass"), UnknownNameError, "'warn', 'error' or 'allow'"),
         (lambda: LocalFrames(PointNet(3, 3, 4), 8)(torch.ones(2, 7, 3)), ShapeError, "N at least 8"),
+        (lambda: LocalFrames(PointNet(3, 3, 4), 1), ErlangenError, "neighbours = 1: give an integer of at least 2"),
         (lambda: LocalFrames(PointNet(3, 3, 4), 2)(torch.full((1, 7, 3), math.nan)), NotFiniteError, "x has 21"),
         (lambda: FlatMLP(5)({"adj": torch.ones(1, 4, 4)}), ShapeError, "4 nodes, but the network reads 5"),
     ],
@@ -243,7 +244,7 @@ def test_random_turns_are_new_in_training_and_fixed_in_evaluation() -> None:
 def test_the_task_is_ten_frames_ahead() -> None:
     """One unit of time: keeping the velocity is a better guess than staying."""
     x, later = charges_ahead(30, 0)
-    stay, straight = (float((system.glide(x, speed) - later).square().mean()) for speed in (0.0, 1.0))
+    stay, straight = (float((drifted(x, speed) - later).square().mean()) for speed in (0.0, 1.0))
     assert straight < 0.7 * stay
 
 

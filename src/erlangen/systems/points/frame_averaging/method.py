@@ -16,8 +16,9 @@ from erlangen.errors import (
     ErlangenError,
     NotFiniteError,
     ShapeError,
-    UnknownNameError,
     check_finite,
+    check_integer,
+    check_on_degenerate,
     first_index,
     tell_degenerate,
 )
@@ -68,8 +69,7 @@ class FrameGNN(nn.Module):
         group = E(3) if group is None else group
         if type(group) not in (E, SE) or group.space_dim != 3:
             raise ErlangenError(f"group is {group!r}; give E(3) or SE(3)")
-        if on_degenerate not in ("warn", "error", "allow"):
-            raise UnknownNameError(f"on_degenerate = {on_degenerate!r}: choose 'warn', 'error' or 'allow'")
+        check_on_degenerate(on_degenerate)
         self.net, self.on_degenerate = net, on_degenerate
         actions = BODIES if net.edge_features else {key: BODIES[key] for key in ("pos", "vel")}
         self.symmetry = Symmetry(group, input=actions, output="points")
@@ -201,13 +201,16 @@ class LocalFrames(nn.Module):
 
     Attributes:
         symmetry: E(3) from points to projectors.
+
+    Raises:
+        ErlangenError: fewer than two neighbours, a point alone has no frame.
     """
 
     symmetry = NORMALS
 
     def __init__(self, net: nn.Module, neighbours: int = 16, *, samples: int | None = None) -> None:
         super().__init__()
-        self.neighbours = neighbours
+        self.neighbours = check_integer("neighbours", neighbours, 2)
         around = Symmetry(O(3), input="vectors", output="spd")
         # Patches of few points are often near to a tie; what is exact for all others still holds.
         self.net = symmetrize(Lines(net), around, samples=samples, on_degenerate="allow")

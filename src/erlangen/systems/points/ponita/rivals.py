@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 from erlangen.enforce import symmetrize
 from erlangen.groups import E, O
 from erlangen.nn import EGNN, CentredMover, IrrepsNetwork, MessagePassing, SpeedEGNN
+from erlangen.simulate import drifted
 from erlangen.soft import augment
 from erlangen.survey import Rival, Split
 from erlangen.symmetry import Symmetry
@@ -82,11 +83,6 @@ def oriented(
     return model
 
 
-def glide(x: dict[str, Tensor]) -> Tensor:
-    """A guess without a network: particles keep their velocity for one unit of time."""
-    return x["pos"] + x["vel"]
-
-
 def particle_rivals(width: int, layers: int, basis: int, batch: int) -> dict[str, Rival]:
     """All models of particles; PONITA is calibrated on the first systems of the training, as many as a batch has."""
     turned = augment(Symmetry(O(3), input=BODIES, output="points"))
@@ -112,5 +108,5 @@ def particle_rivals(width: int, layers: int, basis: int, batch: int) -> dict[str
         IRREPS: Rival(steered),
         "FA-GNN": Rival(lambda: symmetrize(plain(), MOTIONS, on_degenerate="allow")),
         "GNN, augmented": Rival(plain, turned),
-        STRAIGHT: Rival(lambda: glide, trains=False),
+        STRAIGHT: Rival(lambda: drifted, trains=False),
     }
