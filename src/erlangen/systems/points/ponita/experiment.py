@@ -19,11 +19,20 @@ from erlangen.systems.points.ponita._molecules import diffusion_part, sampler_mo
 from erlangen.systems.points.ponita._pixels import superpixels_part
 from erlangen.systems.points.ponita._properties import GRIDS, PROPERTIES, broken, random_network
 from erlangen.systems.points.ponita._qm9 import tensors_part
-from erlangen.systems.points.ponita.rivals import IRREPS, OURS, STRAIGHT, Oriented, particle_rivals
+from erlangen.systems.points.ponita.rivals import (
+    IRREPS,
+    OURS,
+    STRAIGHT,
+    Oriented,
+    Widths,
+    particle_rivals,
+)
 from erlangen.training import one_cycle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+SMALL = Widths()
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Budget:
     steps: int
     qm9: Sizes
     qm9_epochs: int
-    width: int = 32
+    widths: Widths = SMALL
     layers: int = 3
     basis: int = 24
 
@@ -73,7 +82,7 @@ BUDGETS = {
         *(Sizes(7000, 1000, 2000), 100, 20),
         *(Sizes(5000, 500, 1000), 500, 500),
         *(Sizes(100_000, 10_000, 10_000), 100),
-        *(128, 5, 256),
+        *(Widths(128, 160, 141, 170), 5, 256),
     ),
 }
 
@@ -120,7 +129,7 @@ def particles_parts(run: Run[Budget]) -> tuple[Part, Part]:
         schedule=one_cycle,
         clip=1.0,
     )
-    rivals = particle_rivals(budget.width, budget.layers, budget.basis, budget.charge_batch)
+    rivals = particle_rivals(budget.widths, budget.layers, budget.basis, budget.charge_batch)
     table = compare("n-body", rivals, draw, how, measure, best="test mse", run=run, validate=validate)
     error = "test mse"
     part = table.part(
