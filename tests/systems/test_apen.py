@@ -205,6 +205,8 @@ def test_scanned_objects_that_move_apart(shared_data: Path) -> None:
     [
         (lambda: APEN(3, ()), ShapeError, "counts = "),
         (lambda: APEN(3, (4, 8)), ShapeError, "not increasing"),
+        (lambda: APEN(3, (8, 4), reach=0.0), ErlangenError, "reach = 0.0"),
+        (lambda: APEN(3, (8, 4), temperature=-1.0), ErlangenError, "temperature = -1.0"),
         (lambda: network()(torch.full((1, 20, 3), torch.nan)), NotFiniteError, "pos has 60 values"),
         (lambda: network()(torch.zeros(1, 0, 3)), ShapeError, "n at least 1"),
         (lambda: network()({"pos": torch.zeros(1, 20, 3), "labels": torch.full((1, 20), 16)}), ShapeError, "0 to 15"),

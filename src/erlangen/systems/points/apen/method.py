@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from erlangen.enforce import PiecewiseFrameAverage
-from erlangen.errors import ShapeError
+from erlangen.errors import ErlangenError, ShapeError
 from erlangen.geometry import cluster_parts, farthest_points, voronoi
 from erlangen.groups import E, Group
 from erlangen.nn import mlp, segment_max, segment_mean, segment_sum
@@ -64,6 +64,7 @@ class APEN(nn.Module):
         seed: seed of the cells and signs. In eval mode each call starts from it.
 
     Raises:
+        ErlangenError: `reach` or `temperature` is not positive.
         ShapeError: `counts` is empty or increases.
     """
 
@@ -82,6 +83,8 @@ class APEN(nn.Module):
         super().__init__()
         if not counts or any(b > a for a, b in itertools.pairwise(counts)):
             raise ShapeError(f"counts = {tuple(counts)}; give the number of parts of each layer, not increasing")
+        if not (reach > 0 and temperature > 0):
+            raise ErlangenError(f"reach = {reach} and temperature = {temperature}; give lengths that are positive")
         group = group or E(3)
         self.counts, self.reach, self.temperature, self.seed = tuple(counts), reach, temperature, seed
         self.layers = nn.ModuleList(
