@@ -92,12 +92,6 @@ def tetris_part(run: Run[Budget]) -> Part:
             0.0,
             tol=1e-4,
         ),
-        table.bound(
-            "tetris-signals-confuse",
-            "Accuracy of the Gaunt product on the mirror images, with true signals and with both kinds, the larger one.",
-            np.max([table[name, CHIRAL] for name in TETRIS if name.startswith("gaunt")], axis=0),
-            at_most=0.65,
-        ),
     )
 
 
