@@ -12,6 +12,7 @@ from erlangen.enforce import symmetrize
 from erlangen.errors import (
     DegenerateFrameError,
     DegenerateFrameWarning,
+    DtypeError,
     ErlangenError,
     NotFiniteError,
     ShapeError,
@@ -189,7 +190,11 @@ def changed(key: str, value: Tensor) -> dict[str, Tensor]:
         (lambda: FrameGNN(net())({**square(), "pos": 0 * SQUARE + 3}), DegenerateFrameError, "zero covariance"),
         (lambda: FrameGNN(net())(changed("vel", systems()["vel"] * math.nan)), NotFiniteError, "vel: system 0"),
         (lambda: FrameGNN(net())(changed("vel", randn(4, 5, 2))), ShapeError, r"\(4, 5, 2\)"),
-        (lambda: FrameGNN(net())({"pos": randn(4, 5, 3)}), ShapeError, "x has no vel"),
+        (lambda: FrameGNN(net())({"pos": randn(4, 5, 3)}), ShapeError, "pass a dict of pos and vel"),
+        (lambda: FrameGNN(net())(randn(4, 5, 3)), ShapeError, "x is Tensor"),
+        (lambda: FlatMLP(5)({"x": randn(2, 5, 5)}), ShapeError, "adj is missing"),
+        (lambda: FlatMLP(5)({"adj": randn(5, 5)}), ShapeError, "of shape .5, 5."),
+        (lambda: LocalFrames(PointNet(3, 3, 4), 2)(torch.ones(1, 7, 3).long()), DtypeError, "x has dtype torch.int64"),
         (lambda: FrameGNN(net())(systems(nodes=5) | {"edge_attr": randn(4, 4, 4, 1)}), ShapeError, "edge_attr"),
         (lambda: FrameGNN(net())({"pos": randn(4, 0, 3), "vel": randn(4, 0, 3)}), ShapeError, "N at least 1"),
         (lambda: FrameGNN(net(width=8)), ErlangenError, "has width 8"),
@@ -200,7 +205,7 @@ def changed(key: str, value: Tensor) -> dict[str, Tensor]:
         (lambda: LocalFrames(PointNet(3, 3, 4), 8)(torch.ones(2, 7, 3)), ShapeError, "N at least 8"),
         (lambda: LocalFrames(PointNet(3, 3, 4), 1), ErlangenError, "neighbours = 1: give an integer of at least 2"),
         (lambda: LocalFrames(PointNet(3, 3, 4), 2)(torch.full((1, 7, 3), math.nan)), NotFiniteError, "x has 21"),
-        (lambda: FlatMLP(5)({"adj": torch.ones(1, 4, 4)}), ShapeError, "4 nodes, but the network reads 5"),
+        (lambda: FlatMLP(5)({"adj": torch.ones(1, 4, 4)}), ShapeError, "of shape .1, 4, 4."),
     ],
 )
 def test_bad_input(call, error: type[ErlangenError], message: str) -> None:  # type: ignore[no-untyped-def]

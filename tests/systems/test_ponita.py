@@ -344,6 +344,19 @@ def test_bad_options(build, error: type[ErlangenError], message: str) -> None:
         (lambda net: net({**ONE, "neighbors": torch.zeros(2, 4, 1).long()}), ShapeError, "neighbors"),
         (lambda net: net({**ONE, "neighbors": torch.zeros(2, 3, 1)}), DtypeError, "neighbors"),
         (lambda net: net({**ONE, "edge_attr": torch.zeros(2, 3, 3, 1)}), ShapeError, "edge_attr"),
+        (lambda net: net(torch.zeros(1, 5, 3)), ShapeError, "x is a Tensor"),
+        (
+            lambda net: net({"pos": randn(1, 5, 3), "x": randn(1, 5, 2), "neighbors": torch.full((1, 5, 2), 9)}),
+            ShapeError,
+            "neighbors ranges from 9 to 9",
+        ),
+        (
+            lambda net: net(
+                {"pos": randn(5, 3), "x": randn(5, 2)}, torch.tensor([[0, 1], [1, -1]]), torch.zeros(5).long()
+            ),
+            ShapeError,
+            "edge_index ranges from -1 to 1",
+        ),
         (lambda net: net({"pos": torch.zeros(1, 4000, 3), "x": torch.zeros(1, 4000, 2)}), ErlangenError, "4000 points"),
     ],
 )
