@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from erlangen.errors import CheckpointError
+from erlangen.files import read_tensors, reading, sealed_tensors, write_bytes
 from erlangen.measure.evaluate import Block
 
 SAVE_SECONDS = 10.0
@@ -81,26 +81,19 @@ class Progress:
     def _save(self) -> None:
         if self.path is None:
             return
-        from safetensors.torch import save_file
-
         tensors = {"done": self.done, "errors": self.errors, "consensus": self.consensus}
         if self.scores is not None and self.base is not None:
             tensors |= {"scores": self.scores, "base": self.base}
-        temporary = self.path.with_name(self.path.name + ".partial")
-        save_file(tensors, temporary, metadata={"fingerprint": self.fingerprint})
-        os.replace(temporary, self.path)  # noqa: PTH105 - the atomic form
+        write_bytes(self.path, sealed_tensors(tensors, {"fingerprint": self.fingerprint}))
         self._saved = time.perf_counter()
 
     def _load(self, path: Path) -> None:
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="pt") as file:
-                written_for = (file.metadata() or {}).get("fingerprint")
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"resume = {str(path)!r} is not a file that an audit wrote: {error}") from error
-        if written_for != self.fingerprint:
+        what = f"resume = {str(path)!r} is not a file that an audit wrote"
+        with reading(what, remedy="remove it or pass another path", error=CheckpointError):
+            tensors, texts = read_tensors(path.read_bytes(), unsealed={"fingerprint"})
+            if not {"done", "errors", "consensus"} <= set(tensors):
+                raise ValueError("it lacks tables")
+        if texts.get("fingerprint") != self.fingerprint:
             raise CheckpointError(
                 f"resume = {str(path)!r} belongs to another audit (other model, data, elements or metric); pass another "
                 "path, or remove the file"
