@@ -45,6 +45,7 @@ from erlangen.data.motion import (
 )
 from erlangen.data.segmentation import Superpixels, superpixels
 from erlangen.data.sensors import SensorData, basic_motions
+from erlangen.files import size_limit
 
 __all__ = [
     "JOINTS",
@@ -87,6 +88,7 @@ __all__ = [
     "ring_edges",
     "rook_graph",
     "shrikhande_graph",
+    "size_limit",
     "skip_link_graph",
     "spinning_digits",
     "strongly_regular_graphs",
