@@ -18,11 +18,11 @@ from erlangen.data.graph_families import (
     ring_edges,
     two_triangles_and_hexagon,
 )
-from erlangen.data.graph_sets import DenseGraphs, GraphData, tu_graphs
+from erlangen.data.graph_files import graph6_graphs, tu_graphs
+from erlangen.data.graph_sets import DenseGraphs, GraphData
 from erlangen.data.graphs import (
     cfi_graphs,
     connected_graphs,
-    graph6_graphs,
     latin_square_graph,
     rook_graph,
     shrikhande_graph,
