@@ -12,6 +12,7 @@ from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, ex
 from erlangen.actions.geometric import Invariant
 from erlangen.errors import ActionError, DtypeError, ShapeError
 from erlangen.groups import Group, Shifts, Symmetric
+from erlangen.tracing import is_traced
 
 
 def gather_axis(x: Tensor, index: Tensor, axis: int) -> Tensor:
@@ -175,6 +176,18 @@ class Graph(Action):
 
 def _rename(g: Tensor, edge_index: Tensor) -> Tensor:
     """``g[edge_index]`` in batch."""
+    if edge_index.dtype != torch.int64:
+        raise DtypeError(f"edge_index has dtype {edge_index.dtype}; pass int64")
+    if edge_index.ndim < 2 or edge_index.shape[-2] != 2:
+        raise ShapeError(f"edge_index has shape {tuple(edge_index.shape)}; pass [..., 2, E], sources and targets")
+    n = g.shape[-1]
+    if edge_index.numel() and not is_traced():
+        low, high = (int(end) for end in torch.aminmax(edge_index))
+        if low < 0 or high >= n:
+            raise ActionError(
+                f"edge_index names node {low if low < 0 else high}, and there are {n}, numbered from 0; remove edges to nodes "
+                "that do not exist"
+            )
     lead = g.ndim - 1
     batch = broadcast_lead(g.shape[:-1], edge_index.shape[:lead])
     edges = edge_index.expand(*batch, *edge_index.shape[lead:])

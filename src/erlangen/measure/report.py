@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.actions import Tree
+from erlangen.files import write_text
 from erlangen.measure.error import Resampling
 from erlangen.measure.layers import LayerError
 from erlangen.measure.metrics import Metric
@@ -210,7 +211,7 @@ class AuditReport:
         """The same as JSON text; also written to `path` if given."""
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
         if path is not None:
-            Path(path).write_text(text + "\n")
+            write_text(path, text + "\n")
         return text
 
     def to_html(self, path: str | Path | None = None) -> str:
@@ -219,7 +220,7 @@ class AuditReport:
 
         page = report_page([self])
         if path is not None:
-            Path(path).write_text(page, encoding="utf-8")
+            write_text(path, page)
         return page
 
     def table(self) -> Table:
