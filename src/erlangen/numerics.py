@@ -243,8 +243,7 @@ def matrix_log(A: Tensor) -> Tensor:
 def _denman_beavers(A: Tensor) -> Tensor:
     """Square root by Newton steps for A^(1/2) and A^(-1/2) together; not finite where they do not converge.
 
-    The product form of the iteration needs one inverse per step instead of two, but loses the factor 1/d^2
-    next to the negative axis: rotations by almost pi would be lost.
+    The product form needs one inverse per step instead of two, but would lose rotations by almost pi: a factor 1/d^2.
     """
     n = A.shape[-1]
     root, coroot = A, torch.eye(n, dtype=A.dtype, device=A.device).expand_as(A)
@@ -258,7 +257,7 @@ def _denman_beavers(A: Tensor) -> Tensor:
         scaled = volume[..., None, None].abs() ** (-1 / (2 * n))
         mu = torch.where((error > 0.1) & torch.isfinite(scaled), scaled, 1.0)
         root, coroot = (mu * root + coroot_inverse / mu) / 2, (mu * coroot + root_inverse / mu) / 2
-        # The error is squared per step; two further steps carry the first and second derivatives along.
+        # The error is squared per step; two more carry the first and second derivatives along.
         extra += int(bool(((error <= close) | ~torch.isfinite(error)).all()))
         if extra == 3:
             break
