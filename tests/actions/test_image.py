@@ -330,6 +330,100 @@ def test_an_inexact_output_is_not_certified(generator):
         assert (report.worst_error < 1e-5) == (certificate == "exact")
 
 
+# --- derivatives by the element --------------------------------------------------------------------------------------
+def shifted(t, x, action):
+    """x moved by t pixels to the right."""
+    g = torch.stack((1 + 0 * t, 0 * t, t, 0 * t, 1 + 0 * t, 0 * t, 0 * t, 0 * t, 1 + 0 * t)).reshape(3, 3)
+    return action.on(er.Translation(2)).act(g, x)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border", "circular"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("start", [0.0, 1.0, -2.0])
+def test_a_ramp_that_moves_to_the_right_falls_by_its_slope(start, interpolation, padding):
+    ramp = torch.arange(9, dtype=torch.float64).expand(4, 9)
+    t = torch.tensor(start, dtype=torch.float64)
+    value, slope = torch.func.jvp(
+        lambda t: shifted(t, ramp, Image(interpolation, padding)), (t,), (torch.ones_like(t),)
+    )
+    assert torch.equal(slope[:, 3:6], -torch.ones(4, 3, dtype=torch.float64))
+    assert torch.equal(value, shifted(t, ramp, Image(interpolation, padding)))
+    backward = torch.autograd.functional.jacobian(lambda t: shifted(t, ramp, Image(interpolation, padding)), t)
+    torch.testing.assert_close(backward, slope)
+    with torch.autograd.forward_ad.dual_level():
+        dual = shifted(torch.autograd.forward_ad.make_dual(t, torch.ones_like(t)), ramp, Image(interpolation, padding))
+        assert torch.equal(torch.autograd.forward_ad.unpack_dual(dual).tangent, slope)
+
+
+@pytest.mark.parametrize("name", ["SO(2)", "SE(2)", "Scaling(2)", "Affine(2)"])
+@pytest.mark.parametrize("action", [Image(), Image(padding="circular"), Field(), Field(components="down")], ids=str)
+def test_derivative_at_elements_on_the_grid_is_the_mean_of_both_sides(name, action, generator):
+    """Off the grid everything is resampled; a step to each side of an element on the grid is the reference."""
+    group = er.group(name)
+    x = torch.randn(2, 7, 7, generator=generator, dtype=torch.float64)
+    x = torch.nn.functional.pad(x, (2, 2, 2, 2))
+    direction = torch.randn(group.dim, generator=generator, dtype=torch.float64)
+    start = group.identity(dtype=torch.float64)
+    if name in ("SO(2)", "SE(2)"):
+        quarter = torch.zeros(group.dim, dtype=torch.float64)
+        quarter[0 if name == "SO(2)" else _turning(group)] = math.pi / 2
+        start = group.exp(quarter)
+
+    def moved(t):
+        return action.on(group).act(group.compose(start, group.exp(t * direction)), x)
+
+    zero, h = torch.zeros((), dtype=torch.float64), 1e-3
+    assert bool(action.on(group).is_exact(start, x))
+    assert not bool(action.on(group).is_exact(group.compose(start, group.exp(h * direction)), x))
+    expected = (moved(zero + h) - moved(zero - h)) / (2 * h)
+    slope = torch.func.jvp(moved, (zero,), (torch.ones_like(zero),))[1]
+    torch.testing.assert_close(slope, expected, rtol=0, atol=2e-2 * float(expected.abs().max()))
+    assert float(expected.abs().max()) > 0.1
+
+
+def _turning(group):
+    """The index of the generator of rotations."""
+    return next(i for i, e in enumerate(torch.eye(group.dim)) if float(group.linear(group.exp(e))[0, 1].abs()) > 0.1)
+
+
+def test_derivatives_by_the_picture_and_by_both_at_once(generator):
+    x = torch.randn(5, 6, generator=generator, dtype=torch.float64)
+    t = torch.zeros((), dtype=torch.float64)
+    by_x = torch.autograd.functional.jacobian(lambda x: shifted(t.clone().requires_grad_(), x, Image()), x)
+    assert torch.equal(by_x.reshape(30, 30), torch.eye(30, dtype=torch.float64))  # once, not twice
+    tangent = torch.randn(5, 6, generator=generator, dtype=torch.float64)
+    one = torch.ones_like(t)
+
+    def along(x):
+        return torch.func.jvp(lambda t: shifted(t, x, Image()), (t,), (one,))[1]
+
+    inner = torch.func.jvp(along, (x,), (tangent,))[1]
+    outer = torch.func.jvp(
+        lambda t: torch.func.jvp(lambda x: shifted(t, x, Image()), (x,), (tangent,))[1], (t,), (one,)
+    )[1]
+    torch.testing.assert_close(inner, along(tangent))  # linear in the picture
+    torch.testing.assert_close(outer, inner)
+
+
+def test_nearest_is_flat():
+    ramp = torch.arange(9.0).expand(4, 9)
+    t = torch.zeros((), requires_grad=True)
+    assert not shifted(t, ramp, Image("nearest")).requires_grad
+
+
+def test_a_learned_shift_that_starts_at_the_identity_finds_its_place():
+    axis = torch.arange(32, dtype=torch.float64)
+    picture = torch.exp(-((axis - 15.5) ** 2 + (axis[:, None] - 15.5) ** 2) / 40)
+    target = shifted(torch.tensor(2.3, dtype=torch.float64), picture, Image())
+    t = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([t], lr=0.1)
+    for _ in range(150):
+        optimizer.zero_grad()
+        (shifted(t, picture, Image()) - target).square().sum().backward()
+        optimizer.step()
+    assert t.item() == pytest.approx(2.3, abs=0.02)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

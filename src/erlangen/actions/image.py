@@ -2,9 +2,10 @@
 
 Geometry: x to the right, y up, the origin in the middle of the image, lengths in pixels; a rotation by a positive angle
 turns the picture counterclockwise, as ``torch.rot90`` does. Quarter turns, flips and integer translations only move
-pixels, bit by bit; where they map the H x W pixels onto themselves (quarter turns of squares, half turns and flips of any
-picture, integer translations of a torus) they are exact: nothing is lost. Every other element resamples with the declared
-interpolation, and `Image.mask` says which pixels of the result are known.
+pixels, bit by bit, with the derivative by the element that the interpolation has; where they map the H x W pixels onto
+themselves (quarter turns of squares, half turns and flips of any picture, integer translations of a torus) they are exact:
+nothing is lost. Every other element resamples with the declared interpolation, and `Image.mask` says which pixels of the
+result are known.
 
 Finite groups of quarter turns and flips (`Cyclic(4)`, `Dihedral(4)`) are exact or refused: a quarter turn of a rectangle
 has another shape, so it raises `ActionError`. A rotation of `SO(2)` by the same angle is resampled and cut like its others.
@@ -20,12 +21,14 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 from typing_extensions import override
 
 from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, count_used, expand_mask, lead_view
 from erlangen.actions.discrete import Rolled
 from erlangen.errors import ActionError, ShapeError, first_index
 from erlangen.groups import MAX_ENUMERATION, Group, Shifts
+from erlangen.tracing import is_traced
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Padding = Literal["zeros", "border", "circular"]
@@ -284,26 +287,47 @@ def _warp(x: Tensor, linear: Tensor, shift: Tensor, interpolation: Interpolation
     shift = shift.expand(*target, 2).reshape(-1, 2)
     exact = on_grid(linear, shift, height, width)
     if bool(exact.all()):
-        out = _move(flat, linear, shift, padding)
+        out = _move(flat, linear, shift, interpolation, padding)
     elif not bool(exact.any()):
         out = _resample(flat, linear, shift, interpolation, padding)
     else:
         out = torch.empty_like(flat)
-        out[exact] = _move(flat[exact], linear[exact], shift[exact], padding)
+        out[exact] = _move(flat[exact], linear[exact], shift[exact], interpolation, padding)
         out[~exact] = _resample(flat[~exact], linear[~exact], shift[~exact], interpolation, padding)
     return out.reshape(*lead, *x.shape[full:])
 
 
-def _move(x: Tensor, linear: Tensor, shift: Tensor, padding: Padding) -> Tensor:
-    """Bit-exact warp of x ``[L, C, H, W]`` for maps between pixel centres."""
+def _move(x: Tensor, linear: Tensor, shift: Tensor, interpolation: Interpolation, padding: Padding) -> Tensor:
+    """Bit-exact warp of x ``[L, C, H, W]`` for maps between pixel centres.
+
+    Interpolation has a kink at a pixel centre, so the derivative by the element is that of central differences, the mean
+    of the slopes on both sides; "nearest" is flat and has none.
+    """
+    source = _source(linear, shift, *x.shape[-2:])
+    columns, rows = (c.detach().round().long().to(x.device) for c in source)
+    out = _pick(x, columns, rows, padding)
+    if interpolation == "nearest" or not any(_is_differentiated(c) for c in source):
+        return out
+    across = _pick(x, columns + 1, rows, padding) - _pick(x, columns - 1, rows, padding)
+    down = _pick(x, columns, rows + 1, padding) - _pick(x, columns, rows - 1, padding)
+    dx, dy = ((c - c.detach()).to(x)[:, None] / 2 for c in source)  # zero, with the derivative of the position
+    return out + (dx * across + dy * down)
+
+
+def _pick(x: Tensor, columns: Tensor, rows: Tensor, padding: Padding) -> Tensor:
+    """Pixels of x ``[L, C, H, W]`` at positions ``[L, H, W]``, also outside of the picture."""
     height, width = x.shape[-2:]
-    columns, rows = (c.round().long().to(x.device) for c in _source(linear, shift, height, width))
     inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
     if padding == "circular":
         columns, rows = columns % width, rows % height
     index = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
     out = torch.gather(x.flatten(-2), -1, index.flatten(-2)[:, None].expand(-1, x.shape[1], -1)).reshape(x.shape)
     return torch.where(inside[:, None], out, out.new_zeros(())) if padding == "zeros" else out
+
+
+def _is_differentiated(position: Tensor) -> bool:
+    """Whether reverse or forward mode follows a tensor; under `torch.func` it may be an outer level, so always."""
+    return is_traced() or position.requires_grad or forward_ad.unpack_dual(position).tangent is not None
 
 
 def _resample(x: Tensor, linear: Tensor, shift: Tensor, interpolation: Interpolation, padding: Padding) -> Tensor:
