@@ -181,8 +181,12 @@ CASES = {
         lambda u: u.audit(x=u.x.long()), DtypeError, r"x has dtype torch.int64.*call x.float\(\)"),
     "audit: complex numbers": (
         lambda u: u.audit(x=u.x + 0j), DtypeError, "x has dtype torch.complex64, but a floating dtype is needed"),
-    "audit: an array": (
-        lambda u: u.audit(x=u.x.numpy()), DataError, "x is ndarray; give a tensor.*torch.as_tensor converts arrays"),
+    "audit: words": (
+        lambda u: u.audit(x=["a", "b"]), DataError, "give a tensor.*or a dict or tuple"),
+    "audit: lists of uneven length": (
+        lambda u: u.audit(x=[[1.0], [1.0, 2.0]]), DataError, "x is a list whose entries have different lengths"),
+    "audit: an array of words": (
+        lambda u: u.audit(x=np.array(["a", "b"])), DataError, "x is an array of <U1"),
     "audit: a dict where a tensor is declared": (
         lambda u: u.audit(x={"pos": u.x}),
         ActionError, r"x is {'pos': tensor\[4, 5, 3\]}, but the action 'points' moves one tensor; declare a dict"),
@@ -209,8 +213,8 @@ CASES = {
     # --- labels and metrics -------------------------------------------------------------------------------------------
     "labels: too few": (
         lambda u: u.audit(y=u.y[:3]), DataError, r"y has tensor\[3\] but x has 4 samples; give one label per sample"),
-    "labels: a list": (
-        lambda u: u.audit(y=[0, 1, 1, 0]), DataError, r"y is \[int, int, int, int\]; give a tensor"),
+    "labels: words": (
+        lambda u: u.audit(y=["a", "b", "b", "a"]), DataError, r"y is \[str, str, str, str\]; give a tensor"),
     "labels: NaN": (
         lambda u: u.audit(y=torch.full((4, 2), torch.nan)), NotFiniteError, r"y has 8 values that are not finite"),
     "labels: floats for accuracy": (

@@ -1,10 +1,12 @@
 """Names of groups, and what is said about wrong ones."""
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import erlangen.groups as groups
+from erlangen.actions import Image
 from erlangen.errors import GroupError, UnknownNameError
 from erlangen.groups import (
     SE,
@@ -58,6 +60,21 @@ from erlangen.groups import (
         ("Symmetric(5)", Symmetric(5)),
         ("S(5)", Symmetric(5)),
         ("S5", Symmetric(5)),
+        ("SO2", SO(2)),
+        ("SO3", SO(3)),
+        ("O3", O(3)),
+        ("E2", E(2)),
+        ("SE3", SE(3)),
+        ("T2", Translation(2)),
+        ("GL+2", GLPlus(2)),
+        ("Z4", Cyclic(4)),
+        ("Z(4)", Cyclic(4)),
+        ("C4", Cyclic(4)),
+        ("Flip", Dihedral(1)),
+        ("SE3 x S5", DirectProduct(SE(3), Symmetric(5))),
+        ("Translation(2, 3.5)", Translation(2, scale=3.5)),
+        ("Translation(2, scale=3.5)", Translation(2, scale=3.5)),
+        ("T(2, 4)", Translation(2, scale=4)),
         ("Tetrahedral", Tetrahedral()),
         ("Octahedral", Octahedral()),
         ("Octahedral()", Octahedral()),
@@ -103,7 +120,8 @@ def test_products_round_trip(factors: list[Group]) -> None:
     [
         ("SU(2)", "unknown group 'SU(2)'"),
         ("", "unknown group ''"),
-        ("SO3", "unknown group 'SO3'; did you mean SO(n)"),
+        ("SOO3", "unknown group 'SOO3'; did you mean SO(n)"),
+        ("Octahedral3x", "unknown group 'Octahedral3x'"),
         ("so(3)", "unknown group 'so(3)'; did you mean SO(n)"),
         ("Symetric(3)", "unknown group 'Symetric(3)'; did you mean Symmetric(n)?"),
         ("Octohedral", "did you mean Octahedral"),
@@ -127,6 +145,10 @@ def test_unknown_names(text: str, message: str) -> None:
         ("SO", "'SO' has 0 argument(s), but SO(n) takes 1"),
         ("SO()", "'SO()' has 0 argument(s), but SO(n) takes 1"),
         ("SO(3,2)", "'SO(3,2)' has 2 argument(s), but SO(n) takes 1"),
+        ("Octahedral2", "'Octahedral2' has 1 argument(s), but Octahedral takes 0"),
+        ("Translation(2, wide)", "'Translation(2, wide)': 'wide' is not a number"),
+        ("Translation(2, 3, scale=4)", "gives scale twice"),
+        ("Translation(2, 3, 4)", "'Translation(2, 3, 4)' has 2 argument(s), but Translation(n) takes 1"),
         ("Lorentz(3)", "'Lorentz(3)' has 1 argument(s), but Lorentz(p, q) takes 2"),
         ("Octahedral(2)", "'Octahedral(2)' has 1 argument(s), but Octahedral takes 0"),
         ("Shifts()", "'Shifts()' has 0 argument(s), but Shifts(size, ...) takes one or more"),
@@ -152,6 +174,27 @@ def test_too_small_dimensions_are_refused_everywhere() -> None:
         for n in (0, -1):
             with pytest.raises(GroupError, match=str(n)):
                 group(f"{name}({n})")
+
+
+def test_the_group_of_a_sign() -> None:
+    """O(1) is {1, -1} on a line."""
+    G = group("O(1)")
+    assert (G.name, G.order, G.space_dim) == ("O(1)", 2, 1)
+    assert group("O1") == G
+    assert group(G.name) == G
+    assert G.linear(G.elements()).flatten().tolist() == [1, -1]
+    assert G.compose(G.elements()[:, None], G.elements()).tolist() == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize(("name", "n"), [("C4", 4), ("Z4", 4), ("D4", 8), ("Flip", 2), ("O(1)", 2), ("S3", 6)])
+def test_orders(name: str, n: int) -> None:
+    assert group(name).order == n
+
+
+def test_flip_turns_a_picture_left_to_right() -> None:
+    x = torch.arange(6.0).reshape(1, 1, 2, 3)
+    moved = Image().on(group("Flip")).act(torch.tensor([1]), x)
+    assert torch.equal(moved, x.flip(-1))
 
 
 def test_a_group_passes_through() -> None:

@@ -14,6 +14,7 @@ from erlangen.actions.discrete import Graph, Permuted, Rolled
 from erlangen.actions.geometric import SPD, Invariant, Points, Pseudovectors, Vectors
 from erlangen.actions.image import Field, Image
 from erlangen.actions.names import ActionLike, parse_action
+from erlangen.actions.signs import Sign, Swap
 
 __all__ = [
     "Action",
@@ -34,6 +35,8 @@ __all__ = [
     "Rolled",
     "SPD",
     "Sequence",
+    "Sign",
+    "Swap",
     "Tree",
     "TreeAction",
     "Vectors",

@@ -14,6 +14,7 @@ from erlangen.actions.compose import DirectSum, Factors, Sequence, TreeAction, t
 from erlangen.actions.discrete import Graph, Permuted, Rolled
 from erlangen.actions.geometric import SPD, Invariant, Points, Pseudovectors, Vectors
 from erlangen.actions.image import Field, Image
+from erlangen.actions.signs import Sign, Swap
 from erlangen.errors import ActionError, UnknownNameError
 
 NAMES: dict[str, Callable[..., Action]] = {
@@ -30,6 +31,8 @@ NAMES: dict[str, Callable[..., Action]] = {
     "spd": SPD,
     "trajectory": trajectory,
     "sequence": Sequence,
+    "sign": Sign,
+    "swap": Swap,
 }
 
 ActionLike = Action | str | Mapping[str, Any] | list[Any] | tuple[Any, ...] | Callable[..., Any]

@@ -7,10 +7,12 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
+
 from erlangen.errors import GroupError, UnknownNameError
 from erlangen.groups.affine import SE, Affine, E, SemidirectProduct, Similarity, Translation
 from erlangen.groups.base import Group
-from erlangen.groups.finite import Cyclic, Dihedral, Icosahedral, Octahedral, Tetrahedral
+from erlangen.groups.finite import Cyclic, Dihedral, FiniteMatrixGroup, Icosahedral, Octahedral, Tetrahedral
 from erlangen.groups.linear import CSO, SL, SO, GLPlus, Lorentz, O, Scaling, TrivialGroup
 from erlangen.groups.permutations import Shifts, Symmetric
 from erlangen.groups.products import DirectProduct
@@ -21,14 +23,22 @@ class _Entry(NamedTuple):
     build: Callable[..., Group]
     parameters: tuple[str, ...] = ()  # integers, but H is a group; "..." stands for more of the same
     options: tuple[str, ...] = ()  # keywords with numbers
+    by_place: int = 0  # so many of the options may be written without their names
+
+
+def _orthogonal(n: int) -> Group:
+    """O(n); O(1) is the group of two elements that change the sign of a line, with indices as elements."""
+    if n != 1:
+        return O(n)
+    return FiniteMatrixGroup("O(1)", torch.tensor([[[1.0]], [[-1.0]]], dtype=torch.float64))
 
 
 _GROUPS = {
     "SO": _Entry(SO, ("n",)),
-    "O": _Entry(O, ("n",)),
+    "O": _Entry(_orthogonal, ("n",)),
     "SE": _Entry(SE, ("n",), ("translation_scale",)),
     "E": _Entry(E, ("n",), ("translation_scale",)),
-    "Translation": _Entry(Translation, ("n",), ("scale",)),
+    "Translation": _Entry(Translation, ("n",), ("scale",), by_place=1),
     "Scaling": _Entry(Scaling, ("n",), ("scale",)),
     "Similarity": _Entry(Similarity, ("n",), ("scale", "translation_scale")),
     "CSO": _Entry(CSO, ("n",), ("scale",)),
@@ -41,6 +51,7 @@ _GROUPS = {
     "TrivialGroup": _Entry(TrivialGroup, ("n",)),
     "Cyclic": _Entry(Cyclic, ("n",)),
     "Dihedral": _Entry(Dihedral, ("n",)),
+    "Flip": _Entry(lambda: Dihedral(1)),
     "Symmetric": _Entry(Symmetric, ("n",)),
     "Shifts": _Entry(Shifts, ("size", "...")),
     "Tetrahedral": _Entry(Tetrahedral),
@@ -49,8 +60,8 @@ _GROUPS = {
     "Icosahedral": _Entry(Icosahedral),
     "I_h": _Entry(lambda: Icosahedral(inversion=True)),
 }
-_ALIASES = {"T": "Translation", "GLPlus": "GL+", "C": "Cyclic", "D": "Dihedral", "S": "Symmetric"}
-_SHORT = re.compile(r"([CDS])(\d+)")  # C8, D4, S5
+_ALIASES = {"T": "Translation", "GLPlus": "GL+", "C": "Cyclic", "Z": "Cyclic", "D": "Dihedral", "S": "Symmetric"}
+_SHORT = re.compile(r"([A-Za-z]+\+?)(\d+)")  # C8, D4, S5, SO3, GL+2
 _CALL = re.compile(r"([A-Za-z_]\w*\+?)\s*(?:\((.*)\))?")
 _PRODUCT = re.compile(r"\s+[x×]\s+")
 _COMMA = re.compile(r",")
@@ -62,9 +73,10 @@ def group(name: str | Group) -> Group:
 
     Names are those of `Group.name`: ``SO(3)``, ``O(3)``, ``SE(2)``, ``E(3)``, ``Translation(2)`` or ``T(2)``,
     ``Scaling(3)``, ``CSO(2)``, ``Similarity(2)``, ``SL(2)``, ``Sp(2)``, ``GL+(2)``, ``Affine(2)``, ``Lorentz(1,3)``,
-    ``Cyclic(8)`` or ``C8``, ``Dihedral(4)`` or ``D4``, ``Symmetric(5)`` or ``S5``, ``Shifts(28,28)``,
-    ``Octahedral``, ``O_h``, ``Icosahedral``, ``I_h``, ``Tetrahedral``, ``SemidirectProduct(O_h)``, and
-    products such as ``SO(3) x S5``. Groups with a sampling proposal take its width: ``SL(2, scale=0.1)``.
+    ``Cyclic(8)``, ``C8`` or ``Z8``, ``Dihedral(4)`` or ``D4``, ``Flip`` (left to right, ``Dihedral(1)``), ``Symmetric(5)``
+    or ``S5``, ``Shifts(28,28)``, ``O(1)`` (a sign), ``Octahedral``, ``O_h``, ``Icosahedral``, ``I_h``, ``Tetrahedral``,
+    ``SemidirectProduct(O_h)``, and products such as ``SO(3) x S5``. Groups with a sampling proposal take its width:
+    ``SL(2, scale=0.1)``, ``Translation(2, 3)``. One number may stand without parentheses: ``SO3``, ``E2``.
 
     >>> group("C8 x SO(3)")
     Cyclic(8) x SO(3)
@@ -98,6 +110,12 @@ def _arguments(text: str, key: str, words: list[str]) -> tuple[list[int | Group]
         if option[1] not in entry.options:
             raise GroupError(f"{text!r}: {_signature(key)} has no option {option[1]!r}")
         keywords[option[1]] = _number(text, option[2])
+        words = words[:-1]
+    names = entry.options[: entry.by_place]
+    for option, word in zip(names, words[len(entry.parameters) :], strict=False):
+        if option in keywords:
+            raise GroupError(f"{text!r} gives {option} twice")
+        keywords[option] = _number(text, word)
         words = words[:-1]
     is_open = entry.parameters[-1:] == ("...",)
     if (is_open and not words) or (not is_open and len(words) != len(entry.parameters)):

@@ -8,6 +8,7 @@ invariant network confuses, `separation_table` does so for networks and families
 """
 
 from erlangen.measure.audit import audit
+from erlangen.measure.calls import per_sample
 from erlangen.measure.cost import Allocations, median_times, peak_memory
 from erlangen.measure.error import (
     EquivarianceTracker,
@@ -51,6 +52,7 @@ __all__ = [
     "median_times",
     "orbit",
     "peak_memory",
+    "per_sample",
     "relative_change",
     "report_page",
     "separation_table",

@@ -61,10 +61,11 @@ def audit(
     """Measure a model on the orbits of its inputs.
 
     Args:
-        model: a torch module (put into eval mode and restored), a function of tensors or numpy arrays, or the path of an
-            ONNX file.
+        model: a torch module (put into eval mode and restored), a function of tensors or numpy arrays, a fitted estimator
+            with `predict`, or the path of an ONNX file; `erlangen.measure.Model` says how each is called.
         symmetry: what is declared; ``None`` takes ``model.symmetry``.
-        x: a batch ``[B, ...]`` or a dict or tuple of batches, as the input action moves them.
+        x: a batch ``[B, ...]`` or a dict or tuple of batches, as the input action moves them: tensors, arrays of any
+            library, or lists of numbers.
         y: labels or targets ``[B, ...]``; they move with the output action.
         metric: "accuracy", "mse", "mae", "cosine", "cross_entropy", "iou", a `Metric`, or ``fn(prediction, target) -> [N]``
             where higher is better. Default: accuracy for integer labels, mse for floating ones.
@@ -94,11 +95,12 @@ def audit(
     spread = {"local": local_blocks, "ray": ray_blocks}.get(engine)
     if spread is None:
         raise UnknownNameError(f"engine = {engine!r} is not known; choose 'local' or 'ray'")
+    wrapped = Model(model)
+    x, y = wrapped.read(x, y)
     samples = check_data(x, y)
     scorer = resolve_metric(metric, y)
     visited = orbit(symmetry.group, elements, seed=seed, dtype=float_dtype(x), device=tree_leaves(x)[0].device)
     _check_memory(len(visited), samples)
-    wrapped = Model(model)
     started = time.perf_counter()
     with wrapped.measuring():
         base = probe(wrapped, symmetry, x)

@@ -38,10 +38,7 @@ def batch_length(x: Tree, name: str = "x") -> int:
     """Number of samples of a tree of tensors; `DataError` for other things, and for uneven or empty ones."""
     leaves = tree_leaves(x)
     if not leaves or not all(isinstance(leaf, Tensor) and leaf.ndim for leaf in leaves):
-        raise DataError(
-            f"{name} is {_described(x)}; give a tensor [B, ...], or a dict or tuple of tensors (torch.as_tensor converts "
-            "arrays)"
-        )
+        raise DataError(f"{name} is {_described(x)}; give a tensor [B, ...] or an array, or a dict or tuple of these")
     sizes = {leaf.shape[0] for leaf in leaves}
     if len(sizes) > 1:
         raise DataError(f"{name} has leaves of different length: {tree_structure(x)}; the first axis is the batch")
@@ -66,8 +63,7 @@ def check_data(x: Tree, y: Tree | None = None) -> int:
         for leaf in tree_leaves(y):
             if not isinstance(leaf, Tensor):
                 raise DataError(
-                    f"y is {_described(y)}; give a tensor [B, ...], or a dict or tuple of tensors (torch.as_tensor converts "
-                    "arrays)"
+                    f"y is {_described(y)}; give a tensor [B, ...] or an array, or a dict or tuple of these"
                 )
             if leaf.ndim == 0 or leaf.shape[0] != samples:
                 raise DataError(f"y has {tree_structure(leaf)} but x has {samples} samples; give one label per sample")

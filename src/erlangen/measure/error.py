@@ -58,9 +58,10 @@ def equivariance_error(
     if reduce not in ("mean", "max", "none"):
         raise UnknownNameError(f"reduce = {reduce!r} is not known; choose 'mean', 'max' or 'none'")
     check_chunk(chunk)
+    wrapped = Model(model)
+    x, _ = wrapped.read(x)
     check_data(x)
     visited = orbit(symmetry.group, elements, seed=seed, dtype=float_dtype(x), device=tree_leaves(x)[0].device)
-    wrapped = Model(model)
     with wrapped.measuring():
         probe(wrapped, symmetry, x)
         policy = Chunk.of(wrapped, x, chunk)
@@ -86,6 +87,7 @@ def assert_equivariant(
         tol: bound on the worst error; by default 1e-5 in float32 and 1e-12 in float64.
     """
     symmetry = declared_symmetry(model, symmetry)
+    x, _ = Model(model).read(x)
     errors = equivariance_error(model, symmetry, x, elements=elements, reduce="none", seed=seed)
     if tol is None:
         tol = 1e-12 if float_dtype(x) == torch.float64 else 1e-5
@@ -121,8 +123,9 @@ def lie_derivative(model: ModelLike, symmetry: Symmetry | None, x: Tree, *, step
         raise OrbitError(f"{symmetry.group.name} is discrete and has no Lie derivative; use equivariance_error")
     if step is not None and not step > 0:
         raise OrbitError(f"step = {step}: give a positive length, or None")
-    check_data(x)
     wrapped = Model(model)
+    x, _ = wrapped.read(x)
+    check_data(x)
     with wrapped.measuring():
         base = probe(wrapped, symmetry, x)
         if not all(leaf.is_floating_point() for leaf in tree_leaves(base)):

@@ -16,18 +16,24 @@ from torch import Tensor, nn
 from erlangen.actions import Tree, tree_leaves, tree_map, tree_structure
 from erlangen.arrays import tensor_of
 from erlangen.errors import DataError, MissingExtraError, ModelError, TrainModeWarning
+from erlangen.measure.calls import Estimator, invoke, is_estimator
+from erlangen.measure.inputs import as_tree, encode_labels
 
-ModelLike = nn.Module | Callable[..., Any] | str | Path
-"""A torch module, a function of tensors or of numpy arrays, or the path of an ONNX file."""
+ModelLike = nn.Module | Callable[..., Any] | str | Path | Any
+"""A torch module, a function of tensors or of numpy arrays, a fitted estimator, or the path of an ONNX file."""
 
 
 class Model:
     """A model under measurement: ``model(x)`` with gradients off; x and the answer are trees of tensors.
 
     A model that differentiates inside, as a potential does for its forces, gets gradients; its answers are detached.
+    Models of several arguments get a tuple by position and a dict by name, as their signature says. Answers may be
+    arrays of other libraries, lists of numbers, or objects with ``.logits`` (Hugging Face), of which the logits are
+    taken. Estimators in the manner of scikit-learn answer with ``predict_proba`` where they have it, else ``predict``.
 
     Args:
-        target: a torch module, a callable on tensors or numpy arrays, or the path of an ``.onnx`` file.
+        target: a torch module, a callable on tensors or numpy arrays (`per_sample` makes one of a function of one sample),
+            a fitted estimator, or the path of an ``.onnx`` file.
 
     Raises:
         ModelError: the target cannot be called, or answers with something that is no tensor.
@@ -41,14 +47,19 @@ class Model:
         if isinstance(target, (str, Path)):
             self._call: Callable[[Tree], Any] = OnnxModel(target)
             self.name = Path(target).name
+        elif is_estimator(target):
+            self._call = Estimator(target)
+            self.name = type(target).__name__
         elif callable(target):
             self._call = target
             self.name = type(target).__name__ if self.module is not None else getattr(target, "__name__", "model")
         else:
             raise ModelError(
-                f"model is a {type(target).__name__}; give a torch module, a callable or the path of an ONNX file"
+                f"model is a {type(target).__name__}; give a torch module, a callable, a fitted estimator with predict, or "
+                "the path of an ONNX file"
             )
-        self._numpy = False
+        self._numpy = isinstance(self._call, Estimator)
+        self._answered = False
         self._needs_grad = False
 
     @functools.cached_property
@@ -58,6 +69,23 @@ class Model:
             return None
         first = next(iter(self.module.parameters()), None)
         return None if first is None else first.device
+
+    @functools.cached_property
+    def dtype(self) -> torch.dtype | None:
+        """The floating dtype that it was made for, where it shows: of a module's parameters, of an ONNX file's inputs."""
+        if isinstance(self._call, OnnxModel):
+            return self._call.dtype
+        found = (
+            {p.dtype for p in self.module.parameters() if p.is_floating_point()} if self.module is not None else set()
+        )
+        return found.pop() if len(found) == 1 else None
+
+    def read(self, x: Any, y: Any = None) -> tuple[Tree, Tree | None]:
+        """Data and labels as trees of tensors; arrays and lists in the dtype of the model, labels as its class indices."""
+        classes = self._call.classes if isinstance(self._call, Estimator) else None
+        if y is not None and classes is not None:
+            y = encode_labels(y, classes)
+        return as_tree(x, "x", dtype=self.dtype), None if y is None else as_tree(y, "y", dtype=self.dtype)
 
     def __call__(self, x: Tree) -> Tree:
         """Answer of the model, detached; leaves have the leading axis of x."""
@@ -76,28 +104,42 @@ class Model:
 
     def _answer(self, x: Tree) -> Any:
         if self._numpy:
-            return self._call(tree_map(_to_numpy, x))
+            return self._invoke(tree_map(_to_numpy, x))
         try:
-            return self._call(x)
-        except (TypeError, AttributeError) as torch_error:
-            if self.module is not None or isinstance(self._call, OnnxModel):
+            y = self._invoke(x)
+        except Exception as torch_error:
+            # A numpy function meets a tensor: numpy's own functions refuse it with one of these types, those of other
+            # libraries with any, so their first answer decides.
+            refused = isinstance(torch_error, (TypeError, AttributeError))
+            if self.module is not None or isinstance(self._call, OnnxModel) or isinstance(torch_error, ModelError):
                 raise
-            # A numpy function meets a tensor: numpy's own functions and methods refuse it with one of these.
+            if (self._answered and not refused) or "does not require grad" in str(torch_error):
+                raise
             try:
-                y = self._call(tree_map(_to_numpy, x))
-            except (TypeError, AttributeError) as numpy_error:
+                y = self._invoke(tree_map(_to_numpy, x))
+            except Exception as numpy_error:  # noqa: BLE001 - one of the two is raised
+                if not (refused and isinstance(numpy_error, (TypeError, AttributeError))):
+                    raise (numpy_error if refused else torch_error) from None
                 raise ModelError(
                     f"{self.name} takes neither tensors ({torch_error}) nor numpy arrays ({numpy_error})"
                 ) from torch_error
             self._numpy = True
-            return y
+        self._answered = True
+        return y
+
+    def _invoke(self, x: Tree) -> Any:
+        """The model's own answer; the logits, if it is an object that has them."""
+        y = self._call(x) if isinstance(self._call, (OnnxModel, Estimator)) else invoke(self._call, x)
+        known = (Tensor, np.ndarray, list, tuple)  # a named tuple with logits is structure that an action can name
+        return y if isinstance(y, known) or not hasattr(y, "logits") else y.logits
 
     def _checked(self, y: Any, x: Tree) -> Tree:
         if isinstance(y, (float, int, np.generic)) or (isinstance(y, (Tensor, np.ndarray)) and y.ndim == 0):
             raise ModelError(
-                f"{self.name} returned one number for the whole batch; return one answer per sample, [B, ...]"
+                f"{self.name} returned one number for the whole batch; return one answer per sample, [B, ...]; "
+                "er.measure.per_sample(model) calls a function of one sample on each"
             )
-        y = tree_map(lambda leaf: self._tensor(leaf), y)
+        y = tree_map(lambda leaf: self._tensor(leaf), as_tree(y, strict=False))
         if not any(leaf.numel() for leaf in tree_leaves(y)):
             raise ModelError(
                 f"{self.name} returned {tree_structure(y)}, no numbers at all; return one answer per sample"
@@ -189,6 +231,13 @@ class OnnxModel:
         self._inputs: list[str] = [i.name for i in self._session.get_inputs()]
         sizes = {i.shape[0] for i in self._session.get_inputs() if i.shape and isinstance(i.shape[0], int)}
         self._fixed: int | None = min(sizes) if sizes else None
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The floating dtype of the inputs, if they have one in common."""
+        known = {"tensor(float)": torch.float32, "tensor(double)": torch.float64, "tensor(float16)": torch.float16}
+        found = {known[i.type] for i in self._session.get_inputs() if i.type in known}
+        return found.pop() if len(found) == 1 else None
 
     def __reduce__(self) -> tuple[type[OnnxModel], tuple[Path]]:
         return OnnxModel, (self._path,)

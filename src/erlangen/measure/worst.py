@@ -59,11 +59,12 @@ def worst_case(
     symmetry = declared_symmetry(model, symmetry)
     if rounds < 0 or tries < 1:
         raise OrbitError(f"rounds = {rounds}, tries = {tries}: rounds must be 0 or more, tries 1 or more")
+    wrapped = Model(model)
+    x, y = wrapped.read(x, y)
     check_data(x, y)
     scorer = resolve_metric(metric, y) if y is not None else None
     group, dtype = symmetry.group, float_dtype(x)
     visited = orbit(group, elements, seed=seed, dtype=dtype, device=tree_leaves(x)[0].device)
-    wrapped = Model(model)
     generator = Generator().manual_seed(seed)
 
     def badness(g: Tensor) -> tuple[Tensor, float]:

@@ -1,0 +1,140 @@
+"""Actions by a sign alone: data that changes its sign, and pairs that change places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, lead_view, tree_map, tree_structure
+from erlangen.errors import ActionError, DtypeError, ShapeError, is_whole
+from erlangen.groups import Cyclic, DirectProduct, Group, Symmetric
+
+
+@dataclass(frozen=True)
+class Sign(Action):
+    """Data times the sign of the element: audio under "O(1)", pseudoscalars under "O(3)". Any tensor or tree.
+
+    The sign is +1 or -1 and multiplies as the elements do: the determinant of the linear part for groups that mirror (O,
+    E, Dihedral, Flip, O_h, ...), the parity of a permutation, and ``(-1)^k`` for element k of ``Cyclic(n)`` of even n.
+    Groups of rotations alone have none.
+
+    Args:
+        size: length of the last axis, needed only inside a sum of actions.
+    """
+
+    size: int | None = None
+    item_ndim = 0
+
+    def __post_init__(self) -> None:
+        if self.size is not None and not is_whole(self.size, 1):
+            raise ActionError(f"sign({self.size}): the size of the last axis must be a positive integer")
+
+    @property
+    @override
+    def name(self) -> str:
+        return "sign" if self.size is None else f"sign({self.size})"
+
+    def check_group(self, group: Group) -> None:
+        """The group must have elements of sign -1."""
+        _need_signs(group, self.name)
+
+    def width(self, group: Group) -> int | None:
+        """The declared size."""
+        return self.size
+
+    def apply(self, group: Group, g: Tensor, x: Tree) -> Tree:
+        """Every tensor of x times the sign."""
+        signs = signs_of(group, g)
+
+        def flip(leaf: Tree) -> Tensor:
+            leaf = check_tensor(leaf, self.name, lead=signs.ndim, item_ndim=0, floating=False)
+            if leaf.dtype in (torch.bool, torch.uint8):
+                raise DtypeError(f"x has dtype {leaf.dtype}, which has no negative numbers; convert it before the call")
+            broadcast_lead(signs.shape, leaf.shape[: signs.ndim])
+            return leaf * lead_view(signs, signs.ndim, leaf).to(leaf)
+
+        return tree_map(flip, x)
+
+
+@dataclass(frozen=True)
+class Swap(Action):
+    """A pair whose entries change places where the sign of the element is -1, see `Sign`: stereo channels, two players.
+
+    A tuple or list of two trees exchanges them; a tensor exchanges the halves of an axis, such as two class scores.
+
+    Args:
+        axis: the axis of a tensor, negative, of even length.
+    """
+
+    axis: int = -1
+
+    def __post_init__(self) -> None:
+        if self.axis >= 0:
+            raise ActionError(f"axis = {self.axis}: count the axis from the end, for example axis=-1")
+
+    @property
+    def item_ndim(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Trailing axes from the axis on."""
+        return -self.axis
+
+    @property
+    @override
+    def name(self) -> str:
+        return "swap" if self.axis == -1 else f"swap(axis={self.axis})"
+
+    def check_group(self, group: Group) -> None:
+        """The group must have elements of sign -1."""
+        _need_signs(group, self.name)
+
+    def apply(self, group: Group, g: Tensor, x: Tree) -> Tree:
+        """The pair, exchanged where the sign is -1."""
+        swapped = signs_of(group, g) < 0
+        lead = swapped.ndim
+
+        def choose(here: Tree, there: Tree) -> Tensor:
+            here = check_tensor(here, self.name, lead=lead, item_ndim=0, floating=False)
+            broadcast_lead(swapped.shape, here.shape[:lead])
+            return torch.where(lead_view(swapped, lead, here).to(here.device), there, here)
+
+        if isinstance(x, (tuple, list)):
+            if len(x) != 2 or tree_structure(x[0]) != tree_structure(x[1]):  # pyright: ignore[reportUnknownArgumentType]
+                raise ShapeError(
+                    f"x is {tree_structure(x)}, but the action {self.name!r} needs two entries of one shape"
+                )
+            return type(x)((tree_map(choose, x[0], x[1]), tree_map(choose, x[1], x[0])))
+        x = check_tensor(x, self.name, lead=lead, item_ndim=self.item_ndim, floating=False)
+        half, odd = divmod(x.shape[self.axis], 2)
+        if odd:
+            raise ShapeError(
+                f"x has shape {tuple(x.shape)}: {self.name} exchanges halves, but axis {self.axis} has length {2 * half + 1}"
+            )
+        return choose(x, x.roll(half, self.axis))
+
+
+def signs_of(group: Group, g: Tensor) -> Tensor:
+    """Sign +1.0 or -1.0 of each element, ``[*batch of g]``, see `Sign`."""
+    group.batch_shape(g)
+    if isinstance(group, Cyclic):
+        return 1.0 - 2.0 * (g % 2)
+    if isinstance(group, Symmetric):
+        matrices = torch.nn.functional.one_hot(g, g.shape[-1]).double()
+        return torch.linalg.det(matrices).sign()
+    return torch.linalg.det(group.linear(g, dtype=torch.float64).double()).sign()
+
+
+def _need_signs(group: Group, name: str) -> None:
+    if isinstance(group, Cyclic):
+        has = int(group.order) % 2 == 0
+    elif isinstance(group, Symmetric):
+        has = group.order > 1
+    else:
+        has = group.space_dim > 0 and not isinstance(group, DirectProduct)
+        has = has and bool((signs_of(group, group.discrete_generators) < 0).any())
+    if not has:
+        hint = "declare one action per factor, as 'sign * invariant'" if isinstance(group, DirectProduct) else (
+            "it fits O(1), Flip, O(n), E(n), Dihedral(n), Symmetric(n) and Cyclic(n) of even n"
+        )  # fmt: skip
+        raise ActionError(f"{name}: {group.name} has no sign; {hint}")
