@@ -103,7 +103,7 @@ class Group(ABC):
         if self.order == math.inf:  # not math.isinf: an int beyond the range of floats is a valid order
             raise OrbitError(f"{self.name} is infinite and cannot be listed; use .sample(n) or .grid(n)")
         if self.order > MAX_ENUMERATION:
-            size = f"{self.order:,}" if self.order < 10**15 else f"about 10^{math.log10(self.order):.0f}"
+            size = order_text(self)
             raise OrbitError(
                 f"{self.name} has {size} elements, more than the {MAX_ENUMERATION:,} that are listed at most; "
                 "use .sample(n)"
@@ -209,3 +209,8 @@ def _floating(g: Tensor) -> torch.dtype:
 def default_tol(dtype: torch.dtype) -> float:
     """Tolerance of membership tests: 1e-9 in float64, 1e-4 in float32 and below."""
     return 1e-9 if dtype == torch.float64 else 1e-4
+
+
+def order_text(group: Group) -> str:
+    """The order for people; Python refuses to write out integers of thousands of digits."""
+    return f"{group.order:,}" if group.order < 10**15 else f"about 10^{math.log10(group.order):.0f}"
