@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from erlangen.actions import Tree, tree_leaves, tree_map
 from erlangen.errors import DataError, OrbitError, SymmetryError, is_whole
 from erlangen.measure.checks import check_action, check_data, float_dtype, take
-from erlangen.measure.report import RESAMPLES
+from erlangen.measure.intervals import RESAMPLES, cluster_interval
 from erlangen.symmetry import Symmetry
 
 FEWEST = 20
@@ -112,7 +112,7 @@ def weigh(
             parts = [(m(z[i]) - t[i]).square().sum(1) for m, i in zip(models, folds, strict=True)]
             errors.append(torch.cat(parts))
         moved = torch.stack(errors[1:]).mean(0)
-        interval = _interval((moved - plain) / variance, seed)
+        interval = cluster_interval((moved - plain) / variance, seed=seed)
         error, baseline = (float(part.mean()) / variance for part in (moved, plain))
         holds = interval[0] <= tol or not _contradicted(torch.stack(errors), seed)
         findings.append(DataFinding(symmetry, error - baseline, interval, error, baseline, holds))
@@ -152,13 +152,6 @@ def _contradicted(errors: Tensor, seed: int) -> bool:
     picks = torch.randint(len(errors), (RESAMPLES, errors.shape[1]), generator=generator)
     picked = errors.gather(0, picks).mean(1)
     return float((picked <= errors[0].mean()).double().mean()) < LEVEL
-
-
-def _interval(differences: Tensor, seed: int) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean of ``[M]``."""
-    draws = torch.randint(len(differences), (RESAMPLES, len(differences)), generator=Generator().manual_seed(seed))
-    low, high = torch.quantile(differences[draws].mean(1), differences.new_tensor([0.025, 0.975])).tolist()
-    return low, high
 
 
 def _features(x: Tree) -> Tensor:
