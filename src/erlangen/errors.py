@@ -128,6 +128,10 @@ class CacheWarning(ErlangenWarning):
     """A cached file is damaged or cannot be written; the result was computed afresh."""
 
 
+class RepeatedRowsWarning(ErlangenWarning):
+    """Rows that count as independent look like copies of one another; say which belong together by ``groups=``."""
+
+
 def first_index(bad: Tensor) -> tuple[int, ...]:
     """Index of the first true entry of a boolean tensor, as a tuple of ints."""
     return tuple(int(i) for i in torch.nonzero(bad)[0])

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
 
+from torch import Tensor
+
 from erlangen.actions import Tree
 from erlangen.errors import ErlangenError, SymmetryError
 from erlangen.measure.audit import audit
@@ -46,6 +48,7 @@ def discover(
     *,
     data: tuple[Tree, Tree],
     candidates: Sequence[Symmetry],
+    groups: Tensor | Sequence[int] | None = None,
     tol: float | None = None,
     elements: int | None = None,
     seed: int = 0,
@@ -56,6 +59,7 @@ def discover(
     x: Tree | None = None,
     *,
     data: tuple[Tree, Tree] | None = None,
+    groups: Tensor | Sequence[int] | None = None,
     tol: float | None = None,
     elements: int | None = None,
     seed: int = 0,
@@ -64,7 +68,8 @@ def discover(
 
     A model is audited. Data have a symmetry if ``(g x, g y)`` is as likely as ``(x, y)``: a regressor that was fitted to other
     samples is then as wrong on moved samples as on those that were not moved. `erlangen.soft.evidence.weigh` says which
-    regressor, and what this cannot see.
+    regressor, and what this cannot see. Rows count as independent draws; where they are not (repeated measurements, frames of
+    one recording), `groups` says which belong together.
 
     >>> import torch, erlangen as er
     >>> flips = [er.Symmetry(g, input="points", output="invariant") for g in ("SO(3)", "SE(3)")]
@@ -83,13 +88,18 @@ def discover(
         candidates: the symmetries to try.
         data: ``(x, y)`` instead of a model: trees of tensors ``[N, ...]``, N at least 20; targets are one floating tensor,
             or class labels ``[N]``.
+        groups: with data, one integer per row ``[N]``: equal ones for rows that are not independent of one another; at least
+            20 groups. They are held out, moved and resampled together.
         tol: a symmetry of a model holds when the worst relative error is at most this (0.001 by default); one of data when
             the interval of its cost begins at or below this share of the targets' variance (0 by default).
 
     Raises:
         SymmetryError: no candidates, or for data a group that is not compact.
         ErlangenError: neither or both of a model with x and of data, or a number out of range.
-        DataError: fewer than 20 samples, or uneven ones.
+        DataError: fewer than 20 samples or groups, or uneven ones.
+
+    Warns:
+        RepeatedRowsWarning: many rows have near copies, and `groups` does not say why.
     """
     candidates = list(candidates)
     if not candidates or not all(isinstance(candidate, Symmetry) for candidate in candidates):
@@ -97,7 +107,10 @@ def discover(
     if data is not None:
         if model is not None or x is not None:
             raise ErlangenError("data is given together with a model or x; ask about one of the two")
-        return weigh(*data, candidates, moves=8 if elements is None else elements, tol=_tol(tol, 0.0), seed=seed)
+        moves = 8 if elements is None else elements
+        return weigh(*data, candidates, groups=groups, moves=moves, tol=_tol(tol, 0.0), seed=seed)
+    if groups is not None:
+        raise ErlangenError("groups says which rows of data=(x, y) belong together; a model has no rows")
     if model is None or x is None:
         raise ErlangenError("give a model with x, or data=(x, y)")
     tol = _tol(tol, 1e-3)
