@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -221,3 +222,162 @@ def test_it_trains_where_gradients_are_off():
     er.fit(model, torch.ones(4, 2), torch.ones(4, 1), loss=torch.nn.functional.mse_loss, epochs=1, progress=False)
     assert not torch.equal(model.weight, before)
     assert not torch.is_grad_enabled()
+
+
+# --- what a resumed run takes from its own call ----------------------------------------------------------------------
+def _constant_gradient(path, epochs, net=None, **options):
+    """One weight under the loss w: its gradient is 1, so that SGD takes the rate off in each of the epochs."""
+    net = net or nn.Linear(1, 1, bias=False)
+    if not Path(path).exists():
+        net.weight.data.zero_()
+    x = torch.ones(4, 1)
+    result = er.fit(
+        net, x, x, loss=lambda p, _: p.mean(), epochs=epochs, batch_size=4, checkpoint=path, progress=False, **options,
+    )  # fmt: skip
+    return net.weight.item(), result
+
+
+def test_a_new_rate_is_used(tmp_path):
+    path = tmp_path / "run.pt"
+    sgd = lambda lr, **more: lambda p: torch.optim.SGD(p, lr=lr, **more)  # noqa: E731
+    assert _constant_gradient(path, 2, optimizer=sgd(1.0))[0] == -2
+    assert _constant_gradient(path, 5, optimizer=sgd(10.0))[0] == -32
+    assert _constant_gradient(path, 6, optimizer=sgd(10.0, maximize=True))[0] == -22  # any option, not the rate alone
+    # Momentum m: steps of the rate times 1, 1 + m, ... from the epoch where it begins.
+    assert _constant_gradient(path, 8, optimizer=sgd(8.0, momentum=0.5))[0] == -22 - 8 - 12
+
+
+def test_what_a_callback_made_of_the_rate_stays(tmp_path):
+    """A callback halves the rate after every epoch; a run that is resumed goes on from there, as one that was not does."""
+
+    def run(path, epochs):
+        held = []
+
+        def make(parameters):
+            held.append(torch.optim.SGD(parameters, lr=1.0))
+            return held[0]
+
+        def halve(epoch, model, row):
+            held[0].param_groups[0]["lr"] /= 2
+
+        return _constant_gradient(path, epochs, optimizer=make, callbacks=[halve])[0]
+
+    assert run(tmp_path / "whole.pt", 4) == -(1 + 1 / 2 + 1 / 4 + 1 / 8)
+    run(tmp_path / "parts.pt", 2)
+    assert run(tmp_path / "parts.pt", 4) == -(1 + 1 / 2 + 1 / 4 + 1 / 8)
+
+
+def test_schedules_that_come_go_and_change_their_rate(tmp_path):
+    path, sgd = tmp_path / "run.pt", lambda lr: lambda p: torch.optim.SGD(p, lr=lr)
+    quarter = {"schedule": lambda done: 0.25}
+    assert _constant_gradient(path, 1, optimizer=sgd(4.0), **quarter)[0] == -1
+    assert _constant_gradient(path, 2, optimizer=sgd(4.0), **quarter)[0] == -2
+    assert _constant_gradient(path, 3, optimizer=sgd(8.0), **quarter)[0] == -4
+    assert _constant_gradient(path, 4, optimizer=sgd(8.0))[0] == -12  # no schedule: the whole rate
+    assert _constant_gradient(path, 5, optimizer=sgd(8.0), **quarter)[0] == -14
+
+
+def test_another_optimizer_is_named(tmp_path):
+    path, net = tmp_path / "run.pt", nn.Linear(1, 1, bias=False)
+    _constant_gradient(path, 2, net, optimizer=lambda p: torch.optim.SGD(p, lr=1.0, momentum=0.5))
+    before = net.weight.detach().clone()
+    with pytest.raises(CheckpointError, match=r"written with the optimizer SGD, and this call has AdamW"):
+        _constant_gradient(path, 3, net, optimizer=torch.optim.AdamW)
+    assert torch.equal(net.weight, before)
+    # Version 0.1.0 did not say which it was; the options tell.
+    state = torch.load(path, weights_only=True)
+    torch.save({key: value for key, value in state.items() if key not in ("kind", "options")}, path)
+    with pytest.raises(
+        CheckpointError, match=r"run\.pt' cannot be resumed: it was written with an optimizer of another kind"
+    ):
+        _constant_gradient(path, 3, net, optimizer=torch.optim.AdamW)
+    assert (
+        _constant_gradient(path, 3, net, optimizer=lambda p: torch.optim.SGD(p, lr=1.0, momentum=0.5))[1].resumed_from
+        == 2
+    )
+
+
+def test_more_patience_trains_on(tmp_path):
+    x, y = data()
+
+    def run(patience, epochs=12):
+        # The validation loss of wrong labels grows from the first epoch on.
+        return er.fit(
+            nn.Linear(3, 1), x, y, loss=nn.functional.mse_loss, epochs=epochs, lr=0.1, checkpoint=tmp_path / "run.pt",
+            validation=(x, -9 * y), patience=patience, progress=False,
+        )  # fmt: skip
+
+    first = run(2)
+    assert first.stopped_early
+    ended = len(first.history)
+    assert len(run(2).history) == ended  # the same patience: nothing to do
+    longer = run(4)
+    assert (len(longer.history), longer.stopped_early) == (ended + 2, True)
+    assert (len(run(None).history), run(None).stopped_early) == (12, False)
+
+
+def test_numbers_of_numpy_do_not_lose_the_run(tmp_path):
+    path, x = tmp_path / "run.pt", torch.randn(8, 3)
+
+    def score(epoch, model, row):
+        row["score"] = np.float64(0.5) + epoch
+        row["count"], row["good"], row["by_class"] = np.int32(3), np.bool_(True), np.array([1.0, 2.0], dtype=np.float32)
+        row["tensor"] = torch.tensor(0.25)
+
+    def run(epochs):
+        return er.fit(
+            nn.Linear(3, 1), x, x[:, :1], loss=nn.functional.mse_loss, epochs=epochs, lr=np.float64(1e-3),
+            schedule=lambda done: np.float32(1.0), checkpoint=path, callbacks=[score], progress=False,
+        )  # fmt: skip
+
+    run(2)
+    result = run(3)
+    assert result.resumed_from == 2
+    assert [row["score"] for row in result.history] == [0.5, 1.5, 2.5]
+    assert result.history[0]["by_class"] == [1.0, 2.0]
+    assert result.history[0]["tensor"] == 0.25
+    assert type(result.history[0]["count"]) is int
+    assert result.history[0]["good"] is True
+
+
+def test_what_cannot_be_kept_is_named_at_the_first_epoch(tmp_path):
+    x = torch.randn(8, 3)
+
+    def fit(net, **options):
+        return er.fit(net, x, x[:, :1], loss=nn.functional.mse_loss, epochs=2, progress=False, **options)
+
+    def odd(epoch, model, row):
+        row["odd"] = object()
+
+    fit(nn.Linear(3, 1), callbacks=[odd])  # nothing is kept here, so nothing has to be
+    with pytest.raises(er.ErlangenError, match=r"metrics\['odd'\] is a object, which a checkpoint cannot hold"):
+        fit(nn.Linear(3, 1), callbacks=[odd], checkpoint=tmp_path / "run.pt")
+
+    class Odd(nn.Linear):
+        def get_extra_state(self):
+            return Path("somewhere")
+
+        def set_extra_state(self, state):
+            pass
+
+    with pytest.raises(CheckpointError, match=r"could not be read again .*get_extra_state"):
+        fit(Odd(3, 1), checkpoint=tmp_path / "odd.pt")
+    assert not (tmp_path / "odd.pt").exists()
+
+
+def test_a_checkpoint_with_a_changed_byte_is_refused(tmp_path):
+    path, x = tmp_path / "run.pt", torch.randn(8, 3)
+
+    def fit():
+        return er.fit(
+            nn.Linear(3, 1), x, x[:, :1], loss=nn.functional.mse_loss, epochs=1, checkpoint=path, progress=False
+        )
+
+    fit()
+    data = path.read_bytes()
+    for place in range(5, len(data), len(data) // 25):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :])
+        with pytest.raises(CheckpointError, match=r"run\.pt' cannot be resumed.*remove it or pass another path"):
+            fit()
+    path.write_bytes(data)
+    assert fit().resumed_from == 1

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from erlangen.data import basic_motions
 from erlangen.enforce import symmetrize
+from erlangen.files import write_text
 from erlangen.groups import SO
 from erlangen.measure import AuditReport, audit, write_report
 from erlangen.soft import augment
@@ -85,7 +86,7 @@ def run_demo(out: Path, *, seed: int = 0, progress: bool | None = None) -> dict[
         "test": 40,
         "seconds": round(time.perf_counter() - started, 1),
     }
-    (out / "demo.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    write_text(out / "demo.json", json.dumps(numbers, indent=1) + "\n")
     write_report(
         list(reports.values()),
         out / "report.html",

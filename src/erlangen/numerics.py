@@ -3,8 +3,8 @@
 Every function takes batches ``[..., n]`` of vectors or ``[..., n, n]`` of matrices in float32 or float64 and
 keeps dtype and device. The decompositions refuse bfloat16 and float16 (`DtypeError`) and switch autocast off
 inside, because below float32 they lose all digits; on the CPU, `eigh` takes large batches on several threads.
-Where a derivative does not exist (norm at 0, eigenvectors at equal eigenvalues) the gradient is finite and each
-docstring says what it is.
+Derivatives are formed at scale one and keep their digits at any size of the matrices. Where one does not exist
+(norm at 0, eigenvectors at equal eigenvalues) the gradient is finite and each docstring says what it is.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def sym_exp(A: Tensor, *, check: bool = True) -> Tensor:
 
     The gradient is that of `sym_log`; `check` and errors are those of `eigh`.
     """
-    return _sym_function(A, eigh(A, check=check), torch.exp, _exp_difference)
+    return _sym_function(A, eigh(A, check=check), _EXP)
 
 
 def sym_log(A: Tensor, *, check: bool = True) -> Tensor:
@@ -160,13 +160,13 @@ def sym_log(A: Tensor, *, check: bool = True) -> Tensor:
         ShapeError, DtypeError, NotFiniteError: as `eigh`.
     """
     eig = _definite(A, check, "sym_log")
-    return _sym_function(A, eig, torch.log, _log_difference)
+    return _sym_function(A, eig, _LOG)
 
 
 def sym_invsqrt(A: Tensor, *, check: bool = True) -> Tensor:
     """Inverse square root of symmetric positive definite matrices ``[..., n, n]``; otherwise as `sym_log`."""
     eig = _definite(A, check, "sym_invsqrt")
-    return _sym_function(A, eig, torch.rsqrt, _rsqrt_difference)
+    return _sym_function(A, eig, _RSQRT)
 
 
 def sym_sqrt(A: Tensor, *, check: bool = True) -> Tensor:
@@ -181,7 +181,7 @@ def sym_sqrt(A: Tensor, *, check: bool = True) -> Tensor:
     eig = eigh(A, check=check)
     if check:
         _check_values(eig.values >= -_round_off(eig.values), eig.values, "sym_sqrt", "positive semidefinite")
-    return _sym_function(A, eig, _root, _root_difference)
+    return _sym_function(A, eig, _ROOT)
 
 
 # --- general matrices ---------------------------------------------------------------------------------------
@@ -201,10 +201,10 @@ def matrix_sqrt(A: Tensor) -> Tensor:
     check_square(A, "A")
     check_finite(A, "A")
     with full_precision(A):
-        work = _widest(A)
+        work, unit = _scaled(_widest(A))
         root = _denman_beavers(work)
-        _check_residual(root.detach() @ root.detach(), work.detach(), "square root", A.dtype)
-    return root.to(A.dtype)
+        _check_residual(root.detach() @ root.detach(), work.detach(), "square root", A)
+    return (root * unit).to(A.dtype)
 
 
 def matrix_log(A: Tensor) -> Tensor:
@@ -223,7 +223,8 @@ def matrix_log(A: Tensor) -> Tensor:
     check_square(A, "A")
     check_finite(A, "A")
     with full_precision(A):
-        root = work = _widest(A)
+        work, unit = _scaled(_widest(A))
+        root = work
         eye = torch.eye(A.shape[-1], dtype=work.dtype, device=A.device)
         scale = torch.ones((*A.shape[:-2], 1, 1), dtype=work.dtype, device=A.device)
         for _ in range(MAX_ROOTS):
@@ -231,19 +232,18 @@ def matrix_log(A: Tensor) -> Tensor:
             if not bool(far.any()):
                 break
             half = _denman_beavers(root)
-            _check_residual((half @ half).detach(), root.detach(), "logarithm", A.dtype)
+            _check_residual((half @ half).detach(), root.detach(), "logarithm", A)
             root = torch.where(far, half, root)
             scale = torch.where(far, 2 * scale, scale)
         log = scale * _gregory(root, eye)
-        _check_residual(torch.linalg.matrix_exp(log.detach()), work.detach(), "logarithm", A.dtype)
-    return log.to(A.dtype)
+        _check_residual(torch.linalg.matrix_exp(log.detach()), work.detach(), "logarithm", A)
+    return (log + 2 * unit.log() * eye).to(A.dtype)
 
 
 def _denman_beavers(A: Tensor) -> Tensor:
     """Square root by Newton steps for A^(1/2) and A^(-1/2) together; not finite where they do not converge.
 
-    The product form of the iteration needs one inverse per step instead of two, but loses the factor 1/d^2
-    next to the negative axis: rotations by almost pi would be lost.
+    The product form needs one inverse per step instead of two, but would lose rotations by almost pi: a factor 1/d^2.
     """
     n = A.shape[-1]
     root, coroot = A, torch.eye(n, dtype=A.dtype, device=A.device).expand_as(A)
@@ -257,11 +257,22 @@ def _denman_beavers(A: Tensor) -> Tensor:
         scaled = volume[..., None, None].abs() ** (-1 / (2 * n))
         mu = torch.where((error > 0.1) & torch.isfinite(scaled), scaled, 1.0)
         root, coroot = (mu * root + coroot_inverse / mu) / 2, (mu * coroot + root_inverse / mu) / 2
-        # The error is squared per step; two further steps carry the first and second derivatives along.
+        # The error is squared per step; two more carry the first and second derivatives along.
         extra += int(bool(((error <= close) | ~torch.isfinite(error)).all()))
         if extra == 3:
             break
     return root
+
+
+def _scaled(A: Tensor) -> tuple[Tensor, Tensor]:
+    """``A / u^2`` and u ``[..., 1, 1]``: a power of two that brings very large or small entries to one, else 1.
+
+    So determinants stay in range, and the logarithm of what is close to the identity is no difference of two numbers.
+    """
+    largest = A.detach().abs().amax((-2, -1), keepdim=True)
+    far = (largest > 0) & ((largest < 1e-8) | (largest > 1e8))
+    unit = torch.where(far, torch.exp2((torch.log2(torch.where(far, largest, 1.0)) / 2).round()), 1.0)
+    return A / unit / unit, unit
 
 
 def _widest(A: Tensor) -> Tensor:
@@ -315,10 +326,16 @@ class _Eigh(torch.autograd.Function):
 
 def _safe_reciprocal_differences(values: Tensor) -> Tensor:
     """Matrix of ``1 / (l_j - l_i)``, Lorentzian-regularised, antisymmetric, zero on the diagonal."""
-    difference = values[..., None, :] - values[..., :, None]
-    largest = values.detach().abs().amax(-1)[..., None, None]
-    denominator = difference.square() + torch.finfo(values.dtype).eps * largest.square()
-    return difference / torch.where(denominator == 0, 1.0, denominator)
+    # Squares of differences would underflow for covariances in T^2 and overflow for large ones: scale first.
+    largest = _largest(values)
+    scaled = values / largest
+    difference = scaled[..., None, :] - scaled[..., :, None]
+    return difference / (difference.square() + torch.finfo(values.dtype).eps) / largest[..., None]
+
+
+def _largest(values: Tensor) -> Tensor:
+    """Largest absolute eigenvalue ``[..., 1]``, a constant; at least the smallest number whose reciprocal is finite."""
+    return values.detach().abs().amax(-1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
 
 
 class _SymFunction(torch.autograd.Function):
@@ -330,39 +347,53 @@ class _SymFunction(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(A: Tensor, values: Tensor, vectors: Tensor, f: _Scalar, difference: _Difference) -> Tensor:
-        return compose_symmetric(f(values), vectors)
+    def forward(A: Tensor, values: Tensor, vectors: Tensor, f: _Function) -> Tensor:
+        return compose_symmetric(f.value(values), vectors)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, values, vectors, _, ctx.difference = inputs
+        _, values, vectors, ctx.f = inputs
         ctx.save_for_backward(values, vectors)
         ctx.save_for_forward(values, vectors)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         values, vectors = ctx.saved_tensors
-        return _daleckii_krein(values, vectors, grads[0], ctx.difference), None, None, None, None
+        return _daleckii_krein(values, vectors, grads[0], ctx.f, adjoint=True), None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
         values, vectors = ctx.saved_tensors
-        return _daleckii_krein(values, vectors, tangents[0], ctx.difference)
+        return _daleckii_krein(values, vectors, tangents[0], ctx.f, adjoint=False)
 
 
-_Scalar = Callable[[Tensor], Tensor]
-_Difference = Callable[[Tensor, Tensor], Tensor]
+class _Function(NamedTuple):
+    """A scalar function, its divided difference, and p where ``f(s l) = s^p f(l)`` up to a constant."""
+
+    value: Callable[[Tensor], Tensor]
+    difference: Callable[[Tensor, Tensor], Tensor]
+    degree: float | None
 
 
-def _sym_function(A: Tensor, eig: Eigh, f: _Scalar, difference: _Difference) -> Tensor:
+def _sym_function(A: Tensor, eig: Eigh, f: _Function) -> Tensor:
     with full_precision(A):
-        return _SymFunction.apply((A + A.mT) / 2, eig.values, eig.vectors, f, difference)
+        return _SymFunction.apply((A + A.mT) / 2, eig.values, eig.vectors, f)
 
 
-def _daleckii_krein(values: Tensor, vectors: Tensor, direction: Tensor, difference: _Difference) -> Tensor:
+def _daleckii_krein(values: Tensor, vectors: Tensor, direction: Tensor, f: _Function, *, adjoint: bool) -> Tensor:
+    """The derivative of V f(l) V^T in a direction, or its adjoint, which is the same map.
+
+    Divided differences are those of ``l / s``, s = max|l|, times s^(p-1). A direction is of the size s and a cotangent of
+    the size s^-p, so the one is divided by s first, the other multiplied by s^p first: neither leaves the dtype's range.
+    """
     with full_precision(values):
-        weights = difference(values[..., :, None], values[..., None, :])
-        return vectors @ (weights * (vectors.mT @ direction @ vectors)) @ vectors.mT
+        s = _largest(values) if f.degree is not None else torch.ones_like(values[..., :1])
+        before, after = s[..., None] ** (f.degree or 0.0), 1 / s[..., None]
+        if not adjoint:
+            before, after = after, before
+        values = values / s
+        weights = f.difference(values[..., :, None], values[..., None, :])
+        return vectors @ (weights * (vectors.mT @ (before * direction) @ vectors)) @ vectors.mT * after
 
 
 # Divided differences (f(a) - f(b)) / (a - b), each in a form that stays accurate and smooth as a -> b.
@@ -399,6 +430,12 @@ def _root_difference(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(zero, 0.0, 1 / torch.where(zero, 1.0, total))
 
 
+_EXP = _Function(torch.exp, _exp_difference, None)
+_LOG = _Function(torch.log, _log_difference, 0.0)
+_ROOT = _Function(_root, _root_difference, 0.5)
+_RSQRT = _Function(torch.rsqrt, _rsqrt_difference, -0.5)
+
+
 # --- checks -------------------------------------------------------------------------------------------------
 @contextmanager
 def full_precision(x: Tensor) -> Generator[None]:
@@ -424,13 +461,11 @@ def check_square(A: Tensor, name: str) -> None:
 def _gap(values: Tensor) -> Tensor:
     if values.shape[-1] == 1:
         return torch.full_like(values[..., 0], torch.inf)
-    largest = values.abs().amax(-1)
-    return values.diff(dim=-1).amin(-1) / torch.where(largest == 0, 1.0, largest)
+    return (values / _largest(values)).diff(dim=-1).amin(-1)
 
 
 def _round_off(values: Tensor) -> Tensor:
-    largest = values.detach().abs().amax(-1, keepdim=True)
-    return values.shape[-1] * torch.finfo(values.dtype).eps * largest
+    return values.shape[-1] * torch.finfo(values.dtype).eps * values.detach().abs().amax(-1, keepdim=True)
 
 
 def _definite(A: Tensor, check: bool, caller: str) -> Eigh:
@@ -451,15 +486,15 @@ def _check_values(good: Tensor, values: Tensor, caller: str, kind: str) -> None:
         )
 
 
-def _check_residual(back: Tensor, A: Tensor, kind: str, dtype: torch.dtype) -> None:
-    """Raise where the function of the result does not return A to half the digits of the dtype."""
-    distance = torch.linalg.matrix_norm(back - A)
-    bad = ~(distance <= torch.finfo(A.dtype).eps ** 0.5 * torch.linalg.matrix_norm(A))
+def _check_residual(back: Tensor, scaled: Tensor, kind: str, A: Tensor) -> None:
+    """Raise, naming A, where the function of the result does not return the scaled A to half the digits of its dtype."""
+    distance = torch.linalg.matrix_norm(back - scaled)
+    bad = ~(distance <= torch.finfo(scaled.dtype).eps ** 0.5 * torch.linalg.matrix_norm(scaled))
     if bool(bad.any()):
         index = first_index(bad)
-        eigenvalues = ", ".join(f"{v:.4g}" for v in torch.linalg.eigvals(A[index]).tolist())
+        eigenvalues = ", ".join(f"{v:.4g}" for v in torch.linalg.eigvals(A.detach()[index]).tolist())
         raise MatrixFunctionError(
-            f"A{list(index) if index else ''} has no real principal {kind}, or none that {dtype} resolves: "
+            f"A{list(index) if index else ''} has no real principal {kind}, or none that {A.dtype} resolves: "
             f"its eigenvalues {eigenvalues} must keep away from the closed negative axis. "
             "For group elements without a logarithm use erlangen.groups.decompositions.polar"
         )

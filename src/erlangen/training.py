@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
-import pickle
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -18,8 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from erlangen._checkpoint import Options, metric_row, options_of, plain, restore_optimizer, write_checkpoint
 from erlangen.actions import Tree, tree_leaves, tree_map
 from erlangen.errors import CheckpointError, DataError, ErlangenError, ModelError, NotFiniteError, check_sizes, is_whole
+from erlangen.files import read_archive, reading
 from erlangen.measure.checks import batch_length
 
 if TYPE_CHECKING:
@@ -160,7 +160,9 @@ def fit(
         metrics: more functions like `loss`, measured on the validation data.
         patience: stop after so many epochs without a better validation loss.
         clip: largest norm of the gradient.
-        checkpoint: file written after every epoch, replaced atomically; an existing one is resumed.
+        checkpoint: file written after every epoch, replaced atomically; an existing one is resumed. A resumed run takes
+            `lr`, other options of the optimizer, `schedule` and `patience` from its own call where they are others than
+            those of the first call.
         callbacks: called as ``callback(epoch, model, metrics)`` after every epoch; may add to the metrics.
         place: where to train; by default what `training_on` says.
         seed: seed of order, augmentation and dropout.
@@ -173,7 +175,7 @@ def fit(
         ModelError: the model is no module with trainable parameters, or the loss is no scalar.
         NotFiniteError: the loss, or with `clip` the gradient, became NaN or Inf; the message names epoch and step, the last
             checkpoint stays.
-        CheckpointError: the checkpoint is damaged or of another model.
+        CheckpointError: the checkpoint is damaged, or of another model or kind of optimizer.
     """
     _check_options(model, epochs, batch_size, lr, clip, patience, validation)
     samples = _check_data(x, y, validation)
@@ -189,9 +191,11 @@ def fit(
     )
     fabric.launch()
     make = optimizer or (lambda parameters: torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay))
-    wrapped, opt = fabric.setup(model, make(model.parameters()))
-    run = _Run(fabric, wrapped, model, opt, Path(checkpoint) if checkpoint else None)
-    run.resume()
+    made = make(model.parameters())
+    options, kind = options_of(made), type(made).__name__
+    wrapped, opt = fabric.setup(model, made)
+    run = _Run(fabric, wrapped, model, opt, Path(checkpoint) if checkpoint else None, options, kind)
+    run.resume(patience, scheduled=schedule is not None)
     value = objective or (lambda module, inputs, targets: loss(module(inputs), targets))
     with torch.random.fork_rng(devices=[]), _bar(progress, epochs, fabric.is_global_zero) as advance:
         advance(run.epoch)
@@ -288,7 +292,13 @@ class _Run:
     model: nn.Module
     optimizer: Any
     path: Path | None
+    options: Options
+    """What the optimizer was told by this call."""
+    kind: str
+    """Name of the optimizer's class."""
     epoch: int = 0
+    proven: bool = False
+    """Whether a checkpoint of this run was read again."""
     best: float = float("inf")
     best_state: dict[str, Tensor] | None = None
     result: FitResult = field(default_factory=FitResult)
@@ -362,15 +372,18 @@ class _Run:
         return {name: total / samples for name, total in totals.items()}
 
     def finish_epoch(self, row: dict[str, float], patience: int | None) -> None:
+        row = row if self.path is None else metric_row(row)
         self.result.history.append(row)
         if "validation_loss" in row and row["validation_loss"] < self.best:
             self.best, self.result.best_epoch = row["validation_loss"], self.epoch
             self.best_state = copy.deepcopy(self.model.state_dict())
         self.epoch += 1
-        if patience is not None and self.epoch - 1 - self.result.best_epoch >= patience:
-            self.result.stopped_early = True
+        self.result.stopped_early = self._has_waited(patience)
         if self.path is not None:
             self.save(self.path)
+
+    def _has_waited(self, patience: int | None) -> bool:
+        return patience is not None and self.epoch - 1 - self.result.best_epoch >= patience
 
     def restore_best(self) -> None:
         if self.best_state is not None:
@@ -388,43 +401,52 @@ class _Run:
     # --- checkpoint ----------------------------------------------------------------------------------------------
     def save(self, path: Path) -> None:
         """Write beside the file and replace it, so that a kill leaves the old or the new one, never a half."""
-        partial = path.with_name(path.name + ".partial")
         state = {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": plain(self.optimizer.state_dict(), "the state of the optimizer"),
             "best_state": self.best_state or {},
             "best": self.best,
             "epoch": self.epoch,
             "history": self.result.history,
             "best_epoch": self.result.best_epoch,
             "stopped_early": self.result.stopped_early,
+            "options": self.options,
+            "kind": self.kind,
         }
         if self.fabric.is_global_zero:
-            torch.save(state, partial)
-            os.replace(partial, path)  # noqa: PTH105 - the atomic form
+            write_checkpoint(path, state, prove=not self.proven)
+            self.proven = True
         self.fabric.barrier()
 
-    def resume(self) -> None:
-        """Go on from the checkpoint, if there is one."""
+    def resume(self, patience: int | None, *, scheduled: bool) -> None:
+        """Go on from the checkpoint, if there is one, under the options of this call."""
         if self.path is not None and not self.path.parent.is_dir():
             raise CheckpointError(
                 f"checkpoint = {str(self.path)!r}: there is no folder {str(self.path.parent)!r}; create it"
             )
         if self.path is None or not self.path.exists():
             return
-        try:
-            state = torch.load(self.path, weights_only=True, map_location=self.fabric.device)
+        what = f"checkpoint = {str(self.path)!r} cannot be resumed"
+        remedy = "it is damaged, or of another model or optimizer: remove it or pass another path"
+        with reading(what, remedy=remedy, error=CheckpointError):
+            state = read_archive(self.path.read_bytes(), device=self.fabric.device)
+            kind = state.get("kind", self.kind)
+            if kind != self.kind:
+                raise CheckpointError(
+                    f"{what}: it was written with the optimizer {kind}, and this call has {self.kind}; pass the same one, "
+                    "or another path"
+                )
+            restore_optimizer(self.optimizer, state["optimizer"], self.options, state.get("options"))
             self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise CheckpointError(
-                f"checkpoint = {str(self.path)!r} cannot be resumed ({reason}); it is damaged or of another model: remove "
-                "it or pass another path"
-            ) from error
-        self.best_state = state["best_state"] or None
-        self.best, self.epoch = state["best"], state["epoch"]
-        self.result = FitResult(state["history"], state["best_epoch"], state["stopped_early"], self.epoch)
+            self.best_state = state["best_state"] or None
+            self.best, self.epoch = float(state["best"]), int(state["epoch"])
+            history = [metric_row(row) for row in state["history"]]
+            self.result = FitResult(history, int(state["best_epoch"]), False, self.epoch)
+        if not scheduled:
+            for group, made in zip(self.optimizer.param_groups, self.options, strict=True):
+                if "initial_lr" in group and "initial_lr" not in made:
+                    group["lr"] = group.pop("initial_lr")  # the schedule of the first call is gone
+        self.result.stopped_early = self._has_waited(patience)
 
 
 class _bar:  # noqa: N801 - used as a function

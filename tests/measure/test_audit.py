@@ -358,3 +358,90 @@ def test_ray_engine_gives_the_same_numbers(monkeypatch):
     torch.testing.assert_close(spread.errors, local.errors, rtol=1e-5, atol=1e-7)
     assert torch.equal(spread.scores, local.scores)
     assert torch.equal(spread.consensus, local.consensus)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 7, 8, 19, 39])
+@pytest.mark.parametrize("slab", [1, 4, 5, 64])
+def test_a_block_goes_on_after_any_call(monkeypatch, stop, slab):
+    """Stopped after `stop` of 40 calls and resumed: the same bits, and no answer computed twice, however slabs are cut."""
+    from erlangen.measure import evaluate
+    from erlangen.measure.evaluate import Answers, Chunk, evaluate_block
+    from erlangen.measure.models import Model
+
+    x = torch.randn(3, 4, 3)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2)).eval()
+    monkeypatch.setattr(evaluate, "SLAB_BYTES", slab * x.nbytes)
+    sym = er.Symmetry("SO(3)", input="points", output="invariant")
+    elements = sym.group.sample(40, generator=torch.Generator().manual_seed(0))
+    seen = []
+
+    def run(kept, limit):
+        def model(x):
+            if len(seen) == limit:
+                raise KeyboardInterrupt
+            seen.append(len(x))
+            return {"a": net(x), "b": net(x).argmax(-1)}
+
+        wrapped = Model(model)
+        return evaluate_block(wrapped, sym, elements, x, None, None, Chunk.of(wrapped, x, 1), kept=kept)
+
+    whole = run(Answers(), None)
+    assert len(seen) == 41  # the samples as they are, and forty elements
+    seen.clear()
+    kept = Answers()
+    with pytest.raises(KeyboardInterrupt):
+        run(kept, stop + 1)
+    assert kept.count == stop
+    seen.clear()
+    again = run(Answers(kept.leaves()), None)
+    assert len(seen) == 41 - stop
+    assert torch.equal(again.errors, whole.errors)
+    assert torch.equal(again.consensus, whole.consensus)
+
+
+def test_a_long_call_is_not_made_longer():
+    """A call of more than a second is the last trial of the chunk: a resume file is written between calls alone."""
+    from erlangen.measure.evaluate import Chunk
+
+    chunk = Chunk(slab=256)
+    for seconds in (0.01, 0.01):  # one element
+        chunk.record(1, seconds)
+    assert (chunk.fixed, chunk.size) == (None, 4)
+    for seconds in (1.3, 1.2):
+        chunk.record(4, seconds)
+    assert chunk.fixed == 1
+    slow = Chunk(slab=256)
+    for seconds in (2.0, 2.0):
+        slow.record(1, seconds)
+    assert slow.fixed == 1
+
+
+@pytest.mark.parametrize("stop", [12, 30])
+@pytest.mark.parametrize(
+    ("group", "action", "shape"), [("SO(2)", "points", (4, 2)), ("Dihedral(16)", "points", (4, 2))]
+)
+def test_a_part_of_an_orbit_is_reported(tmp_path, group, action, shape, stop):
+    """Ctrl-C in the first block: errors, scores and consensus are those of an audit of the first elements alone."""
+    sym = er.Symmetry(group, input=action, output="invariant")
+    x, y, net = torch.randn(5, *shape), torch.arange(5) % 3, Mlp(8).eval()
+    calls = {"n": 0}
+
+    def model(x):
+        calls["n"] += 1
+        if calls["n"] == stop:
+            raise KeyboardInterrupt
+        return net(x)
+
+    report = er.audit(model, sym, x, y, chunk=1, resume=tmp_path / "state")
+    assert (report.complete, report.certificate, report.orbit.method, report.orbit.closed) == (
+        False,
+        "statistical",
+        "part",
+        False,
+    )
+    assert 0 < len(report.orbit) < stop
+    alone = er.audit(net, sym, x, y, elements=report.orbit.elements, chunk=1)
+    for name in ("errors", "scores", "consensus", "base"):
+        torch.testing.assert_close(getattr(report, name), getattr(alone, name), rtol=1e-12, atol=0)
+    assert f"{len(report.orbit)} elements (part)" in report.to_html()
+    assert er.audit(net, sym, x, y, chunk=1, resume=tmp_path / "state").complete

@@ -1,9 +1,11 @@
 """A large audit, 10,000 samples x 576 elements: bounded memory, and an interrupt loses nothing that was done."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,89 @@ def test_an_interrupted_audit_resumes_to_the_same_numbers(tmp_path):
     again = load_file(tmp_path / "resumed")
     for name, table in reference.items():
         assert torch.equal(again[name], table), name
+
+
+SLOW = """
+import pathlib, signal, sys, time
+import torch, erlangen as er
+from safetensors.torch import save_file
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+torch.set_num_threads(1)
+x = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(0))
+torch.manual_seed(0)
+net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4), torch.nn.Tanh()).eval()
+symmetry = er.Symmetry("SO(3)", input="points", output="invariant")
+log = pathlib.Path(sys.argv[3]).open("a")
+
+
+def model(x):
+    print("call", file=log, flush=True)
+    time.sleep(float(sys.argv[4]))
+    answer = net(x)
+    return {"logits": answer, "label": answer.argmax(-1)}
+
+
+report = er.audit(model, symmetry, x, elements=300, chunk=1, progress=False, resume=sys.argv[1] or None)
+save_file({"errors": report.errors, "consensus": report.consensus, "elements": report.orbit.elements}, sys.argv[2])
+print(report.complete, len(report.samples), len(report.orbit), report.orbit.method, report.certificate)
+"""
+ASIDE = 45
+"""Calls of the model beside those on the orbit: probes, base answers, Lie derivatives."""
+
+
+def begin(tmp_path: Path, name: str, resume: str, pause: float = 0.02) -> subprocess.Popen:
+    words = (resume, str(tmp_path / name), str(tmp_path / f"{name}.log"), str(pause))
+    return start(SLOW, *words)
+
+
+def calls(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def test_killed_at_any_time_an_audit_loses_the_last_seconds_alone(tmp_path):
+    """All samples form one block, which takes 6 s; killed three times, what the last two seconds did is done again."""
+    whole = begin(tmp_path, "whole", "", 0)
+    assert whole.communicate(timeout=60)[0].split()[:3] == ["True", "5", "300"]
+    alone = calls(tmp_path / "whole.log")
+    assert alone <= 300 + ASIDE
+
+    state, rng = str(tmp_path / "state.safetensors"), random.Random(1)
+    for wait in (rng.uniform(2.5, 3.5), rng.uniform(2.5, 3.5), rng.uniform(0.5, 1.0)):
+        killed = begin(tmp_path, "resumed", state)
+        before = calls(tmp_path / "resumed.log")
+        while calls(tmp_path / "resumed.log") == before:
+            time.sleep(0.01)
+        time.sleep(wait)
+        killed.kill()
+        killed.communicate()
+    resumed = begin(tmp_path, "resumed", state)
+    assert resumed.communicate(timeout=60)[0].split()[:3] == ["True", "5", "300"]
+    lost = calls(tmp_path / "resumed.log") - alone
+    assert lost < 3 * (2.5 / 0.02 + ASIDE), f"{lost} calls were made twice"
+    reference, again = load_file(tmp_path / "whole"), load_file(tmp_path / "resumed")
+    assert all(torch.equal(again[name], table) for name, table in reference.items())
+
+
+@pytest.mark.parametrize("resume", ["", "state"])
+def test_an_interrupt_in_the_first_block_keeps_its_elements(tmp_path, resume):
+    """No sample has seen all elements: the report covers those that all samples of the block have seen."""
+    begin(tmp_path, "whole", "", 0).communicate(timeout=60)
+    reference = load_file(tmp_path / "whole")
+    state = str(tmp_path / resume) if resume else ""
+    stopped = begin(tmp_path, "part", state)
+    while calls(tmp_path / "part.log") < 80:
+        time.sleep(0.01)
+    stopped.send_signal(signal.SIGINT)
+    complete, samples, count, method, certificate = stopped.communicate(timeout=60)[0].split()
+    assert (complete, samples, method, certificate) == ("False", "5", "part", "statistical")
+    assert 20 < int(count) < 300
+    part = load_file(tmp_path / "part")
+    assert torch.equal(part["elements"], reference["elements"][: int(count)])
+    assert torch.equal(part["errors"], reference["errors"][: int(count)])
+    if resume:
+        before = calls(tmp_path / "part.log")
+        again = begin(tmp_path, "part", state, 0)
+        assert again.communicate(timeout=60)[0].split()[:3] == ["True", "5", "300"]
+        assert calls(tmp_path / "part.log") - before <= 300 - int(count) + ASIDE
+        assert all(torch.equal(load_file(tmp_path / "part")[name], table) for name, table in reference.items())

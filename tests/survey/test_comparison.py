@@ -330,6 +330,14 @@ def test_pairs_decide_where_means_do_not() -> None:
     assert table.beats("reversed", "theirs", "ours", "accuracy").verdict == "fails"
 
 
+def test_names_with_commas_are_quoted_in_sentences() -> None:
+    table = table_of(**{"net, long": [3.0, 3.1], "net": [2.0, 2.1], "net, short": [1.0, 1.1]})
+    claim = table.beats("wins", "net, long", ["net", "net, short"], "accuracy")
+    assert claim.statement == (
+        'Digits: "accuracy" of "net, long" over that of the best of net, "net, short"; larger is better.'
+    )
+
+
 @pytest.mark.parametrize(
     ("ours", "by", "verdict"),
     [

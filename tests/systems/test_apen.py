@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from erlangen.enforce import PiecewiseFrameAverage, act_piecewise
-from erlangen.errors import ErlangenError, ErlangenWarning, NotFiniteError, ShapeError
+from erlangen.errors import DtypeError, ErlangenError, ErlangenWarning, NotFiniteError, ShapeError
 from erlangen.geometry import farthest_points, is_refinement, voronoi
 from erlangen.groups import E
 from erlangen.simulate import room_clouds
@@ -205,6 +205,11 @@ def test_scanned_objects_that_move_apart(shared_data: Path) -> None:
     [
         (lambda: APEN(3, ()), ShapeError, "counts = "),
         (lambda: APEN(3, (4, 8)), ShapeError, "not increasing"),
+        (lambda: network()({"labels": torch.zeros(1, 20).long()}), ShapeError, "x has no pos"),
+        (lambda: network()(torch.ones(1, 20, 3).long()), DtypeError, "pos has dtype torch.int64"),
+        (lambda: vote_targets(torch.zeros(1, 20, 3), torch.zeros(1, 19).long(), 1.0), ShapeError, "body .1, 19."),
+        (lambda: APEN(3, (8, 4), reach=0.0), ErlangenError, "reach = 0.0"),
+        (lambda: APEN(3, (8, 4), temperature=-1.0), ErlangenError, "temperature = -1.0"),
         (lambda: network()(torch.full((1, 20, 3), torch.nan)), NotFiniteError, "pos has 60 values"),
         (lambda: network()(torch.zeros(1, 0, 3)), ShapeError, "n at least 1"),
         (lambda: network()({"pos": torch.zeros(1, 20, 3), "labels": torch.full((1, 20), 16)}), ShapeError, "0 to 15"),

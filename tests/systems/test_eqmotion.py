@@ -260,6 +260,8 @@ def test_bad_input() -> None:
         EqMotion(6, 5, memory=7)
     with pytest.raises(ErlangenError, match="temperature = 0"):
         EqMotion(6, 5, temperature=0.0)
+    with pytest.raises(ErlangenError, match="noise = -1"):
+        EqMotion(6, 5, noise=-1.0)
     with pytest.raises(ErlangenError, match="layers = 0"):
         EqMotion(6, 5, layers=0)
     with pytest.raises(ShapeError, match="6, 3"):
@@ -282,6 +284,12 @@ def test_bad_input() -> None:
         finite_velocity(torch.zeros(1, 3))
     with pytest.raises(ShapeError, match="pos, vel or c"):
         MotionLayer(2, 2, 2)(torch.zeros(1, 2, 2))
+    good = [torch.zeros(1, 3, 4), torch.zeros(1, 3, 2, 3), torch.zeros(1, 3, 2, 3), torch.zeros(1, 3, 3, 2)]
+    for place in range(4):
+        with pytest.raises(ShapeError, match="h, pos, vel and c have shapes"):
+            MotionLayer(4, 2, 2)(*(t[..., :-1] if k == place else t for k, t in enumerate(good)))
+    with pytest.raises(ErlangenError, match="n = 0"):
+        cosine_basis(0)
 
 
 def test_bad_categories() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from erlangen.actions import Permuted
 from erlangen.data import brec_families, connected_graphs, rook_graph, shrikhande_graph
-from erlangen.errors import ErlangenError, NotFiniteError, ShapeError, UnknownNameError
+from erlangen.errors import DtypeError, ErlangenError, NotFiniteError, ShapeError, UnknownNameError
 from erlangen.geometry import is_computable, multigraphs
 from erlangen.groups import Symmetric
 from erlangen.measure import separation_table
@@ -210,6 +210,10 @@ BAD = {
     "mask": (lambda: polynomial_features(torch.zeros(1, 3, 3), 6, torch.ones(3)), ShapeError, "pass bool"),
     "overflow": (lambda: polynomial_features(torch.full((1, 5, 5), 1e7), 6), NotFiniteError, "pass float64"),
     "channels": (lambda: PPGN(2, 1)(torch.zeros(1, 3, 3, 1)), ShapeError, r"pass \[G, n, n, 2\]"),
+    "negative degree": (lambda: missing_polynomials(-1), ErlangenError, "degree = -1"),
+    "NaN": (lambda: polynomial_features(torch.full((1, 3, 3), torch.nan), 6), NotFiniteError, "not finite"),
+    "integers": (lambda: polynomial_features(torch.ones(1, 3, 3).long(), 6), DtypeError, "adj.float"),
+    "no pairs": (lambda: pair_means(torch.ones(2, 3, 3)), ShapeError, r"\[G, n, n, C\]"),
     "layers": (lambda: PPGN(2, 1, layers=0), ErlangenError, "layers = 0"),
 }  # fmt: skip
 

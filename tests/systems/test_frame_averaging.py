@@ -12,6 +12,7 @@ from erlangen.enforce import symmetrize
 from erlangen.errors import (
     DegenerateFrameError,
     DegenerateFrameWarning,
+    DtypeError,
     ErlangenError,
     NotFiniteError,
     ShapeError,
@@ -20,7 +21,7 @@ from erlangen.errors import (
 from erlangen.groups import SE, SO, E
 from erlangen.measure import equivariance_error
 from erlangen.nn import CentredMover, MessagePassing, PointNet
-from erlangen.simulate import charges_ahead
+from erlangen.simulate import charges_ahead, drifted
 from erlangen.survey import Run
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points.frame_averaging import FlatMLP, FrameGNN, Lines, LocalFrames
@@ -189,7 +190,11 @@ def changed(key: str, value: Tensor) -> dict[str, Tensor]:
         (lambda: FrameGNN(net())({**square(), "pos": 0 * SQUARE + 3}), DegenerateFrameError, "zero covariance"),
         (lambda: FrameGNN(net())(changed("vel", systems()["vel"] * math.nan)), NotFiniteError, "vel: system 0"),
         (lambda: FrameGNN(net())(changed("vel", randn(4, 5, 2))), ShapeError, r"\(4, 5, 2\)"),
-        (lambda: FrameGNN(net())({"pos": randn(4, 5, 3)}), ShapeError, "x has no vel"),
+        (lambda: FrameGNN(net())({"pos": randn(4, 5, 3)}), ShapeError, "pass a dict of pos and vel"),
+        (lambda: FrameGNN(net())(randn(4, 5, 3)), ShapeError, "x is Tensor"),
+        (lambda: FlatMLP(5)({"x": randn(2, 5, 5)}), ShapeError, "adj is missing"),
+        (lambda: FlatMLP(5)({"adj": randn(5, 5)}), ShapeError, "of shape .5, 5."),
+        (lambda: LocalFrames(PointNet(3, 3, 4), 2)(torch.ones(1, 7, 3).long()), DtypeError, "x has dtype torch.int64"),
         (lambda: FrameGNN(net())(systems(nodes=5) | {"edge_attr": randn(4, 4, 4, 1)}), ShapeError, "edge_attr"),
         (lambda: FrameGNN(net())({"pos": randn(4, 0, 3), "vel": randn(4, 0, 3)}), ShapeError, "N at least 1"),
         (lambda: FrameGNN(net(width=8)), ErlangenError, "has width 8"),
@@ -198,8 +203,9 @@ def changed(key: str, value: Tensor) -> dict[str, Tensor]:
         (lambda: FrameGNN(net(), SO(3)), ErlangenError, r"give E\(3\) or SE\(3\)"),
         (lambda: FrameGNN(net(), on_degenerate="pass"), UnknownNameError, "'warn', 'error' or 'allow'"),
         (lambda: LocalFrames(PointNet(3, 3, 4), 8)(torch.ones(2, 7, 3)), ShapeError, "N at least 8"),
+        (lambda: LocalFrames(PointNet(3, 3, 4), 1), ErlangenError, "neighbours = 1: give an integer of at least 2"),
         (lambda: LocalFrames(PointNet(3, 3, 4), 2)(torch.full((1, 7, 3), math.nan)), NotFiniteError, "x has 21"),
-        (lambda: FlatMLP(5)({"adj": torch.ones(1, 4, 4)}), ShapeError, "4 nodes, but the network reads 5"),
+        (lambda: FlatMLP(5)({"adj": torch.ones(1, 4, 4)}), ShapeError, "of shape .1, 4, 4."),
     ],
 )
 def test_bad_input(call, error: type[ErlangenError], message: str) -> None:  # type: ignore[no-untyped-def]
@@ -243,7 +249,7 @@ def test_random_turns_are_new_in_training_and_fixed_in_evaluation() -> None:
 def test_the_task_is_ten_frames_ahead() -> None:
     """One unit of time: keeping the velocity is a better guess than staying."""
     x, later = charges_ahead(30, 0)
-    stay, straight = (float((system.glide(x, speed) - later).square().mean()) for speed in (0.0, 1.0))
+    stay, straight = (float((drifted(x, speed) - later).square().mean()) for speed in (0.0, 1.0))
     assert straight < 0.7 * stay
 
 

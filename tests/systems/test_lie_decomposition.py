@@ -9,7 +9,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from erlangen.errors import ErlangenError, MatrixFunctionError
+from erlangen.errors import DtypeError, ErlangenError, MatrixFunctionError, ShapeError
 from erlangen.groups import SL, SO, Affine, Cyclic, GLPlus
 from erlangen.groups.linear import TrivialGroup
 from erlangen.symmetry import Symmetry
@@ -174,6 +174,14 @@ def test_elements_drawn_ahead_are_sets_of_the_sampler(rotations) -> None:
     ("build", "error", "message"),
     [
         (lambda: LieGroupCNN(SL(2), samples=0), ErlangenError, "samples = 0"),
+        (lambda: LieGroupCNN(SL(2), width=(4, 0)), ErlangenError, "width = 0"),
+        (lambda: LieGroupCNN(SL(2), classes=0), ErlangenError, "classes = 0"),
+        (lambda: LieGroupCNN(SL(2), width=(4, 4))(torch.zeros(2, 3, 8, 8)), ShapeError, "images .B, 1, H, W."),
+        (lambda: LieGroupCNN(SL(2), width=(4, 4))(torch.zeros(2, 1, 1, 8)), ShapeError, "both sides at least 2"),
+        (lambda: LieGroupCNN(SL(2), width=(4, 4))(torch.zeros(2, 1, 8, 8).long()), DtypeError, "x has dtype"),
+        (lambda: PlainCNN(width=(4, 0)), ErlangenError, "width = 0"),
+        (lambda: PlainCNN(kernel_size=4), ShapeError, "give an odd size"),
+        (lambda: PlainCNN(width=(4, 4))(torch.zeros(2, 3, 8, 8)), ShapeError, "images .B, 1, H, W."),
     ],
 )
 def test_bad_options(build, error: type[ErlangenError], message: str) -> None:

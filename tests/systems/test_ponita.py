@@ -28,8 +28,9 @@ from erlangen.systems.points.ponita import _molecules as molecules
 from erlangen.systems.points.ponita import _pixels as pixels
 from erlangen.systems.points.ponita._properties import SPACES, broken, clouds, network, random_errors
 from erlangen.systems.points.ponita._spaces import pairs_of_edges
+from erlangen.systems.points.ponita.experiment import BUDGETS
 from erlangen.systems.points.ponita.method import LARGEST
-from erlangen.systems.points.ponita.rivals import OURS, oriented, particle_rivals
+from erlangen.systems.points.ponita.rivals import OURS, Widths, oriented, particle_rivals
 from erlangen.testing import check_layer
 
 F64 = torch.float64
@@ -247,17 +248,23 @@ def test_points_beyond_the_cutoff_have_no_effect() -> None:
 def test_all_models_of_particles_predict_places_and_their_symmetry() -> None:
     x, _ = charges_ahead(6, 0, charges=True)
     torch.manual_seed(0)
-    models = {name: rival.make() for name, rival in particle_rivals(32, 3, 24, 100).items() if rival.trains}
+    models = {name: rival.make() for name, rival in particle_rivals(Widths(), 3, 24, 100).items() if rival.trains}
     for name, model in models.items():
         assert model(x).shape == (6, 5, 3)
         # Blocks of PONITA count little at the start, and what is left is linear.
         assert (broken(model, x, 0) < 1e-4) == (name != "GNN, augmented"), name
-    sizes = [sum(p.numel() for p in model.parameters()) for model in models.values()]
+
+
+@pytest.mark.parametrize("scale", ["full", "paper"])
+def test_models_of_particles_have_about_equally_many_parameters(scale: str) -> None:
+    budget = BUDGETS[scale]
+    rivals = particle_rivals(budget.widths, budget.layers, budget.basis, 1).values()
+    sizes = [sum(p.numel() for p in rival.make().parameters()) for rival in rivals if rival.trains]
     assert max(sizes) < 1.25 * min(sizes)
 
 
 def test_kernels_are_calibrated_on_the_training_data_of_the_seed() -> None:
-    rival = particle_rivals(8, 2, 8, 20)[OURS]
+    rival = particle_rivals(Widths(8), 2, 8, 20)[OURS]
     found = []
     for seed in (0, 1):
         data = charges_ahead(30, seed, True)
@@ -337,6 +344,19 @@ def test_bad_options(build, error: type[ErlangenError], message: str) -> None:
         (lambda net: net({**ONE, "neighbors": torch.zeros(2, 4, 1).long()}), ShapeError, "neighbors"),
         (lambda net: net({**ONE, "neighbors": torch.zeros(2, 3, 1)}), DtypeError, "neighbors"),
         (lambda net: net({**ONE, "edge_attr": torch.zeros(2, 3, 3, 1)}), ShapeError, "edge_attr"),
+        (lambda net: net(torch.zeros(1, 5, 3)), ShapeError, "x is a Tensor"),
+        (
+            lambda net: net({"pos": randn(1, 5, 3), "x": randn(1, 5, 2), "neighbors": torch.full((1, 5, 2), 9)}),
+            ShapeError,
+            "neighbors ranges from 9 to 9",
+        ),
+        (
+            lambda net: net(
+                {"pos": randn(5, 3), "x": randn(5, 2)}, torch.tensor([[0, 1], [1, -1]]), torch.zeros(5).long()
+            ),
+            ShapeError,
+            "edge_index ranges from -1 to 1",
+        ),
         (lambda net: net({"pos": torch.zeros(1, 4000, 3), "x": torch.zeros(1, 4000, 2)}), ErlangenError, "4000 points"),
     ],
 )

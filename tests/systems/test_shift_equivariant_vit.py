@@ -1,12 +1,13 @@
 """Shift-equivariant transformers: invariance in both families, what breaks it, parts against closed forms."""
 
 import math
+import warnings
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from erlangen.errors import ErlangenError, NotFiniteError, ShapeError, UnknownNameError
+from erlangen.errors import DegenerateFrameWarning, ErlangenError, NotFiniteError, ShapeError, UnknownNameError
 from erlangen.groups import Shifts
 from erlangen.measure import audit
 from erlangen.nn import Anchored, component_norms, polyphase
@@ -29,6 +30,7 @@ SMALL = {
     "vit": lambda recipe: VisionTransformer(recipe, size=(8, 16), channels=2, classes=3, dim=12, depth=2, heads=2),
     "twins": lambda recipe: Twins(recipe, size=(16, 32), channels=2, classes=3, dims=(8, 12), heads=(2, 2)),
 }
+LOOSE, TABLE = Recipe(anchors=frozenset()), Recipe("table", anchors=frozenset())
 SIZES = {"vit": (8, 16), "twins": (16, 32)}
 
 
@@ -58,6 +60,25 @@ LAYERS = {
 
 
 # --- invariance ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["vit", "twins"])
+def test_binary_pictures_are_no_exception(name: str) -> None:
+    """Pictures of two grey levels whose best components have equal norms, under shifts of every kind."""
+    x = (torch.rand(200, 2, *SIZES[name], generator=torch.Generator().manual_seed(1)) < 0.05).to(DOUBLE)
+    scores = component_norms(polyphase(x, 4)).flatten(1)
+    x = x[(scores == scores.amax(1, keepdim=True)).sum(1) > 1][:24]
+    assert len(x) == 24
+    model = small(name)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        base = model(x)
+        for shift in [(1, 0), (0, 1), (1, 1), (2, 3), (3, 7), (5, 2), (7, 11)]:
+            moved = model(x.roll(shift, (2, 3)))
+            assert float((moved - base).norm(dim=1).max() / base.norm(dim=1).min()) < 1e-10
+        blank = torch.zeros(1, 2, *SIZES[name], dtype=DOUBLE)
+    with pytest.warns(DegenerateFrameWarning, match="does not tell its polyphase components"):
+        model(blank)
+
+
 @pytest.mark.parametrize("dtype", TOL)
 @pytest.mark.parametrize("name", SMALL)
 def test_logits_are_invariant_to_every_shift(name: str, dtype: torch.dtype) -> None:
@@ -199,6 +220,11 @@ def test_crops_of_the_whole_are_the_whole() -> None:
         (lambda: VisionTransformer(dim=10, heads=4), ErlangenError, "heads = 4"),
         (lambda: VisionTransformer()(torch.zeros(1, 1, 30, 32)), ShapeError, "28 or 32"),
         (lambda: VisionTransformer()(torch.full((1, 1, 32, 32), math.nan)), NotFiniteError, r"x\[0\]"),
+        (lambda: VisionTransformer()(torch.zeros(1, 3, 32, 32)), ShapeError, r"\[B, 1, H, W\]"),
+        (lambda: VisionTransformer(LOOSE)(torch.zeros(1, 1, 30, 32)), ShapeError, "multiple of the stride 4"),
+        (lambda: VisionTransformer(TABLE)(torch.zeros(1, 1, 28, 32)), ShapeError, "table of positions"),
+        (lambda: VisionTransformer(depth=0), ErlangenError, "depth = 0"),
+        (lambda: VisionTransformer(patch=0), ErlangenError, "stride = 0"),
         (lambda: WindowAttention(8, 2, 3)(torch.zeros(1, 4, 4, 8)), ShapeError, "window = 3"),
         (lambda: GlobalAttention(8, 2, 3)(torch.zeros(1, 4, 4, 8)), ShapeError, "reduce = 3"),
     ],

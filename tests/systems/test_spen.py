@@ -98,6 +98,7 @@ def test_empty_batch_and_empty_graph():
     [
         (lambda: NodeNetwork("GAT", 1, 2), UnknownNameError, "GIN, GCN"),
         (lambda: molecules(has_fused_rings, 100).balanced(400, 0), DataError, "ask for fewer"),
+        (lambda: folds_of(torch.zeros(9), 10, 0), DataError, "9 graphs, but 10 folds"),
     ],
 )
 def test_bad_options(call, error, message):

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, tree_structure
+from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, expand_mask, tree_structure
 from erlangen.actions.geometric import Invariant
 from erlangen.errors import ActionError, DtypeError, ShapeError
 from erlangen.groups import Group, Shifts, Symmetric
+from erlangen.tracing import is_traced
 
 
 def gather_axis(x: Tensor, index: Tensor, axis: int) -> Tensor:
@@ -64,6 +65,10 @@ class Rolled(Action):
             x = gather_axis(x, source, axis)
         return x
 
+    @override
+    def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tensor:
+        return self.apply(group, g, expand_mask(group, g, known, x))
+
 
 @dataclass(frozen=True)
 class Permuted(Action):
@@ -98,6 +103,10 @@ class Permuted(Action):
         x = check_tensor(x, self.name, lead=g.ndim - 1, item_ndim=self.item_ndim, floating=False)
         _check_nodes(x, self.axis, group)
         return gather_axis(x, group.inverse(g).to(x.device), self.axis)
+
+    @override
+    def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tensor:
+        return self.apply(group, g, expand_mask(group, g, known, x))
 
 
 @dataclass(frozen=True)
@@ -134,6 +143,15 @@ class Graph(Action):
             )
         return {key: self._entry(group, g, key, value) for key, value in x.items()}
 
+    @override
+    def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tree:
+        def moved(key: str, mask: Tensor | None) -> Tensor | None:
+            if mask is None or key in ("edge_index", "edge_attr", "y"):
+                return mask
+            return self._entry(group, g, key, expand_mask(group, g, mask, x[key]))
+
+        return {key: moved(key, mask) for key, mask in known.items()}
+
     def _entry(self, group: Group, g: Tensor, key: str, value: Tensor) -> Tensor:
         back = group.inverse(g)
         if key == "adj":
@@ -158,6 +176,18 @@ class Graph(Action):
 
 def _rename(g: Tensor, edge_index: Tensor) -> Tensor:
     """``g[edge_index]`` in batch."""
+    if edge_index.dtype != torch.int64:
+        raise DtypeError(f"edge_index has dtype {edge_index.dtype}; pass int64")
+    if edge_index.ndim < 2 or edge_index.shape[-2] != 2:
+        raise ShapeError(f"edge_index has shape {tuple(edge_index.shape)}; pass [..., 2, E], sources and targets")
+    n = g.shape[-1]
+    if edge_index.numel() and not is_traced():
+        low, high = (int(end) for end in torch.aminmax(edge_index))
+        if low < 0 or high >= n:
+            raise ActionError(
+                f"edge_index names node {low if low < 0 else high}, and there are {n}, numbered from 0; remove edges to nodes "
+                "that do not exist"
+            )
     lead = g.ndim - 1
     batch = broadcast_lead(g.shape[:-1], edge_index.shape[:lead])
     edges = edge_index.expand(*batch, *edge_index.shape[lead:])

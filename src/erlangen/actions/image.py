@@ -2,24 +2,33 @@
 
 Geometry: x to the right, y up, the origin in the middle of the image, lengths in pixels; a rotation by a positive angle
 turns the picture counterclockwise, as ``torch.rot90`` does. Quarter turns, flips and integer translations only move
-pixels and are bit-exact. Every other element resamples with the declared interpolation, and `Image.mask` says which
-pixels of the result are known.
+pixels, bit by bit, with the derivative by the element that the interpolation has; where they map the H x W pixels onto
+themselves (quarter turns of squares, half turns and flips of any picture, integer translations of a torus) they are exact:
+nothing is lost. Every other element resamples with the declared interpolation, and `Image.mask` says which pixels of the
+result are known.
+
+Finite groups of quarter turns and flips (`Cyclic(4)`, `Dihedral(4)`) are exact or refused: a quarter turn of a rectangle
+has another shape, so it raises `ActionError`. A rotation of `SO(2)` by the same angle is resampled and cut like its others.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 from typing_extensions import override
 
-from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, count_used, lead_view
+from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, count_used, expand_mask, lead_view
 from erlangen.actions.discrete import Rolled
-from erlangen.errors import ActionError, ShapeError
-from erlangen.groups import Group, Shifts
+from erlangen.errors import ActionError, ShapeError, first_index
+from erlangen.groups import MAX_ENUMERATION, Group, Shifts
+from erlangen.tracing import is_traced
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Padding = Literal["zeros", "border", "circular"]
@@ -69,14 +78,34 @@ class Image(Action):
         if isinstance(group, Shifts):
             return Rolled().apply(group, g, x)
         linear, shift = plane_map(group, g)
+        self._check_shape(group, linear, shift, *x.shape[-2:])
         return _warp(x, linear, shift, self.interpolation, self.padding)
 
+    def _check_shape(self, group: Group, linear: Tensor, shift: Tensor, height: int, width: int) -> None:
+        """Refuse what leaves the grid under a group that only moves pixels."""
+        kind = grid_kind(group)
+        if kind == "none" or (kind == "square" and height == width):
+            return
+        bad = ~maps_grid(linear, shift, height, width, self.padding)
+        if bool(bad.any()):
+            index = first_index(bad)
+            raise ActionError(
+                f"{self.name}: g{list(index) if index else ''} of {group.name} does not map a picture of H = {height} and "
+                f"W = {width} pixels onto itself; crop or pad it to a square, or use Cyclic(2) or Dihedral(2), which keep "
+                "rectangles"
+            )
+
     def is_exact(self, group: Group, g: Tensor, x: Tree) -> Tensor:
-        """Quarter turns, flips and integer translations."""
+        """Elements that permute the H x W pixels: quarter turns of squares, half turns, flips, translations of a torus."""
         if isinstance(group, Shifts):
             return super().is_exact(group, g, x)
         linear, shift = plane_map(group, g)
-        return on_grid(linear, shift, *x.shape[-2:])
+        height, width = x.shape[-2:]
+        return maps_grid(linear, shift, height, width, self.padding)
+
+    @override
+    def resamples(self, group: Group) -> bool:
+        return not isinstance(group, Shifts) and grid_kind(group) == "none"
 
     def mask(self, group: Group, g: Tensor, x: Tree) -> Tensor | None:
         """Boolean ``[*batch of g, 1..., H, W]``: pixels whose value was read from inside the image."""
@@ -85,9 +114,27 @@ class Image(Action):
         linear, shift = plane_map(group, g)
         height, width = x.shape[-2:]
         columns, rows = _source(linear, shift, height, width)
-        inside = (columns >= -ON_GRID) & (columns <= width - 1 + ON_GRID)
-        inside &= (rows >= -ON_GRID) & (rows <= height - 1 + ON_GRID)
+        inside = self._inside(columns, width) & self._inside(rows, height)
         return lead_view(inside, inside.ndim - 2, x)
+
+    def _inside(self, at: Tensor, size: int) -> Tensor:
+        """Which positions along one axis are read from its pixels alone; between two, "bicubic" reads two to each side."""
+        inside = (at >= -ON_GRID) & (at <= size - 1 + ON_GRID)
+        if self.interpolation == "bicubic":
+            inside &= ((at >= 1 - ON_GRID) & (at <= size - 2 + ON_GRID)) | ((at - at.round()).abs() <= ON_GRID)
+        return inside
+
+    @override
+    def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tensor:
+        full = expand_mask(group, g, known, x)
+        if isinstance(group, Shifts):
+            return Rolled().apply(group, g, full)
+        linear, shift = plane_map(group, g)
+        if self.interpolation == "bicubic" and not bool(on_grid(linear, shift, *x.shape[-2:]).all()):
+            # It reads one pixel further to each side than bilinear interpolation.
+            unknown = F.max_pool2d((~full).to(torch.float32).flatten(0, -3)[:, None], 3, 1, 1)
+            full = (unknown[:, 0] == 0).reshape(full.shape)
+        return _warp(full.to(torch.float64), linear, shift, "bilinear", self.padding) > 1 - ON_GRID
 
 
 @dataclass(frozen=True)
@@ -144,8 +191,17 @@ class Field(Action):
         return self._image().is_exact(group, g, x)
 
     @override
+    def resamples(self, group: Group) -> bool:
+        return self._image().resamples(group)
+
+    @override
     def mask(self, group: Group, g: Tensor, x: Tree) -> Tensor | None:
         return self._image().mask(group, g, x)
+
+    @override
+    def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tensor:
+        full = expand_mask(group, g, known, x)  # both components, or neither: they turn into each other
+        return self._image().move_mask(group, g, full.all(-3, keepdim=True), x[..., :1, :, :])
 
 
 def _name(kind: str, interpolation: str, padding: str, components: str = "up") -> str:
@@ -163,21 +219,51 @@ def plane_map(group: Group, g: Tensor) -> tuple[Tensor, Tensor]:
     return linear, linear.new_zeros(linear.shape[:-1]) if shift is None else shift
 
 
+@lru_cache(maxsize=256)
+def grid_kind(group: Group) -> Literal["none", "square", "other"]:
+    """What a finite group does to the grid of whole pixels around the middle.
+
+    "square": quarter turns and flips alone, which permute the pixels of every square. "other": matrices of integers, such
+    as those of a hexagonal lattice, whose pictures depend on the shape. "none": the group resamples, or is infinite.
+    """
+    if group.order == math.inf or group.order > MAX_ENUMERATION:
+        return "none"
+    linear, shift = plane_map(group, group.elements())
+    if bool(((linear - linear.round()).abs() > 1e-9).any()) or bool(((shift - shift.round()).abs() > 1e-9).any()):
+        return "none"
+    signed = bool((linear.round().abs().sum(-1) == 1).all())
+    return "square" if signed and not bool(shift.any()) else "other"
+
+
+def maps_grid(linear: Tensor, shift: Tensor, height: int, width: int, padding: Padding) -> Tensor:
+    """Which maps permute the H x W pixels, of a torus with circular padding: ``[...]`` booleans."""
+    integral = on_grid(linear, shift, height, width)
+    if padding == "circular":
+        # Around the torus once must lead around it a whole number of times; a determinant of one does the rest.
+        inverse = torch.linalg.inv(linear).round()
+        return integral & (inverse[..., 0, 1] * height % width == 0) & (inverse[..., 1, 0] * width % height == 0)
+    # A parallelogram of as many pixels as the picture, with all four corners in it, is the picture.
+    columns, rows = _source(linear, shift, height, width, corners=True)
+    inside = (columns > -ON_GRID) & (columns < width - 1 + ON_GRID) & (rows > -ON_GRID) & (rows < height - 1 + ON_GRID)
+    return integral & inside.flatten(-2).all(-1)
+
+
 def on_grid(linear: Tensor, shift: Tensor, height: int, width: int) -> Tensor:
     """Which maps send pixel centres to pixel centres one to one: ``[...]`` booleans."""
     inverse = torch.linalg.inv(linear)
     integral = ((inverse - inverse.round()).abs() * max(height, width) < ON_GRID).flatten(-2).all(-1)
     volume = (torch.linalg.det(inverse).abs() - 1).abs() < ON_GRID
-    corner = torch.stack(_source(linear, shift, height, width, corner=True), -1).flatten(-3)
-    return integral & volume & ((corner - corner.round()).abs() < ON_GRID).all(-1)
+    corners = torch.stack(_source(linear, shift, height, width, corners=True), -1).flatten(-3)
+    return integral & volume & ((corners - corners.round()).abs() < ON_GRID).all(-1)
 
 
-def _source(linear: Tensor, shift: Tensor, height: int, width: int, *, corner: bool = False) -> tuple[Tensor, Tensor]:
-    """Column and row (float64 ``[..., H, W]``) from which each pixel of the result reads; or of one corner only."""
+def _source(linear: Tensor, shift: Tensor, height: int, width: int, *, corners: bool = False) -> tuple[Tensor, Tensor]:
+    """Column and row (float64 ``[..., H, W]``) from which each pixel of the result reads; ``[..., 2, 2]`` of the corners."""
     inverse = torch.linalg.inv(linear)
     middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
-    y = middle_row - torch.arange(1 if corner else height, dtype=linear.dtype, device=linear.device)
-    x = torch.arange(1 if corner else width, dtype=linear.dtype, device=linear.device) - middle_column
+    row_step, column_step = (max(height - 1, 1), max(width - 1, 1)) if corners else (1, 1)
+    y = middle_row - torch.arange(0, height, row_step, dtype=linear.dtype, device=linear.device)
+    x = torch.arange(0, width, column_step, dtype=linear.dtype, device=linear.device) - middle_column
     xs = x - shift[..., 0, None]
     ys = y - shift[..., 1, None]
 
@@ -201,26 +287,47 @@ def _warp(x: Tensor, linear: Tensor, shift: Tensor, interpolation: Interpolation
     shift = shift.expand(*target, 2).reshape(-1, 2)
     exact = on_grid(linear, shift, height, width)
     if bool(exact.all()):
-        out = _move(flat, linear, shift, padding)
+        out = _move(flat, linear, shift, interpolation, padding)
     elif not bool(exact.any()):
         out = _resample(flat, linear, shift, interpolation, padding)
     else:
         out = torch.empty_like(flat)
-        out[exact] = _move(flat[exact], linear[exact], shift[exact], padding)
+        out[exact] = _move(flat[exact], linear[exact], shift[exact], interpolation, padding)
         out[~exact] = _resample(flat[~exact], linear[~exact], shift[~exact], interpolation, padding)
     return out.reshape(*lead, *x.shape[full:])
 
 
-def _move(x: Tensor, linear: Tensor, shift: Tensor, padding: Padding) -> Tensor:
-    """Bit-exact warp of x ``[L, C, H, W]`` for maps between pixel centres."""
+def _move(x: Tensor, linear: Tensor, shift: Tensor, interpolation: Interpolation, padding: Padding) -> Tensor:
+    """Bit-exact warp of x ``[L, C, H, W]`` for maps between pixel centres.
+
+    Interpolation has a kink at a pixel centre, so the derivative by the element is that of central differences, the mean
+    of the slopes on both sides; "nearest" is flat and has none.
+    """
+    source = _source(linear, shift, *x.shape[-2:])
+    columns, rows = (c.detach().round().long().to(x.device) for c in source)
+    out = _pick(x, columns, rows, padding)
+    if interpolation == "nearest" or not any(_is_differentiated(c) for c in source):
+        return out
+    across = _pick(x, columns + 1, rows, padding) - _pick(x, columns - 1, rows, padding)
+    down = _pick(x, columns, rows + 1, padding) - _pick(x, columns, rows - 1, padding)
+    dx, dy = ((c - c.detach()).to(x)[:, None] / 2 for c in source)  # zero, with the derivative of the position
+    return out + (dx * across + dy * down)
+
+
+def _pick(x: Tensor, columns: Tensor, rows: Tensor, padding: Padding) -> Tensor:
+    """Pixels of x ``[L, C, H, W]`` at positions ``[L, H, W]``, also outside of the picture."""
     height, width = x.shape[-2:]
-    columns, rows = (c.round().long().to(x.device) for c in _source(linear, shift, height, width))
     inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
     if padding == "circular":
         columns, rows = columns % width, rows % height
     index = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
     out = torch.gather(x.flatten(-2), -1, index.flatten(-2)[:, None].expand(-1, x.shape[1], -1)).reshape(x.shape)
     return torch.where(inside[:, None], out, out.new_zeros(())) if padding == "zeros" else out
+
+
+def _is_differentiated(position: Tensor) -> bool:
+    """Whether reverse or forward mode follows a tensor; under `torch.func` it may be an outer level, so always."""
+    return is_traced() or position.requires_grad or forward_ad.unpack_dual(position).tangent is not None
 
 
 def _resample(x: Tensor, linear: Tensor, shift: Tensor, interpolation: Interpolation, padding: Padding) -> Tensor:

@@ -18,11 +18,11 @@ from erlangen.data.graph_families import (
     ring_edges,
     two_triangles_and_hexagon,
 )
-from erlangen.data.graph_sets import DenseGraphs, GraphData, tu_graphs
+from erlangen.data.graph_files import graph6_graphs, tu_graphs
+from erlangen.data.graph_sets import DenseGraphs, GraphData
 from erlangen.data.graphs import (
     cfi_graphs,
     connected_graphs,
-    graph6_graphs,
     latin_square_graph,
     rook_graph,
     shrikhande_graph,
@@ -45,6 +45,7 @@ from erlangen.data.motion import (
 )
 from erlangen.data.segmentation import Superpixels, superpixels
 from erlangen.data.sensors import SensorData, basic_motions
+from erlangen.files import size_limit
 
 __all__ = [
     "JOINTS",
@@ -87,6 +88,7 @@ __all__ = [
     "ring_edges",
     "rook_graph",
     "shrikhande_graph",
+    "size_limit",
     "skip_link_graph",
     "spinning_digits",
     "strongly_regular_graphs",

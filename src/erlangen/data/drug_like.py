@@ -50,6 +50,8 @@ def drug_like_smiles(count: int | None = None) -> list[str]:
 def molecular_graphs(smiles: Sequence[str], y: Tensor | None = None) -> GraphData:
     """Molecules as graphs: a node for each atom but hydrogen, labelled by its element, an edge for each bond, by its kind.
 
+    Isotopes are their element (deuterium is hydrogen), charges are not kept, and parts that no bond joins are one graph.
+
     Args:
         smiles: one text for each molecule.
         y: what belongs to each molecule, ``[G, ...]``; zeros without it.
@@ -71,14 +73,16 @@ def molecular_graphs(smiles: Sequence[str], y: Tensor | None = None) -> GraphDat
     kinds: list[int] = []
     for text, molecule in zip(smiles, _molecules(smiles), strict=True):
         first = len(atoms)
-        try:
-            atoms += [ATOMS.index(atom.GetSymbol()) for atom in molecule.GetAtoms()]
-            for bond in molecule.GetBonds():
-                ends = first + bond.GetBeginAtomIdx(), first + bond.GetEndAtomIdx()
-                pairs += [ends, ends[::-1]]
-                kinds += 2 * [BONDS.index(bond.GetBondType().name)]
-        except ValueError as error:
-            raise DataError(f"{text!r}: {error}; known are {', '.join(ATOMS)} and bonds {', '.join(BONDS)}") from error
+        symbols = {atom.GetIdx(): atom.GetSymbol() for atom in molecule.GetAtoms() if atom.GetSymbol() != "H"}
+        place = {index: first + k for k, index in enumerate(symbols)}
+        atoms += [_number(ATOMS, symbol, "element", text) for symbol in symbols.values()]
+        for bond in molecule.GetBonds():
+            if bond.GetBeginAtomIdx() in place and bond.GetEndAtomIdx() in place:
+                ends = place[bond.GetBeginAtomIdx()], place[bond.GetEndAtomIdx()]
+                pairs += [ends, (ends[1], ends[0])]
+                kinds += 2 * [_number(BONDS, bond.GetBondType().name, "bond", text)]
+        if len(atoms) == first:
+            raise DataError(f"{text!r} has no atom but hydrogen, so there is no graph")
         sizes.append(len(atoms) - first)
     return GraphData(
         edge_index=torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T,
@@ -87,6 +91,12 @@ def molecular_graphs(smiles: Sequence[str], y: Tensor | None = None) -> GraphDat
         edge_labels=torch.tensor(kinds, dtype=torch.int64),
         y=target,
     )
+
+
+def _number(known: Sequence[str], name: str, what: str, text: str) -> int:
+    if name not in known:
+        raise DataError(f"{text!r}: the {what} {name} is not known here; known are {', '.join(known)}")
+    return known.index(name)
 
 
 def structural_alerts(smiles: Sequence[str], catalog: str = "BRENK") -> Tensor:
@@ -109,7 +119,7 @@ def structural_alerts(smiles: Sequence[str], catalog: str = "BRENK") -> Tensor:
     if catalog not in known:
         raise UnknownNameError(f"catalog = {catalog!r}; known are {', '.join(sorted(known))}")
     alerts = FilterCatalog(FilterCatalogParams(known[catalog]))
-    return torch.tensor([bool(alerts.HasMatch(molecule)) for molecule in _molecules(smiles)])
+    return torch.tensor([bool(alerts.HasMatch(molecule)) for molecule in _molecules(smiles)], dtype=torch.bool)
 
 
 def fused_ring_systems(smiles: Sequence[str]) -> Tensor:
@@ -119,7 +129,8 @@ def fused_ring_systems(smiles: Sequence[str]) -> Tensor:
         MissingExtraError: RDKit is not installed; it comes with ``erlangen[molecules]``.
         DataError: a text is no SMILES.
     """
-    return torch.tensor([_fused(molecule.GetRingInfo().AtomRings()) for molecule in _molecules(smiles)])
+    counts = [_fused(molecule.GetRingInfo().AtomRings()) for molecule in _molecules(smiles)]
+    return torch.tensor(counts, dtype=torch.int64)
 
 
 def _fused(rings: Sequence[tuple[int, ...]]) -> int:
@@ -161,7 +172,9 @@ def penalized_logp(smiles: Sequence[str]) -> Tensor:
             for molecule in molecules
         ],
         dtype=torch.float64,
-    )
+    ).reshape(-1, 3)
+    if len(parts) == 0:
+        return parts.sum(1)
     spread = parts.std(0, correction=0)
     return ((parts - parts.mean(0)) / torch.where(spread > 0, spread, 1)).sum(1)
 
@@ -172,6 +185,9 @@ def _molecules(smiles: Sequence[str]) -> list[Any]:
 
     if isinstance(smiles, str):
         raise DataError(f"smiles = {smiles!r} is one text; pass a list of them")
+    for row, text in enumerate(smiles):
+        if not isinstance(text, str):
+            raise DataError(f"smiles[{row}] = {text!r} is a {type(text).__name__}; pass texts")
     with rdBase.BlockLogs():  # what cannot be read becomes an error below
         found = [Chem.MolFromSmiles(text) for text in smiles]  # pyright: ignore[reportAttributeAccessIssue]
     for row, (text, molecule) in enumerate(zip(smiles, found, strict=True)):

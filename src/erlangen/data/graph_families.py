@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from erlangen.data.graphs import graph6_graphs, skip_link_graph
+from erlangen.data.graph_files import graph6_graphs
+from erlangen.data.graphs import skip_link_graph
 
 __all__ = [
     "SKIPS",

@@ -1,11 +1,10 @@
-"""Sets of labelled graphs of different sizes, one after the other in one tensor, and a reader of the TU collection's files."""
+"""Sets of labelled graphs of different sizes, one after the other in one tensor."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from erlangen.errors import DataError, DtypeError, ShapeError
 
-__all__ = ["DenseGraphs", "GraphData", "tu_graphs"]
+__all__ = ["DenseGraphs", "GraphData"]
 
 
 class DenseGraphs(NamedTuple):
@@ -47,6 +46,7 @@ class GraphData:
         node_labels: int64 ``[N]``, from 0 on; all zero for graphs without labels.
         edge_labels: int64 ``[E]``, likewise.
         y: what belongs to each graph ``[G, ...]``: classes int64, or numbers.
+        node_attributes, edge_attributes, graph_attributes: floating ``[N, F]``, ``[E, F]`` and ``[G, F]``; without them F is 0.
 
     Raises:
         ShapeError, DtypeError: tensors do not fit each other.
@@ -58,8 +58,20 @@ class GraphData:
     node_labels: Tensor
     edge_labels: Tensor
     y: Tensor
+    node_attributes: Tensor = None  # pyright: ignore[reportAssignmentType]
+    edge_attributes: Tensor = None  # pyright: ignore[reportAssignmentType]
+    graph_attributes: Tensor = None  # pyright: ignore[reportAssignmentType]
 
     def __post_init__(self) -> None:
+        rows = {"node": len(self.batch), "edge": len(self.edge_labels), "graph": len(self.y)}
+        for kind, count in rows.items():
+            given: Tensor | None = getattr(self, f"{kind}_attributes")
+            if given is None or given.shape[1:] == (0,):  # none, also of another number of rows
+                object.__setattr__(self, f"{kind}_attributes", torch.zeros(count, 0, device=self.batch.device))
+            elif given.dim() != 2 or len(given) != count:
+                raise ShapeError(
+                    f"{kind}_attributes has shape {tuple(given.shape)}; pass [{count}, F], a row for each {kind}"
+                )
         for name in ("edge_index", "batch", "node_labels", "edge_labels"):
             if getattr(self, name).dtype != torch.int64:
                 raise DtypeError(f"{name} has dtype {getattr(self, name).dtype}; pass int64")
@@ -77,7 +89,10 @@ class GraphData:
         if self.edge_index.numel() and not 0 <= int(self.edge_index.min()) <= int(self.edge_index.max()) < len(
             self.batch
         ):
-            raise DataError(f"edge_index names a node that does not exist; there are {len(self.batch)}")
+            raise DataError(
+                f"edge_index names the nodes {int(self.edge_index.min())} to {int(self.edge_index.max())}, and there are "
+                f"{len(self.batch)}, numbered from 0: one of them does not exist"
+            )
         source, target = self.batch[self.edge_index]
         if bool((source != target).any()):
             raise DataError(
@@ -140,6 +155,9 @@ class GraphData:
             node_labels=self.node_labels[nodes],
             edge_labels=self.edge_labels[edges],
             y=self.y[chosen],
+            node_attributes=self.node_attributes[nodes],
+            edge_attributes=self.edge_attributes[edges],
+            graph_attributes=self.graph_attributes[chosen],
         )
 
     def one_hot(self, labels: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -171,109 +189,3 @@ def _runs(sizes: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     owner = torch.arange(len(chosen), device=sizes.device).repeat_interleave(counts)
     moved = (counts.cumsum(0) - counts) - (sizes.cumsum(0) - sizes)[chosen]
     return torch.arange(len(owner), device=sizes.device) - moved[owner], owner, moved
-
-
-# --- files of the TU collection --------------------------------------------------------------------------------------
-def tu_graphs(path: str | Path) -> GraphData:
-    """Graphs with classes from the TU collection (Morris et al. 2020), in either of its two common forms.
-
-    Args:
-        path: a folder of the collection, with files ``NAME_A.txt``, ``NAME_graph_indicator.txt``, ``NAME_graph_labels.txt`` and
-            perhaps ``NAME_node_labels.txt``, ``NAME_edge_labels.txt``; or the single text file that many papers use: the number
-            of graphs; for each graph a line with its number of nodes and its class, then for each node a line with its label,
-            its number of neighbours, and these.
-
-    Returns:
-        Classes and labels are renumbered from 0 in ascending order. Loops and repeated edges are dropped.
-
-    Raises:
-        DataError: the files are missing, or not as above; the message names file and line.
-    """
-    path = Path(path)
-    if path.is_dir():
-        return _folder_graphs(path)
-    if not path.is_file():
-        raise DataError(f"path = {str(path)!r}: there is no such file or folder")
-    return _file_graphs(path)
-
-
-def _file_graphs(path: Path) -> GraphData:
-    """The single-file form."""
-    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-
-    def numbers(least: int) -> list[int]:
-        at, line = next(lines, (0, ""))
-        try:
-            found = [int(word) for word in line.split()]
-        except ValueError:
-            raise DataError(f"{path}, line {at}: {line!r} holds other things than integers") from None
-        if len(found) < least:
-            raise DataError(f"{path}, line {at}: {line!r} needs at least {least} integers, or the file ends too early")
-        return found
-
-    classes: list[int] = []
-    labels: list[int] = []
-    sizes: list[int] = []
-    edges: list[tuple[int, int]] = []
-    for _ in range(numbers(1)[0]):
-        nodes, kind = numbers(2)[:2]
-        first = len(labels)
-        for node in range(nodes):
-            label, degree, *near = numbers(2)
-            if len(near) < degree or any(not 0 <= other < nodes for other in near[:degree]):
-                raise DataError(
-                    f"{path}: node {node} of graph {len(sizes)} has neighbours that do not exist or are missing"
-                )
-            labels.append(label)
-            edges += [(first + node, first + other) for other in near[:degree]]
-        classes.append(kind)
-        sizes.append(nodes)
-    batch = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-    index = torch.tensor(edges, dtype=torch.int64).reshape(-1, 2).T
-    return _graphs(index, torch.zeros(len(edges)).long(), batch, torch.tensor(labels), torch.tensor(classes))
-
-
-def _folder_graphs(folder: Path) -> GraphData:
-    """The form of the collection itself."""
-    found = sorted(folder.glob("*_A.txt"))
-    if len(found) != 1:
-        raise DataError(f"path = {str(folder)!r} holds {len(found)} files *_A.txt; pass the folder of one set")
-    name = found[0].name.removesuffix("_A.txt")
-
-    def table(kind: str, *, columns: int = 1, optional: int | None = None) -> Tensor:
-        file = folder / f"{name}_{kind}.txt"
-        if optional is not None and not file.is_file():
-            return torch.zeros(optional, columns, dtype=torch.int64)
-        try:
-            rows = [[int(word) for word in line.split(",")] for line in file.read_text().splitlines() if line.strip()]
-            found = torch.tensor(rows, dtype=torch.int64).reshape(len(rows), -1)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{file} cannot be read as integers separated by commas ({error})") from error
-        if found.shape[1] < columns or (optional is not None and len(found) != optional):
-            raise DataError(
-                f"{file} has {len(found)} rows of {found.shape[1]} numbers, which does not fit the other files"
-            )
-        return found
-
-    edges, batch = table("A", columns=2) - 1, table("graph_indicator")[:, 0] - 1
-    classes = table("graph_labels")[:, 0]
-    labels = table("node_labels", optional=len(batch))[:, 0]
-    return _graphs(edges.T, table("edge_labels", optional=len(edges))[:, 0], batch, labels, classes)
-
-
-def _graphs(edges: Tensor, edge_labels: Tensor, batch: Tensor, node_labels: Tensor, classes: Tensor) -> GraphData:
-    """Undirected graphs without loops: every edge once in each direction, sorted; labels numbered from 0."""
-    if edges.numel() and not 0 <= int(edges.min()) <= int(edges.max()) < len(batch):
-        raise DataError(f"an edge names a node that does not exist; there are {len(batch)}")
-    edge_labels = edge_labels.unique(return_inverse=True)[1]
-    keep = edges[0] != edges[1]
-    both = torch.cat([edges[:, keep], edges[:, keep].flip(0)], 1)
-    code, place = (both[0] * len(batch) + both[1]).unique(return_inverse=True)
-    merged = torch.zeros(len(code), dtype=torch.int64).scatter(0, place, edge_labels[keep].repeat(2))
-    return GraphData(
-        edge_index=torch.stack([code // max(1, len(batch)), code % max(1, len(batch))]),
-        batch=batch,
-        node_labels=node_labels.unique(return_inverse=True)[1],
-        edge_labels=merged,
-        y=classes.unique(return_inverse=True)[1],
-    )

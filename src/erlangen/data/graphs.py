@@ -1,11 +1,10 @@
-"""Graphs that are hard to tell apart: all connected ones of at most eight nodes, strongly regular and other families, files."""
+"""Graphs that are hard to tell apart: all connected ones of at most eight nodes, strongly regular and other families."""
 
 from __future__ import annotations
 
 import functools
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,7 +14,6 @@ from erlangen.errors import DataError, is_whole
 __all__ = [
     "cfi_graphs",
     "connected_graphs",
-    "graph6_graphs",
     "latin_square_graph",
     "rook_graph",
     "shrikhande_graph",
@@ -294,59 +292,3 @@ def cfi_graphs(base: Tensor) -> Tensor:
             torch.tensor([[float(w in joined[v] and (w in S) == (v in T)) for w, T in nodes] for v, S in nodes])
         )
     return torch.stack(found)
-
-
-# --- files -----------------------------------------------------------------------------------------------------------
-def graph6_graphs(path: str | Path) -> list[Tensor]:
-    """Graphs from a file of graph6 texts: adjacency matrices ``[n, n]``, float32.
-
-    Args:
-        path: a file of one text a line (.g6), or an array of texts (.npy), which is read row by row; rows of pairs give both
-            one after the other. Arrays that would need pickle are refused.
-
-    Raises:
-        DataError: there is no such file, or what it holds is no graph6; the message names the place.
-
-    Source of the format: B. McKay's description "formats.txt" of nauty.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"path = {str(path)!r}: there is no such file")
-    found: list[Tensor] = []
-    for place, word in enumerate(_words(path)):
-        try:
-            found.append(_from_graph6(word.removeprefix(b">>graph6<<")))
-        except (IndexError, RuntimeError, ValueError) as error:
-            raise DataError(f"{path}, text {place}: {word[:40]!r} is no graph in graph6") from error
-    return found
-
-
-def _words(path: Path) -> list[bytes]:
-    if path.suffix != ".npy":
-        return [line for line in path.read_bytes().split() if line]
-    import numpy as np
-
-    try:
-        table = np.load(path, allow_pickle=False).reshape(-1)
-    except ValueError as error:
-        raise DataError(f"{path} holds no plain array of texts ({error})") from error
-    return [word.encode() if isinstance(word, str) else bytes(word) for word in table.tolist()]
-
-
-def _from_graph6(word: bytes) -> Tensor:
-    """Bytes are 63 plus six bits each: the number of nodes, then the upper triangle column by column."""
-    digits = torch.tensor(list(word), dtype=torch.int64) - 63
-    if not len(digits) or int(digits.min()) < 0 or int(digits.max()) > 63:
-        raise ValueError("a byte is out of range")
-    if digits[0] < 63:
-        n, digits = int(digits[0]), digits[1:]
-    else:
-        n, digits = int((digits[1:4] * torch.tensor([2**12, 2**6, 1])).sum()), digits[4:]
-    bits = (digits[:, None] >> torch.arange(5, -1, -1) & 1).flatten()
-    pairs = n * (n - 1) // 2
-    if len(digits) != -(-pairs // 6):
-        raise ValueError("another number of bits than the number of nodes needs")
-    column, row = torch.tril_indices(n, n, -1)
-    adj = torch.zeros(n, n)
-    adj[row, column] = adj[column, row] = bits[:pairs].float()
-    return adj

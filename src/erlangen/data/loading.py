@@ -5,7 +5,6 @@ Files are untrusted: numpy loads without pickle, torch with ``weights_only=True`
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +14,12 @@ import torch
 from torch import Tensor
 
 from erlangen.actions import Tree
-from erlangen.errors import DataError, MissingExtraError
+from erlangen.arrays import tensor_of, usual
+from erlangen.data._archives import read_arrays
+from erlangen.data._pictures import SUFFIXES, read_pictures
+from erlangen.errors import DataError, DtypeError, MissingExtraError
+from erlangen.files import check_size, reading
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 LABEL_KEYS = ("y", "label", "labels", "target", "targets")
 
 
@@ -35,11 +37,15 @@ def load_data(path: str | Path, *, labels: str | Path | None = None) -> Batch:
         path: ``.npz`` or ``.pt`` (arrays by name: the labels are under "y", "label", "labels", "target" or "targets", one
             other array is the input, several are a dict of inputs), ``.npy``, ``.safetensors``, ``.parquet`` (numeric
             columns become ``[N, columns]``, list columns ``[N, columns, ...]``), or a folder of images of one size
-            (values in 0..1, ``[N, C, H, W]``; subfolders are classes).
+            (``[N, C, H, W]``; subfolders are classes). Images of 8 and 16 bits have values in 0..1, those of floating numbers
+            their own; cameras' notes on which side is up are followed, transparency is dropped, grey images beside coloured
+            ones have three equal channels, and of several pictures in a file the first is taken. Colours of 16 bits are read
+            to 8 bits.
         labels: another file with the labels alone.
 
     Raises:
-        DataError: the file is missing, damaged, of an unknown kind, or holds nothing usable.
+        DataError: the file is missing, damaged, of an unknown kind, holds nothing usable, or would take more memory than
+            `size_limit` allows.
         MissingExtraError: parquet or images without the extra ``files``.
     """
     path = Path(path)
@@ -56,36 +62,26 @@ def load_data(path: str | Path, *, labels: str | Path | None = None) -> Batch:
 
 def _read(path: Path) -> dict[str, Any]:
     readers = {
-        ".npz": _numpy,
-        ".npy": _numpy,
+        ".npz": read_arrays,
+        ".npy": read_arrays,
         ".pt": _torch,
         ".pth": _torch,
         ".safetensors": _safetensors,
         ".parquet": _parquet,
     }
-    if path.suffix not in readers:
+    kind = path.suffix.lower()
+    if kind not in readers:
         raise DataError(
             f"data = {str(path)!r}: unknown kind {path.suffix!r}; known: {', '.join(readers)}, or an image folder"
         )
-    try:
-        return readers[path.suffix](path)
-    except MissingExtraError:
-        raise
-    except (OSError, ValueError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"data = {str(path)!r} cannot be read as {path.suffix}: {reason}") from error
-
-
-def _numpy(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:  # numpy leaves a damaged archive open when it is given the path
-        loaded = np.load(file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"x": loaded}
-        with loaded:
-            return {key: loaded[key] for key in loaded.files}
+    with reading(f"data = {str(path)!r} cannot be read as {kind}"):
+        return readers[kind](path)
 
 
 def _torch(path: Path) -> dict[str, Any]:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            check_size(path, sum(info.file_size for info in archive.infolist()))
     loaded = torch.load(path, weights_only=True, map_location="cpu")
     if isinstance(loaded, (tuple, list)) and len(loaded) == 2:
         return {"x": loaded[0], "y": loaded[1]}
@@ -93,13 +89,9 @@ def _torch(path: Path) -> dict[str, Any]:
 
 
 def _safetensors(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
-        return dict(load_file(path))
-    except SafetensorError as error:
-        raise ValueError(str(error)) from error
+    return dict(load_file(path))
 
 
 def _parquet(path: Path) -> dict[str, Any]:
@@ -107,7 +99,12 @@ def _parquet(path: Path) -> dict[str, Any]:
         import pyarrow.parquet as parquet
     except ImportError as error:
         raise MissingExtraError("pyarrow", "files", "reading parquet") from error
-    table = parquet.read_table(path)
+    with parquet.ParquetFile(path) as file:
+        stored = file.metadata
+        check_size(path, max(stored.num_rows, 0) * max(stored.num_columns, 1) * 8)
+        check_size(path, sum(max(stored.row_group(i).total_byte_size, 0) for i in range(stored.num_row_groups)))
+        table = file.read()
+    check_size(path, table.nbytes)
     columns = {name: np.asarray(table[name].to_pylist()) for name in table.column_names}
     found = {name: values for name, values in columns.items() if name in LABEL_KEYS}
     inputs = {name: values for name, values in columns.items() if name not in LABEL_KEYS}
@@ -130,40 +127,49 @@ def _split_labels(arrays: dict[str, Any], path: Path) -> tuple[Tree, Tensor | No
 
 
 def _tensor(value: Any, key: str, path: Path) -> Tensor:
-    if isinstance(value, Tensor):
-        tensor = value.detach()
-    elif isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        tensor = torch.from_numpy(np.ascontiguousarray(value))
-    else:
-        kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
-        raise DataError(f"data = {str(path)!r}: entry {key!r} is {kind}; only arrays of numbers can be used")
+    where = f"data = {str(path)!r}: entry {key!r}"
+    if not isinstance(value, (Tensor, np.ndarray)):
+        raise DataError(f"{where} is a {type(value).__name__}; only arrays of numbers can be used")
+    try:
+        tensor = _dense(value, path, where) if isinstance(value, Tensor) else tensor_of(value, where)
+    except DtypeError as error:
+        raise DataError(str(error)) from error
     return tensor.long() if key in LABEL_KEYS and not tensor.is_floating_point() else tensor
 
 
-def _image_folder(path: Path) -> tuple[Tensor, Tensor | None]:
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError as error:
-        raise MissingExtraError("pillow", "files", "reading images") from error
-    folders = sorted(p for p in path.iterdir() if p.is_dir())
-    groups = [(i, folder) for i, folder in enumerate(folders)] or [(-1, path)]
-    names = [
-        (label, p) for label, folder in groups for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES
-    ]
-    if not names:
-        raise DataError(f"data = {str(path)!r}: the folder holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    arrays = []
-    for _, name in names:
-        try:
-            with Image.open(name) as image:
-                arrays.append(np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB")))
-        except (OSError, UnidentifiedImageError) as error:
-            raise DataError(f"data: {str(name)!r} is not a readable image: {error}") from error
-    shapes = {array.shape for array in arrays}
-    if len(shapes) > 1:
-        raise DataError(
-            f"data = {str(path)!r}: images of different size {sorted(shapes)[:3]}; resize them to one size first"
+def _dense(value: Tensor, path: Path, where: str) -> Tensor:
+    """A tensor with entries of its own: sparse and expanded ones may be much larger than their file."""
+    if value.is_complex() or value.is_quantized or value.is_meta or value.is_nested:
+        raise DtypeError(
+            f"{where} is a tensor of {value.dtype} in an unusual form; only arrays of real numbers can be used"
         )
-    stacked = torch.from_numpy(np.stack(arrays)).float() / 255
-    stacked = stacked[:, None] if stacked.ndim == 3 else stacked.permute(0, 3, 1, 2).contiguous()
-    return stacked, torch.tensor([label for label, _ in names]) if folders else None
+    check_size(path, value.numel() * value.element_size())
+    with reading(f"{where} cannot be used"):
+        value = value.detach()
+        return usual((value if value.layout == torch.strided else value.to_dense()).contiguous(), where)
+
+
+def _image_folder(path: Path) -> tuple[Tensor, Tensor | None]:
+    """Pictures of a folder, or of its subfolders, which are the classes. Hidden files and folders are none of them."""
+    with reading(f"data = {str(path)!r}: the folder cannot be read"):
+        folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+        classes = {folder: _pictures_in(folder) for folder in folders}
+        above = _pictures_in(path)
+    if above and any(classes.values()):
+        raise DataError(
+            f"data = {str(path)!r}: there are images in the folder, such as {above[0].name!r}, and in its subfolders; move the "
+            "former into the subfolder of their class"
+        )
+    names = above or [name for pictures in classes.values() for name in pictures]
+    if not names:
+        raise DataError(f"data = {str(path)!r}: the folder holds no images ({', '.join(sorted(SUFFIXES))})")
+    x = torch.from_numpy(read_pictures(path, names))
+    return x, None if above else torch.arange(len(folders)).repeat_interleave(
+        torch.tensor([*map(len, classes.values())])
+    )
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    return sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
+    )

@@ -21,7 +21,7 @@ from erlangen.actions import Tree, tree_leaves
 from erlangen.errors import OrbitError, UnknownNameError
 from erlangen.measure.checkpoint import Progress
 from erlangen.measure.checks import check_action, check_chunk, check_data, float_dtype, probe, take
-from erlangen.measure.engine import local_blocks, ray_blocks
+from erlangen.measure.engine import local_blocks, one_block, ray_blocks
 from erlangen.measure.error import declared_symmetry, generator_errors, resampling_floor
 from erlangen.measure.layers import layer_errors
 from erlangen.measure.metrics import Metric, MetricFunction, resolve_metric
@@ -76,12 +76,13 @@ def audit(
         layers: also measure every layer of a torch module.
         engine: "local", or "ray" to spread blocks of samples over Ray workers (extra ``ray``).
         progress: show a progress bar on stderr; by default for work of more than a few seconds on a terminal.
-        resume: a file that keeps finished blocks; an audit that was stopped goes on from there, and the file is removed
-            by a caller who no longer needs it.
+        resume: a file that keeps what is done, written every few seconds; an audit that was stopped or killed goes on from
+            there, and the file is removed by a caller who no longer needs it. On Ray it keeps finished blocks of samples.
         name: name of the model in the report.
 
     Returns:
-        An `AuditReport`. After Ctrl-C it covers the samples finished by then, and ``report.complete`` is False.
+        An `AuditReport`. After Ctrl-C it covers the samples finished by then, or if there are none the elements that the
+        first of them have seen, and ``report.complete`` is False.
 
     Raises:
         SymmetryError, ShapeError, DtypeError, NotFiniteError: inputs that do not fit the declaration.
@@ -111,19 +112,28 @@ def audit(
         if progress is not False:
             seconds = _seconds_per_sample(wrapped, take(x, slice(0, width)))
             announce(seconds * len(visited) * int((~state.done).sum()), len(visited), samples)
-        state.run(spread(plan, state.missing()), show=progress, label=f"{wrapped.name}: {symmetry}")
+        state.run(spread(plan, state.missing(), state.keep), show=progress, label=f"{wrapped.name}: {symmetry}")
+        complete = state.complete
+        if not bool(state.done.any()):  # stopped in the first block: what there is, is the first elements on it
+            kept, count = state.answers, state.answers.count
+            visited = Orbit(visited.group, visited.elements[:count], "part", closed=False)
+            state.cut(count)
+            state.store(state.begun, one_block(plan, visited.elements, state.begun, kept))
         head = take(x, slice(0, SIDE_SAMPLES))
         smooth = symmetry.group.dim > 0 and all(leaf.is_floating_point() for leaf in tree_leaves(base))
         local = generator_errors(wrapped, symmetry, head) if smooth else None
         floor = resampling_floor(wrapped, symmetry, visited.elements, head)
         rows = layer_errors(model, symmetry, head, visited.elements) if layers else None
-    exact = visited.method == "all" and bool(symmetry.input.is_exact(visited.elements, take(x, slice(0, 1))).all())
+    exact = visited.method == "all" and all(
+        bool(action.is_exact(visited.elements.to(tree_leaves(data)[0].device), take(data, slice(0, 1))).all())
+        for action, data in ((symmetry.input, x), (symmetry.output, base))
+    )
     done = state.done
     return AuditReport(
         model=name or wrapped.name,
         symmetry=symmetry,
         orbit=visited,
-        certificate="exact" if exact and state.complete else "statistical",
+        certificate="exact" if exact and complete else "statistical",
         errors=state.errors[:, done],
         base=None if state.base is None else state.base[done],
         scores=None if state.scores is None else state.scores[:, done],
@@ -133,7 +143,7 @@ def audit(
         lie_derivative=local,
         resampling=floor,
         layers=rows,
-        complete=state.complete,
+        complete=complete,
         seed=seed,
         seconds=time.perf_counter() - started,
         settings={

@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from erlangen.measure.evaluate import Block, Chunk, evaluate_block
+from erlangen.measure.evaluate import Answers, Block, Chunk, evaluate_block
 from erlangen.measure.models import Model
 from erlangen.measure.plan import Plan
 from erlangen.measure.targets import FROM_FILES
 from erlangen.remote import Failure, ray_session, require_ray, results
 
+Keep = Callable[[int], Answers]
+"""Gives the place for the answers of the block that starts at a sample, with those that are there already."""
 
-def local_blocks(plan: Plan, starts: Iterable[int]) -> Iterator[tuple[int, Block]]:
+
+def local_blocks(plan: Plan, starts: Iterable[int], keep: Keep) -> Iterator[tuple[int, Block]]:
     """(first sample, result) of each block, one after the other."""
     for start in starts:
-        x, y = plan.block(start)
-        policy = Chunk.of(plan.model, x, plan.chunk)
-        yield start, evaluate_block(plan.model, plan.symmetry, plan.elements, x, y, plan.metric, policy, first=start)
+        yield start, one_block(plan, plan.elements, start, keep(start))
 
 
-def ray_blocks(plan: Plan, starts: Iterable[int]) -> Iterator[tuple[int, Block]]:
+def one_block(plan: Plan, elements: Tensor, start: int, kept: Answers) -> Block:
+    """The result of the block that starts at a sample, in this process."""
+    x, y = plan.block(start)
+    policy = Chunk.of(plan.model, x, plan.chunk)
+    return evaluate_block(plan.model, plan.symmetry, elements, x, y, plan.metric, policy, first=start, kept=kept)
+
+
+def ray_blocks(plan: Plan, starts: Iterable[int], keep: Keep) -> Iterator[tuple[int, Block]]:
     """The same blocks on Ray workers, in the order in which they finish.
 
-    The chunk is found on the first block in this process and then sent along, so that all blocks are cut alike.
+    The chunk is found on the first block in this process and then sent along, so that all blocks are cut alike. Answers are
+    kept for the first block alone; of the others only the results come back.
     """
     ray = require_ray("engine='ray'")
     rest = list(starts)
     if not rest:
         return
     first = rest.pop(0)
-    x, y = plan.block(first)
-    policy = Chunk.of(plan.model, x, plan.chunk)
-    yield first, evaluate_block(plan.model, plan.symmetry, plan.elements, x, y, plan.metric, policy)
+    yield first, one_block(plan, plan.elements, first, keep(first))
+    policy = Chunk.of(plan.model, plan.block(first)[0], plan.chunk)
     with ray_session(ray):
         for module in FROM_FILES:
             ray.cloudpickle.register_pickle_by_value(module)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -17,6 +18,9 @@ from erlangen.symmetry import Symmetry
 
 GAIN = 0.8
 """A larger chunk must take at most this share of the time per element."""
+
+CALL_SECONDS = 1.0
+"""A model call that takes longer is long enough: what is done is kept between calls."""
 
 SLAB_BYTES = 2 << 20
 """Moved inputs of one slab of elements, in bytes: they stay in the cache until the model has read them."""
@@ -112,9 +116,51 @@ class Chunk:
             self._best, self._misses = (per_element, count), 0
         else:
             self._misses += 1
-        if self._misses == 2 or count >= self.slab:
+        if self._misses == 2 or count >= self.slab or per_element * count > CALL_SECONDS:
             self.fixed = self._best[1]
         self._trial = 4 * count
+
+
+# --- what is answered so far -----------------------------------------------------------------------------------------
+class Answers:
+    """Answers on the orbits of one block, as leaves ``[c, b, ...]`` in the order of elements, for those who keep them.
+
+    Args:
+        leaves: answers of an earlier run on the first elements.
+        after: called after every call of the model.
+    """
+
+    def __init__(self, leaves: list[Tensor] | None = None, after: Callable[[], None] = lambda: None) -> None:
+        self._pieces: list[list[Tensor]] = [] if leaves is None else [leaves]
+        self._after = after
+
+    @property
+    def count(self) -> int:
+        """Elements that are answered."""
+        return sum(len(piece[0]) for piece in self._pieces)
+
+    def leaves(self) -> list[Tensor]:
+        """All answers."""
+        return [torch.cat(column) for column in zip(*self._pieces, strict=True)]
+
+    def add(self, answer: Tree) -> None:
+        """Take in the answers ``[c, b, ...]`` to the next elements."""
+        self._pieces.append(tree_leaves(answer))
+        self._after()
+
+    def join(self, start: int, answer: Tree) -> None:
+        """Hold what came after the first `start` elements as one piece, which others hold as well.
+
+        Nothing changes where the pieces do not end there, as those of an earlier run.
+        """
+        if self.count != start + len(tree_leaves(answer)[0]):
+            return
+        first = 0
+        while start > 0:
+            start -= len(self._pieces[first][0])
+            first += 1
+        if start == 0:
+            self._pieces = [*self._pieces[:first], tree_leaves(answer)]
 
 
 # --- one block of samples --------------------------------------------------------------------------------------------
@@ -143,10 +189,12 @@ def evaluate_block(
     *,
     consensus: bool = True,
     first: int = 0,
+    kept: Answers | None = None,
 ) -> Block:
     """Run the model on all ``g x`` and compare with ``g f(x)``, with the labels and, if asked, with the consensus.
 
-    `first` is the index of the block's first sample, for messages.
+    `first` is the index of the block's first sample, for messages. What `kept` holds is not computed again, and what is
+    computed is added.
     """
     base = model(x)
     upright = metric(base, y).cpu() if metric is not None and y is not None else None
@@ -154,10 +202,15 @@ def evaluate_block(
     x_row = tree_map(lambda leaf: leaf[None], x)
     size = squares(base_row)
     errors, scores, answers = [], [], []
+    known = None if kept is None else _known(kept, base)
     start = 0
     while start < len(elements):
         g = elements[start : start + max(chunk.size, chunk.slab), None]
-        answer = on_orbit(model, symmetry, g, x_row, chunk)
+        window = slice(start, start + len(g))
+        here = None if known is None else tree_map(lambda leaf, window=window: leaf[window], known)
+        answer = on_orbit(model, symmetry, g, x_row, chunk, known=here, note=None if kept is None else kept.add)
+        if kept is not None:
+            kept.join(start, answer)
         g = g.to(tree_leaves(base)[0].device)
         expected = symmetry.output.act(g, base_row)
         error = relative_error(answer, expected, base_row, symmetry.output.mask(g, base_row), size=size)
@@ -176,26 +229,49 @@ def evaluate_block(
     )
 
 
-def on_orbit(model: Model, symmetry: Symmetry, g: Tensor, x_row: Tree, chunk: Chunk | None = None) -> Tree:
+def _known(kept: Answers, base: Tree) -> Tree | None:
+    """Answers that are kept already, as trees like `base`."""
+    if kept.count == 0:
+        return None
+    leaves = iter(kept.leaves())
+    return tree_map(lambda leaf: next(leaves).to(leaf.device), base)
+
+
+def on_orbit(
+    model: Model,
+    symmetry: Symmetry,
+    g: Tensor,
+    x_row: Tree,
+    chunk: Chunk | None = None,
+    *,
+    known: Tree | None = None,
+    note: Callable[[Tree], None] | None = None,
+) -> Tree:
     """``f(g x)`` as ``[C, b, ...]`` for elements ``[C, 1, *shape]`` and samples ``[1, b, ...]``.
 
-    The model is called on ``chunk.size`` elements at a time, and the chunk learns from the time; without one, once.
+    The model is called on ``chunk.size`` elements at a time, and the chunk learns from the time; without one, once. Of the
+    first elements the answers may be `known`; `note` gets those of every call.
     """
+    start = 0 if known is None else tree_leaves(known)[0].shape[0]
+    if known is not None and start == len(g):
+        return known
     moved = symmetry.input.act(g, x_row)
     count, samples = tree_leaves(moved)[0].shape[:2]
-    answers, start = [], 0
+    answers = [] if known is None or start == 0 else [known]
     while start < count:
         window = slice(start, start + (chunk.size if chunk else count))
         # A copy of its own: equal inputs lie equally in memory wherever they stand on the orbit, so answers are bit-equal.
         part = tree_map(lambda leaf, window=window: leaf[window].flatten(0, 1).clone(), moved)
         began = time.perf_counter()
-        answers.append(model(part))
+        answer = model(part)
         elements = tree_leaves(part)[0].shape[0] // samples
         if chunk is not None:
             chunk.record(elements, time.perf_counter() - began)
+        answers.append(tree_map(lambda leaf, n=elements: leaf.unflatten(0, (n, samples)), answer))
+        if note is not None:
+            note(answers[-1])
         start += elements
-    answer = answers[0] if len(answers) == 1 else tree_map(lambda *leaves: torch.cat(leaves), *answers)
-    return tree_map(lambda leaf: leaf.unflatten(0, (count, samples)), answer)
+    return answers[0] if len(answers) == 1 else tree_map(lambda *leaves: torch.cat(leaves), *answers)
 
 
 def _check_errors(error: Tensor, start: int, first: int, model: Model) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from erlangen.errors import SymmetryError
+from erlangen.files import write_text
 from erlangen.measure.drawings import Drawing, drawing_svg
 from erlangen.measure.plots import orbit_plots, sample_plot, value_name
 from erlangen.measure.report import AuditReport
@@ -83,7 +84,7 @@ def write_report(
 ) -> Path:
     """Write `report_page` to a file; returns its path."""
     path = Path(path)
-    path.write_text(report_page(reports, title=title, intro=intro), encoding="utf-8")
+    write_text(path, report_page(reports, title=title, intro=intro))
     return path
 
 

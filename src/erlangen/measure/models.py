@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from erlangen.actions import Tree, tree_leaves, tree_map, tree_structure
+from erlangen.arrays import tensor_of
 from erlangen.errors import DataError, MissingExtraError, ModelError, TrainModeWarning
 from erlangen.measure.calls import Estimator, invoke, is_estimator
 from erlangen.measure.inputs import as_tree, encode_labels
@@ -159,6 +160,11 @@ class Model:
                     f"{self.name} returned {leaf.dtype}; return torch.view_as_real(y), real and imaginary parts"
                 )
             return leaf.detach()
+<<<<<<< HEAD
+        if isinstance(leaf, (np.ndarray, np.generic)) and leaf.dtype.kind in "fiub":
+            return tensor_of(leaf)
+=======
+>>>>>>> k4
         kind = f"array of {leaf.dtype}" if isinstance(leaf, np.ndarray) else type(leaf).__name__
         raise ModelError(
             f"{self.name} returned {kind}; return tensors, numpy arrays of numbers, or dicts/tuples of these"
@@ -255,7 +261,7 @@ class OnnxModel:
         else:
             pieces = [self._piece(feed, start, n) for start in range(0, n, self._fixed)]
             outputs = [np.concatenate(column)[:n] for column in zip(*pieces, strict=True)]
-        tensors = tuple(torch.from_numpy(output) for output in outputs)
+        tensors = tuple(tensor_of(output, f"an output of {self._path.name}") for output in outputs)
         return tensors[0] if len(tensors) == 1 else tensors
 
     def _piece(self, feed: dict[str, Any], start: int, n: int) -> list[Any]:

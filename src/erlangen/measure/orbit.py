@@ -24,8 +24,8 @@ MAX_COUNT = 1 << 22
 class Orbit:
     """Elements ``[K, *shape]``, and how they were chosen.
 
-    ``method`` is "all", "grid", "sample" or "given"; ``closed`` tells that the set is a subgroup, so that a consensus
-    over it is exactly equivariant.
+    ``method`` is "all", "grid", "sample", "given", or "part" of these after Ctrl-C; ``closed`` tells that the set is a
+    subgroup, so that a consensus over it is exactly equivariant.
     """
 
     group: Group

@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.actions import Tree
+from erlangen.files import write_text
 from erlangen.measure.error import Resampling
 from erlangen.measure.layers import LayerError
 from erlangen.measure.metrics import Metric
@@ -41,8 +42,8 @@ class AuditReport:
         model: name of the model.
         symmetry: what was declared.
         orbit: the elements visited.
-        certificate: "exact" when every element of a finite group was visited and the action moves data without
-            resampling; otherwise "statistical".
+        certificate: "exact" when every element of a finite group was visited and moves inputs and answers of these very
+            shapes without loss; otherwise "statistical".
         errors: relative equivariance error ``[K, B]``.
         base: metric of the samples as they are ``[B]``, ``None`` without labels.
         scores: metric along the orbits ``[K, B]``, ``None`` without labels.
@@ -210,7 +211,7 @@ class AuditReport:
         """The same as JSON text; also written to `path` if given."""
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
         if path is not None:
-            Path(path).write_text(text + "\n")
+            write_text(path, text + "\n")
         return text
 
     def to_html(self, path: str | Path | None = None) -> str:
@@ -219,7 +220,7 @@ class AuditReport:
 
         page = report_page([self])
         if path is not None:
-            Path(path).write_text(page, encoding="utf-8")
+            write_text(path, page)
         return page
 
     def table(self) -> Table:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from erlangen.errors import ErlangenError
+from erlangen.files import write_bytes, write_text
 from erlangen.plots.look import FONT, INK, style, styled
 
 if TYPE_CHECKING:
@@ -198,16 +199,19 @@ def save(figure: Figure, path: str | Path) -> Path:
 
     Raises:
         ErlangenError: another suffix.
+        DataError: the file cannot be written.
     """
     path = Path(path)
     fit(figure)
     if path.suffix == ".svg":
-        path.write_text(to_svg(figure), encoding="utf-8")
+        write_text(path, to_svg(figure))
     elif path.suffix == ".pdf":
+        file = io.BytesIO()
         with style():
-            figure.savefig(path, metadata=_nothing("Creator", "Producer", "CreationDate"))
+            figure.savefig(file, format="pdf", metadata=_nothing("Creator", "Producer", "CreationDate"))
+        write_bytes(path, file.getvalue())
     elif path.suffix == ".png":
-        path.write_bytes(to_png(figure))
+        write_bytes(path, to_png(figure))
     else:
         raise ErlangenError(f"path = {str(path)!r}: figures are written as .svg, .pdf or .png")
     return path

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from erlangen.errors import CacheWarning
+from erlangen.errors import CacheWarning, DataError
+from erlangen.files import read_tensors, reading, sealed_tensors, write_bytes
 
 VERSION = 1
 """Part of every key: a change of the solver that changes bases raises it."""
@@ -71,10 +69,11 @@ def _read(path: Path, key: str, width: int) -> Tensor | None:
     if not path.is_file():
         return None
     try:
-        with safe_open(path, framework="pt") as file:  # pyright: ignore[reportUnknownVariableType, reportCallIssue]
-            named, basis = file.metadata() or {}, file.get_tensor("basis")
-    except (SafetensorError, OSError) as error:
-        problem = f"cannot be read ({error})"
+        with reading("cannot be read"):
+            tensors, named = read_tensors(path.read_bytes(), unsealed={"key"})
+            basis = tensors["basis"]
+    except DataError as error:
+        problem = str(error)
     else:
         if named.get("key") == key and basis.dtype == torch.float64 and basis.shape[1:] == (width,):
             return basis
@@ -86,14 +85,8 @@ def _read(path: Path, key: str, width: int) -> Tensor | None:
 def _write(path: Path, key: str, basis: Tensor) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        os.close(handle)
-        try:
-            save_file({"basis": basis.contiguous()}, temporary, metadata={"key": key})
-            Path(temporary).replace(path)  # atomic: a reader sees the old file, the new one, or none
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except (OSError, SafetensorError) as error:
+        write_bytes(path, sealed_tensors({"basis": basis.contiguous()}, {"key": key}))
+    except (OSError, DataError) as error:
         warnings.warn(
             f"basis not cached in {path.parent}: {error}; set ERLANGEN_CACHE to a folder that can be written, or to "
             "'off'",

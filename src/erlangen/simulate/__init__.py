@@ -4,7 +4,7 @@ Particles under pair forces, molecules, particles carried by a flow, posed bodie
 """
 
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
-from erlangen.simulate.charges import charges_ahead
+from erlangen.simulate.charges import charges_ahead, drifted
 from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw
 from erlangen.simulate.molecular import MolecularMotion, Molecule, ethanol, xtb_trajectory
 from erlangen.simulate.nbody import NBody, charged, evolve, gravity, springs
@@ -30,6 +30,7 @@ __all__ = [
     "Vortices",
     "charged",
     "charges_ahead",
+    "drifted",
     "ethanol",
     "evolve",
     "gravity",

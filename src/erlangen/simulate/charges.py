@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from torch import Generator, Tensor
 
 from erlangen.simulate.nbody import charged
 
-__all__ = ["Charges", "charges_ahead"]
+__all__ = ["Charges", "charges_ahead", "drifted"]
 
 Charges: TypeAlias = tuple[dict[str, Tensor], Tensor]
 """Positions, velocities and features of pairs of particles at one moment, and their positions later."""
@@ -37,3 +38,15 @@ def charges_ahead(samples: int, seed: int = 0, charges: bool = False) -> Charges
     data = charged(samples, steps=4100, generator=Generator().manual_seed(seed))
     x = {"pos": data.pos[:, 31], "vel": data.vel[:, 31], "edge_attr": data.coupling[..., None]}
     return x | ({"charge": data.charges} if charges else {}), data.pos[:, 41]
+
+
+def drifted(x: Mapping[str, Tensor], speed: float = 1.0) -> Tensor:
+    """Where particles are one unit of time later if they keep their velocity, ``pos + speed * vel``; with speed 0 they stay.
+
+    What a model of their motion has to beat; frames 30 and 40 of `charges_ahead` are one unit of time apart.
+
+    >>> x, later = charges_ahead(2)
+    >>> drifted(x).shape
+    torch.Size([2, 5, 3])
+    """
+    return x["pos"] + speed * x["vel"]

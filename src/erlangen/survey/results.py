@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast, get_args
 
 from erlangen.errors import DataError, ErlangenError
+from erlangen.files import reading, write_text
 from erlangen.survey.claims import ClaimError, Result, Scale, Verdict
 
 __all__ = [
@@ -109,10 +110,8 @@ def upgraded(entry: object) -> Entry:
 
 def read_json(path: Path) -> Any:
     """What a JSON file holds; `DataError` names a file that cannot be read."""
-    try:
+    with reading(f"{str(path)!r} cannot be read as JSON", remedy="repair or remove it"):
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{str(path)!r} cannot be read as JSON: {error}; repair or remove it") from error
 
 
 def ledger_folder(folder: Path | None = None) -> Path:
@@ -136,19 +135,7 @@ def write_json(path: Path, value: object) -> None:
         DataError: the folder cannot be written to.
         ValueError: the value is not strict JSON; nothing is written.
     """
-    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        try:
-            with partial.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(f"{str(path)!r} cannot be written: {error}; choose another folder") from error
+    write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def check_writable(folder: Path) -> None:

@@ -217,10 +217,11 @@ class Table:
     def _ratio(self, ours: str, theirs: str | Sequence[str], column: str) -> tuple[float | list[float], str]:
         """Ours over theirs for every seed, and the sentence."""
         rival = theirs if isinstance(theirs, str) else self.best(theirs, column)
-        words = rival if isinstance(theirs, str) else f"the best of {', '.join(theirs)}"
+        words = _spoken(rival) if isinstance(theirs, str) else f"the best of {', '.join(map(_spoken, theirs))}"
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = self[ours, column] / self[rival, column]
-        text = f'{self.name.capitalize()}: "{column}" of {ours} over that of {words}; {self.better(column)} is better.'
+        better = self.better(column)
+        text = f'{self.name.capitalize()}: "{column}" of {_spoken(ours)} over that of {words}; {better} is better.'
         return self._values(ratio), text
 
     def _values(self, values: Values) -> float | list[float]:
@@ -250,3 +251,8 @@ class Table:
                 finite = all(map(math.isfinite, values))
                 row[f"{column}, spread"] = statistics.stdev(values) if finite else math.nan
         return row if self.once else {**row, "seeds": len(runs)}
+
+
+def _spoken(model: str) -> str:
+    """A model's name within a sentence: between quotation marks where a comma would seem to end it."""
+    return f'"{model}"' if "," in model else model

@@ -8,7 +8,17 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Generator, Tensor, nn
 
-from erlangen.errors import ErlangenError, NotFiniteError, ShapeError, UnknownNameError, check_sizes, first_index
+from erlangen.errors import (
+    ErlangenError,
+    NotFiniteError,
+    ShapeError,
+    UnknownNameError,
+    check_finite,
+    check_floating,
+    check_integer,
+    check_sizes,
+    first_index,
+)
 from erlangen.geometry import Multigraph, is_computable, simple_multigraphs
 from erlangen.nn import GraphPolynomials, PPGNBlock, mlp
 from erlangen.nn.segments import check_mask
@@ -24,8 +34,10 @@ def missing_polynomials(degree: int) -> tuple[Multigraph, ...]:
     By `erlangen.geometry.is_computable` among all connected simple graphs.
 
     Raises:
-        ErlangenError: the degree is above 6, from which on such graphs are not listed; the message says how many there are.
+        ErlangenError: the degree is no whole number, or above 6, from which on such graphs are not listed; the message says how
+            many there are.
     """
+    check_integer("degree", degree, 0)
     return tuple(
         graph
         for edges in range(1, degree + 1)
@@ -54,14 +66,17 @@ def polynomial_features(adj: Tensor, degree: int, mask: Tensor | None = None, *,
 
     Raises:
         ShapeError: shapes do not fit.
-        ErlangenError: a matrix is not symmetric, or the degree is above 6.
+        ErlangenError: a matrix is not symmetric, or the degree is no whole number or above 6.
+        DtypeError: adj is not floating point.
         UnknownNameError: there is no such size.
-        NotFiniteError: numbers outgrow the dtype.
+        NotFiniteError: adj holds NaN or Inf, or numbers outgrow the dtype.
     """
     if size not in get_args(Size):
         raise UnknownNameError(f"size = {size!r}; known are {', '.join(get_args(Size))}")
     if adj.dim() != 3 or adj.shape[-1] != adj.shape[-2]:
         raise ShapeError(f"adj has shape {tuple(adj.shape)}; pass square matrices [G, n, n]")
+    check_floating(adj, "adj")
+    check_finite(adj, "adj")
     if mask is not None:
         check_mask(mask, adj.shape[:2])
     skew = adj != adj.mT
@@ -175,7 +190,12 @@ def pair_means(x: Tensor, mask: Tensor | None = None) -> Tensor:
     """Means over the diagonal and over all other pairs, ``[G, 2 C]`` of ``[G, n, n, C]``, of nodes that exist.
 
     x must be zero where a node does not exist. A mean over nothing is zero.
+
+    Raises:
+        ShapeError: x has another shape.
     """
+    if x.dim() != 4 or x.shape[1] != x.shape[2]:
+        raise ShapeError(f"x has shape {tuple(x.shape)}; pass features of pairs [G, n, n, C]")
     count = x.new_full((len(x), 1), x.shape[1]) if mask is None else mask.sum(1, keepdim=True).to(x.dtype)
     diagonal = x.diagonal(dim1=1, dim2=2).sum(-1)
     others = x.sum((1, 2)) - diagonal

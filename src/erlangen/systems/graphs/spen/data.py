@@ -104,7 +104,13 @@ def skip_links(sizes: Sizes, seed: int) -> Split:
 
 
 def folds_of(y: Tensor, folds: int, seed: int) -> Tensor:
-    """The fold of each graph ``[G]``, each with its share of every class."""
+    """The fold of each graph ``[G]``, each with its share of every class.
+
+    Raises:
+        DataError: there are fewer graphs than folds.
+    """
+    if len(y) < folds:
+        raise DataError(f"y has {len(y)} graphs, but {folds} folds need at least one each; give a larger set")
     found = torch.empty_like(y)
     generator = Generator().manual_seed(seed)
     dealt = 0

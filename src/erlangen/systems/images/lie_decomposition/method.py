@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from erlangen.errors import check_integer
+from erlangen.errors import ShapeError, check_floating, check_integer
 from erlangen.groups import GroupSamples, LinearGroup, PolarSampler, SemidirectProduct
 from erlangen.nn import LieConv, LieLift, LieProject
 from erlangen.nn.images.group_kernel import Mask
@@ -72,8 +72,10 @@ class LieGroupCNN(nn.Module):
         super().__init__()
         self.samples = check_integer("samples", samples, 1)
         self.eval_samples = check_integer("eval_samples", eval_samples, 1)
+        self.in_channels = in_channels
         self.sampler = sampler or PolarSampler(group)
-        c, features = width
+        c, features = (check_integer("width", size, 1) for size in width)
+        check_integer("classes", classes, 1)
         options = {"hidden": hidden, "omega": omega, "mask": mask, "generator": generator, "bias": False}
         self.lift = LieLift(group, in_channels, c, kernel_size, **options)  # pyright: ignore[reportArgumentType]
         self.conv = LieConv(group, c, c, kernel_size, **options)  # pyright: ignore[reportArgumentType]
@@ -118,13 +120,25 @@ class LieGroupCNN(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``[B, classes]`` of images ``[B, in_channels, H, W]``, both sides at least 2."""
+        """Logits ``[B, classes]`` of images ``[B, in_channels, H, W]``, both sides at least 2.
+
+        Raises:
+            ShapeError, DtypeError: other images.
+        """
+        check_images(x, self.in_channels)
         if self.training:
             self._step()
         x = halved_fields(F.gelu(self.norms[0](self.lift(x))))
         x = F.gelu(self.norms[1](self.conv(x)))
         x = x + F.gelu(self.norms[2](self.residual(x)))
         return self.head(self.project(F.gelu(self.mix(x.flatten(2, 3))).unflatten(2, x.shape[2:4])))
+
+
+def check_images(x: Tensor, channels: int) -> None:
+    """Raise unless x are images ``[B, channels, H, W]`` of floating numbers, with sides of at least 2."""
+    if x.dim() != 4 or x.shape[1] != channels or min(x.shape[2:]) < 2:
+        raise ShapeError(f"x has shape {tuple(x.shape)}; pass images [B, {channels}, H, W], both sides at least 2")
+    check_floating(x, "x")
 
 
 def halved_fields(x: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from erlangen.errors import check_integer
-from erlangen.systems.images.lie_decomposition.method import class_head, uniform_conv
+from erlangen.errors import ShapeError, check_integer
+from erlangen.systems.images.lie_decomposition.method import check_images, class_head, uniform_conv
 
 
 class PlainCNN(nn.Module):
@@ -14,6 +14,7 @@ class PlainCNN(nn.Module):
 
     Raises:
         ErlangenError: a size that is not positive.
+        ShapeError: an even kernel size.
     """
 
     def __init__(
@@ -26,8 +27,10 @@ class PlainCNN(nn.Module):
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        c, features = width
-        check_integer("width", c, 1)
+        c, features = (check_integer("width", size, 1) for size in width)
+        if check_integer("kernel_size", kernel_size, 1) % 2 == 0:
+            raise ShapeError(f"kernel_size = {kernel_size}: kernels need a middle pixel, so give an odd size")
+        self.in_channels = check_integer("in_channels", in_channels, 1)
         sizes = ((in_channels, c), (c, c), (c, c))
         self.convs = nn.ModuleList(uniform_conv(a, b, kernel_size, generator) for a, b in sizes)
         self.norms = nn.ModuleList(nn.GroupNorm(1, c) for _ in range(3))
@@ -36,6 +39,7 @@ class PlainCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``[B, classes]`` of images ``[B, in_channels, H, W]``, both sides at least 2."""
+        check_images(x, self.in_channels)
         x = F.avg_pool2d(F.gelu(self.norms[0](self.convs[0](x))), 2)
         x = F.gelu(self.norms[1](self.convs[1](x)))
         x = x + F.gelu(self.norms[2](self.convs[2](x)))

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from erlangen.errors import ErlangenError, ShapeError, UnknownNameError
+from erlangen.errors import ErlangenError, ShapeError, UnknownNameError, check_integer
 from erlangen.errors import OnDegenerate as OnTie
 from erlangen.groups import Shifts
 from erlangen.nn import AnchoredPatchEmbed, PolyphaseAnchor
@@ -165,7 +165,13 @@ class PositionTable(nn.Module):
         self.table = nn.Parameter(0.02 * torch.randn(dim, height, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """A map of the same shape."""
+        """A map of the same shape.
+
+        Raises:
+            ShapeError: the map has another size than the table.
+        """
+        if x.shape[1:] != self.table.shape:
+            raise ShapeError(f"the map is {tuple(x.shape[1:])}, but the table of positions {tuple(self.table.shape)}")
         return x + self.table
 
 
@@ -185,9 +191,11 @@ class PooledHead(nn.Module):
 class _Transformer(nn.Module):
     """A chain of modules with its recipe and, where it has one, its symmetry."""
 
-    def __init__(self, recipe: Recipe, size: tuple[int, int], layers: Sequence[nn.Module]) -> None:
+    def __init__(
+        self, recipe: Recipe, size: tuple[int, int], channels: int, patch: int, layers: Sequence[nn.Module]
+    ) -> None:
         super().__init__()
-        self.recipe = recipe
+        self.recipe, self.channels, self.patch = recipe, channels, patch
         self.layers = nn.Sequential(*layers)
         for part in self.modules():
             if isinstance(part, nn.Linear):
@@ -197,7 +205,16 @@ class _Transformer(nn.Module):
         self.symmetry = Symmetry(Shifts(*size), input="image", output="invariant") if exact else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``[B, classes]`` of images ``[B, C, H, W]``."""
+        """Logits ``[B, classes]`` of images ``[B, C, H, W]``.
+
+        Raises:
+            ShapeError: x has other axes or channels, or a size that strides do not divide or a table was not made for.
+            NotFiniteError: x has NaN or Inf, and is anchored.
+        """
+        if x.ndim != 4 or x.shape[1] != self.channels:
+            raise ShapeError(f"x has shape {tuple(x.shape)}; give images [B, {self.channels}, H, W]")
+        if "patches" not in self.recipe.anchors:  # anchors say so themselves; a convolution would cut the rest away
+            _coarse((x.shape[2], x.shape[3]), self.patch)
         return self.layers(x)
 
 
@@ -212,10 +229,11 @@ class VisionTransformer(_Transformer):
         patch: side of a patch.
         channels, classes: of images and answers.
         dim, depth, heads: width, blocks, heads.
+        on_tie: of the anchor, as for `erlangen.nn.PolyphaseAnchor`.
 
     Raises:
         ShapeError: the patch does not divide the size.
-        ErlangenError: `dim` is no multiple of `heads`.
+        ErlangenError: `dim` is no multiple of `heads`; `patch` or `depth` is no whole number of at least 1.
     """
 
     def __init__(
@@ -229,15 +247,17 @@ class VisionTransformer(_Transformer):
         dim: int = 48,
         depth: int = 4,
         heads: int = 4,
+        on_tie: OnTie = "warn",
     ) -> None:
+        check_integer("depth", depth, 1)
         grid = _coarse(size, patch)
         blocks = [Block(dim, GlobalAttention(dim, heads)) for _ in range(depth)]
         layers = [
-            _embedding(recipe, channels, dim, patch, "allow"),
+            _embedding(recipe, channels, dim, patch, on_tie),
             *_located(recipe, dim, grid, blocks),
             PooledHead(dim, classes),
         ]
-        super().__init__(recipe, size, layers)
+        super().__init__(recipe, size, channels, patch, layers)
 
 
 class Twins(_Transformer):
@@ -254,11 +274,11 @@ class Twins(_Transformer):
         dims, heads: width and heads of the stages.
         windows: sides of the windows of the stages.
         reduce: strides of the keys of the stages.
-        on_tie: of the anchors behind the first, as for `erlangen.nn.PolyphaseAnchor`.
+        on_tie: of all anchors, as for `erlangen.nn.PolyphaseAnchor`.
 
     Raises:
         ShapeError: a stride does not divide the map it meets.
-        ErlangenError: a width is no multiple of its heads.
+        ErlangenError: a width is no multiple of its heads; a stride is no whole number of at least 1.
     """
 
     def __init__(
@@ -292,18 +312,15 @@ class Twins(_Transformer):
             wide = Block(dim, GlobalAttention(dim, heads[stage], reduce[stage]))
             wide = _anchored(recipe, "keys", reduce[stage], on_tie, wide)
             layers += [
-                _embedding(recipe, width, dim, step, on_tie if stage else "allow"),
+                _embedding(recipe, width, dim, step, on_tie),
                 *_located(recipe, dim, grid, [local, wide]),
             ]
             width = dim
-        super().__init__(recipe, size, [*layers, PooledHead(width, classes)])
+        super().__init__(recipe, size, channels, patch, [*layers, PooledHead(width, classes)])
 
 
 def _embedding(recipe: Recipe, channels: int, dim: int, patch: int, on_tie: OnTie) -> nn.Module:
-    """Without a norm behind it: pixels of norm one would leave the next anchor nothing to tell components apart by.
-
-    The first one may ignore ties: images are moved bit by bit, so close norms of a few grey values do no harm.
-    """
+    """Without a norm behind it: pixels of norm one would leave the next anchor nothing to tell components apart by."""
     if "patches" in recipe.anchors:
         return AnchoredPatchEmbed(channels, dim, patch, on_tie=on_tie)
     return nn.Conv2d(channels, dim, patch, patch)
@@ -325,6 +342,7 @@ def _anchored(recipe: Recipe, place: Place, stride: int, on_tie: OnTie, block: n
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 def _coarse(size: tuple[int, int], step: int) -> tuple[int, int]:
+    check_integer("a stride", step, 1)
     if size[0] % step or size[1] % step:
         raise ShapeError(f"a map of {size} is no multiple of the stride {step}; choose sizes that are, such as 32 x 32")
     return size[0] // step, size[1] // step

@@ -81,16 +81,27 @@ BUDGETS = {
 
 
 # --- exactness -------------------------------------------------------------------------------------------------------
-@exact(tol=1e-12, float32=1e-6)
-def roads_agree(run: Run[Any], dtype: torch.dtype) -> float:
-    """Relative difference of the dense, Fourier and grid products of degrees 0 to 10, in float32 to 6."""
+def road_gap(run: Run[Any], lmax: int, dtype: torch.dtype) -> float:
+    """Largest relative difference of the dense product from the other two, of degrees 0 to `lmax`."""
     generator, worst = run.generator(), 0.0
-    for L in range(11 if dtype == torch.float64 else 7):
+    for L in range(lmax + 1):
         x, y = torch.randn(2, 20, (L + 1) ** 2, generator=generator, dtype=torch.float64).to(dtype)
         roads: tuple[Road, ...] = ("dense", "grid", "fourier")
         dense, *others = (gaunt_product(L, road)(x, y) for road in roads)
         worst = max(worst, *(relative_change(other, dense, over="batch") for other in others))
     return worst
+
+
+@exact(tol=1e-12)
+def roads_agree(run: Run[Any]) -> float:
+    """Largest relative difference of Fourier and grid products from the dense one, degrees 0 to 10."""
+    return road_gap(run, 10, torch.float64)
+
+
+@exact(tol=1e-6)
+def roads_agree_float32(run: Run[Any]) -> float:
+    """Largest relative difference of Fourier and grid products from the dense one, degrees 0 to 6, in float32."""
+    return road_gap(run, 6, torch.float32)
 
 
 @exact(tol=1e-11)
@@ -213,6 +224,8 @@ def learning_part(run: Run[Budget]) -> Part:
     rivals |= {name: Rival(partial(network, name, 2, size), fit=partial(fitted, name)) for name in NETWORKS}
     how = Training(mse_loss, run.budget.epochs, 50, rates=(2e-2, 1e-2, 5e-3), optimizer=torch.optim.Adam)
     table = compare("learning", rivals, draw, how, measure, best=MSE, run=run)
+    # Training with too large a rate magnifies rounding; rates that one of the two has chosen are not too large.
+    chosen = {float(table[name, "learning rate"][0]) for name in ("Gaunt, grid", "Gaunt, fourier")}
     return table.part(
         table.not_worse(
             "as-accurate-as-cg",
@@ -226,7 +239,7 @@ def learning_part(run: Run[Budget]) -> Part:
         table.same(
             "roads-learn-alike",
             "Largest relative difference of training losses with grid and Fourier products, same seed and rate, every epoch.",
-            differences(curves, "Gaunt, grid", "Gaunt, fourier", set(table["Gaunt, grid", "learning rate"].tolist())),
+            differences(curves, "Gaunt, grid", "Gaunt, fourier", chosen),
             0.0,
             tol=1e-3,
         ),
@@ -294,9 +307,10 @@ def many_body_part(run: Run[Budget]) -> Part:
         product, x = third_powers(rows, seed)
         explicit = ExplicitPowers(product)
         calls = {"explicit coupling tensor": gradient_of(explicit, x), "powers of samples": gradient_of(product, x)}
-        seconds = median_times(calls, 1 if run.dry else run.budget.few_repeats)
+        # First calls, so that the constants of both count: one makes them in the call, the other holds them before.
         peaks = {name: peak_memory(call) for name, call in calls.items()}
         peaks["explicit coupling tensor"] += sum(buffer.nbytes for buffer in explicit.buffers())
+        seconds = median_times(calls, 1 if run.dry else run.budget.few_repeats)
         return {name: (seconds[name], peaks[name] / 1e6) for name in calls}
 
     def row(name: str, seed: int) -> Mapping[str, Any]:
@@ -346,7 +360,7 @@ def elsewhere() -> Part:
 
 def experiment(run: Run[Budget]) -> Result:
     """The five parts; a dry run times small products once."""
-    exactness = properties(run, roads_agree, equivariant, powers_agree)
+    exactness = properties(run, roads_agree, roads_agree_float32, equivariant, powers_agree)
     return Result.of(exactness, speed_part(run), learning_part(run), steps_part(run), many_body_part(run), elsewhere())
 
 

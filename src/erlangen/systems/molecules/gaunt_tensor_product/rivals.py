@@ -76,9 +76,8 @@ def network(name: str, lmax: int, parameters: int | None = None) -> IrrepsNetwor
 
     if parameters is None:
         return build(32)
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # the network that is counted leaves the random numbers to the one that is kept
+    # The network that is counted leaves the random numbers to the one that is kept.
+    with torch.random.fork_rng(devices=[]):
         first = build(32)
     per_neuron = sum(NUM_BASIS + cast("TensorProduct", layer.product).weight_numel for layer in first.layers)
     return build(32 + round((parameters - count_parameters(first)) / per_neuron))

@@ -30,7 +30,7 @@ PRODUCTS: dict[str, tuple[Rule, Road]] = {
 GAUNT = tuple(name for name in PRODUCTS if name.startswith("gaunt"))
 SETTINGS = ("MIMO", "SIMO", "SISO")
 ALL_PATHS = {1: 6, 2: 19, 3: 44, 4: 85}
-"""Paths of degrees 0..L with 0..L without a filter on the output, as published."""
+"""Paths of degrees 0..L with 0..L without a filter on the output, as e3nn's full product has them."""
 
 
 def natural(lmax: int) -> Irreps:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from erlangen.groups import SO
-from erlangen.simulate import charged
+from erlangen.simulate import charged, drifted
 from erlangen.survey import Part, Result, Rival, Run, Sizes, Split, Table, Training, bound, compare, properties
 from erlangen.systems.molecules.price_of_freedom._products import products_part
 from erlangen.systems.molecules.price_of_freedom.rivals import (
@@ -23,7 +23,6 @@ from erlangen.systems.molecules.price_of_freedom.rivals import (
     SEPARATES,
     TETRIS,
     Forecast,
-    Onward,
     TetrisNetwork,
 )
 
@@ -93,12 +92,6 @@ def tetris_part(run: Run[Budget]) -> Part:
             0.0,
             tol=1e-4,
         ),
-        table.bound(
-            "tetris-signals-confuse",
-            "Accuracy of the Gaunt product on the mirror images, with true signals and with both kinds, the larger one.",
-            np.max([table[name, CHIRAL] for name in TETRIS if name.startswith("gaunt")], axis=0),
-            at_most=0.65,
-        ),
     )
 
 
@@ -130,8 +123,8 @@ def n_body_part(run: Run[Budget]) -> Part:
     """Positions of five charges one unit of time ahead, with equally many parameters for every rule."""
     sizes = run.sizes(run.budget.particles)
     rivals: dict[str, Rival] = {rule: Rival(make, fit=fit_timed) for rule, make in run.budget.forecasts().items()}
-    rivals |= {"rest": Rival(partial(Onward, 0.0), trains=False)}
-    rivals |= {"constant velocity": Rival(partial(Onward, 1.0), trains=False)}
+    rivals |= {"rest": Rival(lambda: partial(drifted, speed=0.0), trains=False)}
+    rivals |= {"constant velocity": Rival(lambda: drifted, trains=False)}
 
     def draw(seed: int) -> Split:
         generator = Generator().manual_seed(seed)
@@ -140,7 +133,7 @@ def n_body_part(run: Run[Budget]) -> Part:
         return Split.of(x, data.pos[:, 1], sizes)
 
     @torch.no_grad()
-    def measure(model: nn.Module, x: dict[str, Tensor], y: Tensor, generator: Generator) -> Mapping[str, Any]:
+    def measure(model: Any, x: dict[str, Tensor], y: Tensor, generator: Generator) -> Mapping[str, Any]:
         row: dict[str, Any] = {"mse": float(mse_loss(model(x), y))}
         return row | ({"curve": model.curve} if isinstance(model, Forecast) else {})
 
@@ -193,7 +186,7 @@ def at_equal_time(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 # --- all -------------------------------------------------------------------------------------------------------------
 def experiment(run: Run[Budget]) -> Result:
     """The three parts; a dry run counts and times products of small degrees."""
-    few = Run(run.scale, run.seed, BUDGETS["smoke"], run.device, run.dry) if run.dry else run
+    few = replace(run, budget=BUDGETS["smoke"]) if run.dry else run
     sizes = properties(run, n_body_equal_parameters)
     return Result.of(products_part(few), tetris_part(run), sizes, n_body_part(run))
 

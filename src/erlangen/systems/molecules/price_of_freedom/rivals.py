@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 from erlangen.irreps import Irrep, Irreps
 from erlangen.nn import IrrepsNetwork
 from erlangen.nn.products.module import Rule
+from erlangen.simulate import drifted
 
 # --- tetris ----------------------------------------------------------------------------------------------------------
 PIECES = (
@@ -57,8 +58,6 @@ class TetrisNetwork(nn.Module):
 
 
 # --- charged particles -----------------------------------------------------------------------------------------------
-AHEAD = 1.0
-"""Time between the positions given and those asked for: 1000 steps of the simulator."""
 N_BODY: dict[Rule, tuple[str, ...]] = {
     "cg": ("0e", "1o", "1e", "2e"),
     "gaunt": ("0e", "1o", "2e"),
@@ -67,7 +66,7 @@ N_BODY: dict[Rule, tuple[str, ...]] = {
 
 
 class Forecast(nn.Module):
-    """Positions ``[B, N, 3]`` after `AHEAD`: those of constant velocity, corrected by the network.
+    """Positions ``[B, N, 3]`` after one unit of time: those of constant velocity, corrected by the network.
 
     Attributes:
         curve: validation errors, with the seconds at which they were reached.
@@ -91,18 +90,6 @@ class Forecast(nn.Module):
 
     def forward(self, state: dict[str, Tensor]) -> Tensor:
         """From ``{"pos", "vel", "charges"}``."""
-        pos, vel = state["pos"], state["vel"]
+        charges_and_vel = torch.cat([state["charges"], state["vel"]], -1)
         # The factor lets training start close to constant velocity.
-        return pos + AHEAD * vel + 0.1 * self.net(torch.cat([state["charges"], vel], -1), pos)
-
-
-class Onward(nn.Module):
-    """Positions ``[B, N, 3]`` after `AHEAD` of particles that move on with `speed` times their velocity."""
-
-    def __init__(self, speed: float) -> None:
-        super().__init__()
-        self.speed = speed
-
-    def forward(self, state: dict[str, Tensor]) -> Tensor:
-        """From ``{"pos", "vel"}``."""
-        return state["pos"] + AHEAD * self.speed * state["vel"]
+        return drifted(state) + 0.1 * self.net(charges_and_vel, state["pos"])

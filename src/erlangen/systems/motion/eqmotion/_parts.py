@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from erlangen.errors import DtypeError, ShapeError, UnknownNameError
+from erlangen.errors import DtypeError, ShapeError, UnknownNameError, check_integer
 from erlangen.nn import VectorLinear, mlp
 from erlangen.numerics import angle, safe_norm
 from erlangen.tracing import is_traced
@@ -20,7 +20,11 @@ def cosine_basis(n: int, dtype: torch.dtype | None = None, device: torch.device 
 
     ``D @ x`` transforms the axis before the last, ``D.mT @ x`` transforms back. It mixes frames and leaves coordinates
     alone, so it commutes with rotations. Row 0 is constant: the only one that a shift changes.
+
+    Raises:
+        ErlangenError: n is no positive integer.
     """
+    check_integer("n", n, 1)
     k, i = torch.arange(n, device=device, dtype=torch.float64)[:, None], torch.arange(n, device=device) + 0.5
     waves = (math.pi / n * k * i).cos() * math.sqrt(2 / n)
     waves = torch.where(k == 0, math.sqrt(1 / n), waves)

@@ -17,6 +17,7 @@ from erlangen.errors import (
     NotFiniteError,
     ShapeError,
     check_floating,
+    check_integer,
     check_sizes,
     first_index,
 )
@@ -71,7 +72,8 @@ class EqMotion(nn.Module):
         symmetry: E(dim) on dicts of ``pos`` and ``vel``, with ``x`` and ``mask`` where the network has them, to points.
 
     Raises:
-        ErlangenError: a size is not positive, past is below 2, memory is not in 1..past, or the temperature is not positive.
+        ErlangenError: a size is not positive, past is below 2, memory is not in 1..past, the temperature is not positive, or
+            noise is negative.
 
     >>> net = EqMotion(10, 5, features=16, channels=8, layers=2)
     >>> pos = torch.randn(4, 3, 10, 3)  # 4 scenes of 3 agents in 10 frames
@@ -101,12 +103,13 @@ class EqMotion(nn.Module):
         super().__init__()
         check_sizes(future=future, dim=dim, features=features, channels=channels, layers=layers, categories=categories)
         check_sizes(samples=samples)
-        if past < 2:
-            raise ErlangenError(f"past = {past}; an agent needs 2 frames or more to have a velocity that turns")
+        check_integer("past", past, 2, hint="an agent needs 2 frames or more to have a velocity that turns")
         if memory is not None and not 1 <= memory <= past:
             raise ErlangenError(f"memory = {memory}; give 1 to past = {past} frames, or None for all")
-        if in_features < 0 or not temperature > 0:
-            raise ErlangenError(f"in_features = {in_features} and temperature = {temperature}: give >= 0 and > 0")
+        if in_features < 0 or noise < 0 or not temperature > 0:
+            raise ErlangenError(
+                f"in_features = {in_features}, noise = {noise} and temperature = {temperature}: give >= 0, >= 0 and > 0"
+            )
         self.past, self.future, self.dim, self.samples = past, future, dim, samples
         self.in_features, self.categories = in_features, categories
         self.masked, self.extrapolate = masked, extrapolate
@@ -240,7 +243,7 @@ class MotionLayer(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(features=features, channels=channels, categories=categories)
-        self.features, self.categories = features, categories
+        self.features, self.channels, self.categories = features, channels, categories
         self.first = PairLayer(features, channels, (1 + categories) * features, generator)
         self.edge = mlp([features, features], last=True, generator=generator)
         # All categories at once: a map of the features of each, weighted by its probability, with one bias each.
@@ -272,13 +275,23 @@ class MotionLayer(nn.Module):
             mask: agents that exist, bool ``[..., N]``.
 
         Raises:
-            ShapeError: something is missing.
+            ShapeError: something is missing, or shapes do not fit.
         """
         if isinstance(h, tuple):
             return self(*h, mask=mask)
         if pos is None or vel is None or c is None:
             raise ShapeError(
                 "pos, vel or c is missing; pass h [..., N, F], pos and vel [..., N, C, n] and c [..., N, N, K]"
+            )
+        agents = (*h.shape[:-1], self.channels)
+        if (
+            h.shape[-1] != self.features
+            or not pos.shape == vel.shape == (*agents, pos.shape[-1])
+            or c.shape != (*h.shape[:-1], h.shape[-2], self.categories)
+        ):
+            raise ShapeError(
+                f"h, pos, vel and c have shapes {', '.join(str(tuple(t.shape)) for t in (h, pos, vel, c))}; pass [..., N, "
+                f"{self.features}], twice [..., N, {self.channels}, n] and [..., N, N, {self.categories}]"
             )
         pairs = pairs_of(h, mask)
         apart = differences(pos)

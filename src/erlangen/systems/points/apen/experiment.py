@@ -140,11 +140,13 @@ def make_rivals(task: Task) -> dict[str, Rival]:
     def plain() -> nn.Module:
         return Blind(point_net(task.classes, task.size))
 
+    # Cells and signs have the seed of the weights, which `compare` gives to torch.
     def framed() -> nn.Module:
-        return Blind(symmetrize(point_net(task.classes, task.size), RIGID, samples=1, on_degenerate="allow"))
+        net, seed = point_net(task.classes, task.size), torch.initial_seed()
+        return Blind(symmetrize(net, RIGID, samples=1, on_degenerate="allow", seed=seed))
 
     def apen() -> APEN:
-        return APEN(task.classes, task.counts, reach=task.reach)
+        return APEN(task.classes, task.counts, reach=task.reach, seed=torch.initial_seed())
 
     return {
         "plain": Rival(plain),

@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from erlangen.enforce import PiecewiseFrameAverage
-from erlangen.errors import ShapeError
+from erlangen.errors import ErlangenError, ShapeError, check_floating
 from erlangen.geometry import cluster_parts, farthest_points, voronoi
 from erlangen.groups import E, Group
 from erlangen.nn import mlp, segment_max, segment_mean, segment_sum
@@ -64,6 +64,7 @@ class APEN(nn.Module):
         seed: seed of the cells and signs. In eval mode each call starts from it.
 
     Raises:
+        ErlangenError: `reach` or `temperature` is not positive.
         ShapeError: `counts` is empty or increases.
     """
 
@@ -82,6 +83,8 @@ class APEN(nn.Module):
         super().__init__()
         if not counts or any(b > a for a, b in itertools.pairwise(counts)):
             raise ShapeError(f"counts = {tuple(counts)}; give the number of parts of each layer, not increasing")
+        if not (reach > 0 and temperature > 0):
+            raise ErlangenError(f"reach = {reach} and temperature = {temperature}; give lengths that are positive")
         group = group or E(3)
         self.counts, self.reach, self.temperature, self.seed = tuple(counts), reach, temperature, seed
         self.layers = nn.ModuleList(
@@ -92,6 +95,7 @@ class APEN(nn.Module):
                 features=width,
                 vectors=1,
                 samples=samples,
+                differentiable=False,  # gradients flow through the data alone, as in the runs of the ledger
                 on_degenerate="allow",
                 seed=seed + level,
             )
@@ -113,8 +117,15 @@ class APEN(nn.Module):
             centre is expected, in units of `reach`), ``"labels"`` ``[B, layers, n]``; for each but the last ``"guesses"``
             ``[B, layers - 1, n, classes]`` and ``"uncertainty"`` ``[B, layers - 1]`` of the merging, zero for a partition
             that is known.
+
+        Raises:
+            DtypeError: points are not floating.
+            ShapeError: no points, or shapes that do not fit. Others as `erlangen.enforce.PiecewiseFrameAverage`.
         """
-        pos = x["pos"] if isinstance(x, dict) else x
+        pos = x.get("pos") if isinstance(x, dict) else x
+        if pos is None:
+            raise ShapeError(f"x has no pos; its keys are {sorted(x)}")
+        check_floating(pos, "pos")
         known = x.get("labels") if isinstance(x, dict) else None
         generator = self._generator if self.training else Generator().manual_seed(self.seed)
         labels = self.cells(pos, generator) if known is None else known
@@ -183,7 +194,18 @@ def apen_loss(out: dict[str, Tensor], y: dict[str, Tensor], *, votes: float = 0.
 
 
 def vote_targets(pos: Tensor, body: Tensor, reach: float) -> Tensor:
-    """From every point to the middle of its body's points, in units of `reach`: ``[B, n, 3]``."""
+    """From every point to the middle of its body's points, in units of `reach`: ``[B, n, 3]``.
+
+    Args:
+        pos: points ``[B, n, 3]``.
+        body: int64 ``[B, n]``.
+        reach: see `APEN`.
+
+    Raises:
+        ShapeError: shapes do not fit.
+    """
+    if pos.shape[:-1] != body.shape:
+        raise ShapeError(f"pos has shape {tuple(pos.shape)} and body {tuple(body.shape)}; pass [B, n, 3] and [B, n]")
     wide = body[..., None].expand_as(pos)
     middles = pos.new_zeros(len(pos), int(body.max()) + 1, 3).scatter_reduce(1, wide, pos, "mean", include_self=False)
     return (middles.gather(1, wide) - pos) / reach

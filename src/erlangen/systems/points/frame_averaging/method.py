@@ -16,8 +16,10 @@ from erlangen.errors import (
     ErlangenError,
     NotFiniteError,
     ShapeError,
-    UnknownNameError,
     check_finite,
+    check_floating,
+    check_integer,
+    check_on_degenerate,
     first_index,
     tell_degenerate,
 )
@@ -68,15 +70,15 @@ class FrameGNN(nn.Module):
         group = E(3) if group is None else group
         if type(group) not in (E, SE) or group.space_dim != 3:
             raise ErlangenError(f"group is {group!r}; give E(3) or SE(3)")
-        if on_degenerate not in ("warn", "error", "allow"):
-            raise UnknownNameError(f"on_degenerate = {on_degenerate!r}: choose 'warn', 'error' or 'allow'")
+        check_on_degenerate(on_degenerate)
         self.net, self.on_degenerate = net, on_degenerate
         actions = BODIES if net.edge_features else {key: BODIES[key] for key in ("pos", "vel")}
         self.symmetry = Symmetry(group, input=actions, output="points")
         around = O(3) if isinstance(group, E) else SO(3)
         moving = Symmetry(around, input={"pos": "vectors", "vel": "vectors"}, output="vectors")
-        self._outer = PCAFrame(moving)
-        self._latent = PCAFrame(Symmetry(around, input="vectors", output="vectors"))
+        # Gradients flow through the data alone, as in the runs of the ledger.
+        self._outer = PCAFrame(moving, differentiable=False)
+        self._latent = PCAFrame(Symmetry(around, input="vectors", output="vectors"), differentiable=False)
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         """Positions ``[B, N, 3]`` that are predicted.
@@ -125,9 +127,9 @@ class FrameGNN(nn.Module):
         return None if attr is None else attr[:, None].expand(-1, count, -1, -1, -1)
 
     def _checked(self, x: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        missing = [key for key in ("pos", "vel") if key not in x]
-        if missing:
-            raise ShapeError(f"x has no {' and no '.join(missing)}; its keys are {sorted(x)}")
+        if not isinstance(x, dict) or not {"pos", "vel"} <= set(x):
+            given = sorted(x) if isinstance(x, dict) else type(x).__name__
+            raise ShapeError(f"x is {given}; pass a dict of pos and vel")
         pos, vel = x["pos"], x["vel"]
         if pos.dim() != 3 or pos.shape[-1] != 3 or pos.shape[1] == 0 or vel.shape != pos.shape:
             raise ShapeError(
@@ -201,13 +203,16 @@ class LocalFrames(nn.Module):
 
     Attributes:
         symmetry: E(3) from points to projectors.
+
+    Raises:
+        ErlangenError: fewer than two neighbours, a point alone has no frame.
     """
 
     symmetry = NORMALS
 
     def __init__(self, net: nn.Module, neighbours: int = 16, *, samples: int | None = None) -> None:
         super().__init__()
-        self.neighbours = neighbours
+        self.neighbours = check_integer("neighbours", neighbours, 2)
         around = Symmetry(O(3), input="vectors", output="spd")
         # Patches of few points are often near to a tie; what is exact for all others still holds.
         self.net = symmetrize(Lines(net), around, samples=samples, on_degenerate="allow")
@@ -217,10 +222,12 @@ class LocalFrames(nn.Module):
 
         Raises:
             ShapeError: another shape, or fewer points than neighbours.
+            DtypeError: numbers that are not floating.
             NotFiniteError: a number is NaN or infinite.
         """
         if x.dim() != 3 or x.shape[-1] != 3 or x.shape[1] < self.neighbours:
             raise ShapeError(f"x has shape {tuple(x.shape)}; pass [B, N, 3] with N at least {self.neighbours}")
+        check_floating(x, "x")
         check_finite(x, "x")
         local = patches(x, self.neighbours)
         size = local.square().sum(-1).mean(-1).sqrt()[..., None, None]
@@ -259,8 +266,9 @@ class FlatMLP(nn.Module):
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         """``[B, outputs]`` of adjacency matrices ``x["adj"] [B, n, n]``."""
-        adj = x["adj"]
-        if adj.shape[-1] != self.nodes:
-            raise ShapeError(f"adj has {adj.shape[-1]} nodes, but the network reads {self.nodes}")
+        adj = x.get("adj") if isinstance(x, dict) else None
+        if adj is None or adj.dim() != 3 or adj.shape[1:] != (self.nodes, self.nodes):
+            given = "missing" if adj is None else f"of shape {tuple(adj.shape)}"
+            raise ShapeError(f"adj is {given}; the network reads a dict of adj [B, {self.nodes}, {self.nodes}]")
         row, column = torch.triu_indices(self.nodes, self.nodes, 1)
         return self.net(adj[:, row, column])

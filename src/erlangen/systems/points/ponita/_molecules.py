@@ -114,7 +114,7 @@ def gaussian_like(data: Tensor, count: int, generator: Generator) -> Tensor:
 def sampler_moves_with_the_noise(run: Run[Any]) -> float:
     """Largest relative difference between turned samples and samples of turned noise, rotations of the grid, random weights."""
     diffusion = Diffusion(cosine_betas(12), CENTERED)
-    model = Denoiser(diffusion)
+    model = Denoiser(diffusion, generator=run.generator())
     calibrate(model, diffusion, methane(50, run.generator()), run.seed)
     return sampler_error(diffusion, model, run.seed)
 

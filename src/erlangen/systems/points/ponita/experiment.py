@@ -19,11 +19,20 @@ from erlangen.systems.points.ponita._molecules import diffusion_part, sampler_mo
 from erlangen.systems.points.ponita._pixels import superpixels_part
 from erlangen.systems.points.ponita._properties import GRIDS, PROPERTIES, broken, random_network
 from erlangen.systems.points.ponita._qm9 import tensors_part
-from erlangen.systems.points.ponita.rivals import IRREPS, OURS, STRAIGHT, Oriented, particle_rivals
+from erlangen.systems.points.ponita.rivals import (
+    IRREPS,
+    OURS,
+    STRAIGHT,
+    Oriented,
+    Widths,
+    particle_rivals,
+)
 from erlangen.training import one_cycle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+SMALL = Widths()
 
 
 @dataclass(frozen=True)
@@ -45,37 +54,35 @@ class Budget:
     steps: int
     qm9: Sizes
     qm9_epochs: int
-    width: int = 32
+    widths: Widths = SMALL
     layers: int = 3
     basis: int = 24
 
 
 BUDGETS = {
     "smoke": Budget(
-        1, 20, 1, 2, Sizes(64, 16, 32), 2, 32, Sizes(40, 20, 20), 1, 20, Sizes(50, 20, 30), 2, 12, Sizes(20, 5, 10), 1
+        seeds=1, elements=20, networks=1, few=2,
+        charges=Sizes(64, 16, 32), charge_epochs=2, charge_batch=32,
+        digits=Sizes(40, 20, 20), digit_epochs=1, digit_batch=20,
+        molecules=Sizes(50, 20, 30), molecule_epochs=2, steps=12,
+        qm9=Sizes(20, 5, 10), qm9_epochs=1,
     ),
     "full": Budget(
-        3,
-        100,
-        3,
-        20,
-        *(Sizes(1000, 200, 500), 40, 100),
-        *(Sizes(2000, 200, 500), 15, 20),
-        *(Sizes(500, 100, 300), 60, 50),
-        *(Sizes(1000, 150, 300), 14),
+        seeds=3, elements=100, networks=3, few=20,
+        charges=Sizes(1000, 200, 500), charge_epochs=40, charge_batch=100,
+        digits=Sizes(2000, 200, 500), digit_epochs=15, digit_batch=20,
+        molecules=Sizes(500, 100, 300), molecule_epochs=60, steps=50,
+        qm9=Sizes(1000, 150, 300), qm9_epochs=14,
     ),
     "paper": Budget(
-        5,
-        100,
-        3,
-        20,
-        *(Sizes(3000, 2000, 2000), 10_000, 100),
-        *(Sizes(7000, 1000, 2000), 100, 20),
-        *(Sizes(5000, 500, 1000), 500, 500),
-        *(Sizes(100_000, 10_000, 10_000), 100),
-        *(128, 5, 256),
+        seeds=5, elements=100, networks=3, few=20,
+        charges=Sizes(3000, 2000, 2000), charge_epochs=10_000, charge_batch=100,
+        digits=Sizes(7000, 1000, 2000), digit_epochs=100, digit_batch=20,
+        molecules=Sizes(5000, 500, 1000), molecule_epochs=500, steps=500,
+        qm9=Sizes(100_000, 10_000, 10_000), qm9_epochs=100,
+        widths=Widths(128, 160, 141, 170), layers=5, basis=256,
     ),
-}
+}  # fmt: skip
 
 
 # --- charged particles ------------------------------------------------------------------------------------------------
@@ -120,7 +127,7 @@ def particles_parts(run: Run[Budget]) -> tuple[Part, Part]:
         schedule=one_cycle,
         clip=1.0,
     )
-    rivals = particle_rivals(budget.width, budget.layers, budget.basis, budget.charge_batch)
+    rivals = particle_rivals(budget.widths, budget.layers, budget.basis, budget.charge_batch)
     table = compare("n-body", rivals, draw, how, measure, best="test mse", run=run, validate=validate)
     error = "test mse"
     part = table.part(

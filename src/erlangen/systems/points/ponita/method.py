@@ -245,6 +245,8 @@ class Ponita(nn.Module):
     # --- input -------------------------------------------------------------------------------------------------------
     def _checked(self, x: dict[str, Tensor], edge_index: Tensor | None, batch: Tensor | None) -> torch.Size:
         """The leading axes of nodes, ``[..., N]``, after all shapes were compared with them."""
+        if not isinstance(x, dict):
+            raise ShapeError(f"x is a {type(x).__name__}; pass a dict of pos and features")
         pos = x.get("pos")
         if pos is None or pos.dim() < 2 or pos.shape[-1] != self.dim:
             given = "missing" if pos is None else f"of shape {tuple(pos.shape)}"
@@ -274,6 +276,11 @@ class Ponita(nn.Module):
         if not is_traced():
             for key, value in x.items():
                 check_finite(value, key)
+            for name, value in (("neighbors", neighbors), ("edge_index", edge_index)):
+                if value is not None and value.numel() and not 0 <= int(value.min()) <= int(value.max()) < lead[-1]:
+                    raise ShapeError(
+                        f"{name} ranges from {int(value.min())} to {int(value.max())}, but points are 0 to {lead[-1] - 1}"
+                    )
         return lead
 
     def _check_memory(self, lead: torch.Size) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 from erlangen.enforce import symmetrize
 from erlangen.groups import E, O
 from erlangen.nn import EGNN, CentredMover, IrrepsNetwork, MessagePassing, SpeedEGNN
+from erlangen.simulate import drifted
 from erlangen.soft import augment
 from erlangen.survey import Rival, Split
 from erlangen.symmetry import Symmetry
@@ -22,6 +23,15 @@ BODIES = {"pos": "points", "vel": "vectors", "charge": "invariant", "edge_attr":
 MOTIONS = Symmetry(E(3), input=BODIES, output="points")
 
 OURS, IRREPS, STRAIGHT = "PONITA, 12 directions", "irreps network", "particles keep their velocity"
+
+
+class Widths(NamedTuple):
+    """Channels of networks of particles that have about equally many parameters."""
+
+    ours: int = 32
+    graph: int = 32
+    egnn: int = 28
+    irreps: int = 32
 
 
 class Oriented(nn.Module):
@@ -82,12 +92,7 @@ def oriented(
     return model
 
 
-def glide(x: dict[str, Tensor]) -> Tensor:
-    """A guess without a network: particles keep their velocity for one unit of time."""
-    return x["pos"] + x["vel"]
-
-
-def particle_rivals(width: int, layers: int, basis: int, batch: int) -> dict[str, Rival]:
+def particle_rivals(widths: Widths, layers: int, basis: int, batch: int) -> dict[str, Rival]:
     """All models of particles; PONITA is calibrated on the first systems of the training, as many as a batch has."""
     turned = augment(Symmetry(O(3), input=BODIES, output="points"))
 
@@ -96,21 +101,22 @@ def particle_rivals(width: int, layers: int, basis: int, batch: int) -> dict[str
         model.net.calibrate_(model.inputs({key: value[:batch] for key, value in first.items()}))
 
     def plain() -> CentredMover:
-        return CentredMover(MessagePassing(6, 3, width, layers=layers, edge_features=1))
+        return CentredMover(MessagePassing(6, 3, widths.graph, layers=layers, edge_features=1))
 
     def egnn() -> SpeedEGNN:
-        return SpeedEGNN(EGNN(1, 1, width - 4, layers=layers, edge_features=1, velocity=True))
+        return SpeedEGNN(EGNN(1, 1, widths.egnn, layers=layers, edge_features=1, velocity=True))
 
     def steered() -> Steered:
+        width = widths.irreps
         hidden = f"{3 * width // 4}x0e+{width // 2}x1o+{width // 4}x1e"
         net = IrrepsNetwork("1x0e+1x1o", hidden, "1x1o", lmax_edge=1, layers=layers, cutoff=15.0, num_neighbors=4.0)
         return Steered(net)
 
     return {
-        OURS: Rival(partial(oriented, width, layers, basis), turned, prepare=calibrate),
+        OURS: Rival(partial(oriented, widths.ours, layers, basis), turned, prepare=calibrate),
         "EGNN": Rival(egnn),
         IRREPS: Rival(steered),
         "FA-GNN": Rival(lambda: symmetrize(plain(), MOTIONS, on_degenerate="allow")),
         "GNN, augmented": Rival(plain, turned),
-        STRAIGHT: Rival(lambda: glide, trains=False),
+        STRAIGHT: Rival(lambda: drifted, trains=False),
     }
