@@ -160,3 +160,34 @@ def test_bad_tensors() -> None:
         Irreps("1o").rho(2 * torch.eye(3))
     with pytest.raises(ShapeError, match="3, 3"):
         Irreps("0e").rho(torch.eye(2))
+
+
+@given(lists)
+def test_irreps_of_e3nn_are_read(irreps: Irreps) -> None:
+    o3 = pytest.importorskip("e3nn.o3")
+    peer = o3.Irreps(str(irreps))
+    assert Irreps(peer) == irreps
+    assert Irreps("1o") + peer == Irreps("1o") + irreps
+    assert [Irreps(block) for block in peer] == [Irreps([block]) for block in irreps]
+    assert Irreps([(mul, ir) for mul, ir in peer]) == irreps
+    assert [Irrep(block.ir) for block in peer] == [block.ir for block in irreps]
+    assert Irreps(o3.Irrep("2e")) == Irreps("2e")
+
+
+@given(lists, st.slices(6))
+def test_slices_are_irreps(irreps: Irreps, part: slice) -> None:
+    found = irreps[part]
+    assert isinstance(found, Irreps)
+    assert tuple(found) == tuple(irreps)[part]
+    assert found.dim == sum(block.dim for block in tuple(irreps)[part])
+
+
+def test_an_index_is_a_block() -> None:
+    assert Irreps("2x0e+1o")[-1] == (1, (1, -1))
+    assert Irreps("2x0e+1o+2e")[1:].lmax == 2
+
+
+@pytest.mark.parametrize("value", [3, 2.5, None, [3], object()])
+def test_what_is_no_irreps(value: object) -> None:
+    with pytest.raises(IrrepsError, match="is no irrep"):
+        Irreps(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, cast, overload
 
 import torch
 from torch import Generator, Tensor
@@ -31,7 +31,7 @@ class Irrep(NamedTuple("Irrep", [("l", int), ("p", int)])):
     (3, ['0e', '1e', '2e'])
 
     Args:
-        l: degree, or text such as "1o" ("e" even, "o" odd, "y" the parity of harmonics, ``(-1)^l``).
+        l: degree, or text such as "1o" ("e" even, "o" odd, "y" the parity of harmonics, ``(-1)^l``), or an irrep of e3nn.
         p: parity, 1 or -1; left out for a text.
 
     Raises:
@@ -40,7 +40,7 @@ class Irrep(NamedTuple("Irrep", [("l", int), ("p", int)])):
 
     __slots__ = ()
 
-    def __new__(cls, l: int | str | Irrep, p: int | None = None) -> Irrep:  # noqa: D102
+    def __new__(cls, l: int | str | Irrep | object, p: int | None = None) -> Irrep:  # noqa: D102
         if isinstance(l, str) and p is None:
             irrep, end = _parse_irrep(l, 0)
             if l[end:].strip():
@@ -48,6 +48,8 @@ class Irrep(NamedTuple("Irrep", [("l", int), ("p", int)])):
             return irrep
         if isinstance(l, Irrep) and p is None:
             return l
+        if p is None and _is_foreign(l, "l", "p"):
+            return cls(cast("Any", l).l, cast("Any", l).p)
         if not is_whole(l, 0) or p not in (1, -1):
             raise IrrepsError(f"Irrep(l={l!r}, p={p!r}): l must be an integer >= 0 and p must be 1 (even) or -1 (odd)")
         return super().__new__(cls, l, p)
@@ -106,7 +108,8 @@ class Irreps(tuple[MulIrrep, ...]):
 
     Args:
         irreps: text such as "16x0e + 8x1o" (a multiplicity of 1 may be left out; "" has dimension 0), another
-            `Irreps`, an `Irrep`, or an iterable of irreps and of pairs (multiplicity, irrep).
+            `Irreps`, an `Irrep`, those of e3nn (the layout is the same), or an iterable of irreps and of pairs
+            (multiplicity, irrep).
 
     Raises:
         IrrepsError: the text is not a list of irreps; a caret shows the place.
@@ -114,14 +117,16 @@ class Irreps(tuple[MulIrrep, ...]):
 
     __slots__ = ()
 
-    def __new__(cls, irreps: str | Irrep | Iterable[object] = "") -> Irreps:  # noqa: D102
+    def __new__(cls, irreps: str | Irrep | Iterable[object] | object = "") -> Irreps:  # noqa: D102
         if isinstance(irreps, Irreps):
             return irreps
         if isinstance(irreps, str):
             return super().__new__(cls, _parse(irreps))
-        if isinstance(irreps, Irrep):
-            return super().__new__(cls, [MulIrrep(1, irreps)])
-        return super().__new__(cls, [_entry(item) for item in irreps])
+        if isinstance(irreps, (Irrep, MulIrrep)) or _is_foreign(irreps, "l", "p") or _is_foreign(irreps, "mul", "ir"):
+            return super().__new__(cls, [_entry(irreps)])
+        if not isinstance(irreps, Iterable):
+            return super().__new__(cls, [_entry(irreps)])  # raises, and says what is wanted
+        return super().__new__(cls, [_entry(item) for item in cast("Iterable[object]", irreps)])
 
     @classmethod
     def spherical_harmonics(cls, lmax: int, p: int = -1) -> Irreps:
@@ -172,14 +177,23 @@ class Irreps(tuple[MulIrrep, ...]):
     def __contains__(self, value: object) -> bool:
         return self.count(value) > 0
 
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> MulIrrep: ...
+    @overload
+    def __getitem__(self, key: slice) -> Irreps: ...
+    def __getitem__(self, key: SupportsIndex | slice) -> MulIrrep | Irreps:
+        """A block, or the irreps of a slice of the blocks."""
+        return Irreps(tuple(self)[key]) if isinstance(key, slice) else super().__getitem__(key)
+
     # --- algebra ---------------------------------------------------------------------------------------------------
     def __add__(self, other: object) -> Irreps:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if not isinstance(other, Irreps | Irrep | str):
+        if not isinstance(other, Irreps | Irrep | str) and not _is_foreign(other, "simplify", "num_irreps"):
             return NotImplemented
         return Irreps([*self, *Irreps(other)])
 
     def __radd__(self, other: object) -> Irreps:
-        return NotImplemented if not isinstance(other, Irrep | str) else Irreps(other) + self
+        known = isinstance(other, Irrep | str) or _is_foreign(other, "simplify", "num_irreps")
+        return Irreps(other) + self if known else NotImplemented
 
     def __mul__(self, times: SupportsIndex) -> Irreps:
         """The list repeated; ``simplify`` then adds up equal neighbours."""
@@ -336,12 +350,21 @@ def _at(text: str, position: int, reason: str) -> str:
 def _entry(item: object) -> MulIrrep:
     if isinstance(item, MulIrrep):
         return item
-    if isinstance(item, str | Irrep):
+    if isinstance(item, str | Irrep) or _is_foreign(item, "l", "p"):
         return MulIrrep(1, Irrep(item))
+    if _is_foreign(item, "mul", "ir"):
+        return MulIrrep(cast("Any", item).mul, Irrep(cast("Any", item).ir))
     if isinstance(item, tuple) and len(item) == 2:
         mul, ir = item
         if is_whole(mul, 0):
-            return MulIrrep(mul, Irrep(*ir) if isinstance(ir, tuple) else Irrep(ir))
+            pair = isinstance(ir, tuple) and not _is_foreign(ir, "l", "p")
+            return MulIrrep(mul, Irrep(*cast("tuple[int, int]", ir)) if pair else Irrep(ir))
     raise IrrepsError(
         f'{item!r} is no irrep; write Irreps("8x1o"), or pairs such as (8, "1o") with a multiplicity >= 0'
     )
+
+
+def _is_foreign(value: object, *attributes: str) -> bool:
+    """Whether a value is what another library, such as e3nn, has in place of a class of this module."""
+    own = isinstance(value, (Irrep, MulIrrep, Irreps, str, int))
+    return not own and all(hasattr(value, attribute) for attribute in attributes)

@@ -421,3 +421,10 @@ def test_nan_weights_stay_in_their_rows() -> None:
     w = torch.ones(6, product.weight_numel)
     w[2] = torch.nan
     assert torch.isfinite(product(x, y, w)).all(-1).tolist() == [True, True, False, True, True, True]
+
+
+def test_three_irreps_are_told_about_the_connected_form() -> None:
+    with pytest.raises(IrrepsError, match=r'pass form="connected" to mix into 4x0e\+4x1o with weights'):
+        TensorProduct("4x0e+4x1o", "0e+1o", "4x0e+4x1o")
+    ours = TensorProduct("4x0e+4x1o", "0e+1o", "4x0e+4x1o", form="connected")
+    assert ours.weight_numel == o3.FullyConnectedTensorProduct("4x0e+4x1o", "0e+1o", "4x0e+4x1o").weight_numel

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from erlangen.errors import RepresentationError, ShapeError
+from erlangen.errors import IrrepsError, RepresentationError, ShapeError
 from erlangen.groups import SO, DirectProduct, Lorentz, O, Octahedral, Symmetric
+from erlangen.irreps import Irreps
 from erlangen.nn import EquivariantLinear
 from erlangen.reps import PermutationTensor, Pseudovector, Regular, Rep, Scalar, T, V, equivariant_basis
 from erlangen.testing import check_layer
@@ -83,3 +84,36 @@ def test_bad_input() -> None:
         EquivariantLinear(V(SO(3)), V(O(3)))
     with pytest.raises(ShapeError, match=r"x has shape \(2, 4\), but V has vectors \[\.\.\., 3\]"):
         EquivariantLinear(V(O(3)), V(O(3)))(torch.ones(2, 4))
+
+
+def test_irreps_as_text(generator: torch.Generator) -> None:
+    """Schur: one number per pair of copies of one irrep, and under SO(3) parity does not tell irreps apart."""
+    layer = EquivariantLinear("8x0e+4x1o", "2x0e+3x1o", O(3), generator=generator)
+    assert layer.weight.shape == (8 * 2 + 4 * 3,)
+    assert layer.rep_in == Irreps("8x0e+4x1o")(O(3))
+    check_layer(layer, torch.randn(3, 20, generator=generator))
+    assert EquivariantLinear("1o+1e", "1o", "O(3)").weight.shape == (1,)
+    assert EquivariantLinear("1o+1e", "1o", "SO3").weight.shape == (2,)
+    mixed = EquivariantLinear(V(O(3)), "4x1o", bias=False)
+    assert (mixed.weight.shape, mixed.bias) == ((4,), None)
+    assert EquivariantLinear("2x0e", Irreps("0e"), O(3), False).bias is None
+    assert EquivariantLinear(2 * Scalar(O(3)), Scalar(O(3)), False).bias is None  # the third argument was the bias
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("8x0e", "0e"), RepresentationError, r"group is missing: '8x0e' and '0e' are irreps; pass O\(3\) or SO\(3\)"),
+        (
+            (V(O(3)), "1o", "SO(3)"),
+            RepresentationError,
+            r"group is SO\(3\), but a representation given is one of O\(3\)",
+        ),
+        (("8x0", "0e", "O(3)"), IrrepsError, "a parity is expected here"),
+        (("1o", "0e", "O(3)"), RepresentationError, "no linear map but zero"),
+        (("1o", "1o", "SO(2)"), RepresentationError, r"SO\(2\)"),
+    ],
+)
+def test_irreps_that_do_not_fit(arguments: tuple[object, ...], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        EquivariantLinear(*arguments)

@@ -229,7 +229,7 @@ def _size(product: TensorProduct) -> float:
 
 
 def _maps(irreps_in: Irreps, irreps_out: Irreps, bias: bool, generator: Generator | None) -> EquivariantLinear:
-    return EquivariantLinear(irreps_in(O(3)), irreps_out(O(3)), bias, generator=generator)
+    return EquivariantLinear(irreps_in(O(3)), irreps_out(O(3)), bias=bias, generator=generator)
 
 
 def _radial(num_basis: int, neurons: int, weights: int, generator: Generator | None) -> nn.Sequential:

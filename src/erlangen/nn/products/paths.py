@@ -77,7 +77,10 @@ def layout(x: Irreps, y: Irreps, out: Irreps | None, form: Form, keep: Iterable[
             )
         return _separate(x, y, form, None if keep is None else set(keep))
     if form == "full":
-        raise IrrepsError('irreps_out cannot be chosen in the form "full": every path is kept; filter with keep=')
+        raise IrrepsError(
+            f'irreps_out cannot be chosen in the form "full": every path is kept; pass form="connected" to mix into {out} with '
+            "weights, or filter with keep="
+        )
     outputs = []
     for block in out:
         paths = [path for path in _couple(x, y, form) if _parity(x, y, path) == block.ir]

@@ -10,6 +10,9 @@ from torch import Generator, Tensor, nn
 from typing_extensions import override
 
 from erlangen.errors import RepresentationError
+from erlangen.groups import Group
+from erlangen.groups import group as parse_group
+from erlangen.irreps import Irreps
 from erlangen.nn.features import check_size, symmetry_between
 from erlangen.nn.kept import Kept
 from erlangen.nn.reps._assembly import Assembly
@@ -30,19 +33,37 @@ class EquivariantLinear(nn.Module):
     >>> layer(torch.ones(5, 14)).shape, layer.weight.shape
     (torch.Size([5, 25]), torch.Size([34]))
 
+    Irreps of SO(3) and O(3) may be written as text, with the group behind them:
+
+    >>> EquivariantLinear("8x0e+4x1o", "2x0e+1o", "O(3)")
+    EquivariantLinear(8*Scalar + 4*1o -> 2*Scalar + 1o, group=O(3), maps=20)
+
     Args:
-        rep_in: representation on inputs ``[..., rep_in.size]``.
-        rep_out: representation on outputs ``[..., rep_out.size]``, of the same group.
+        rep_in: representation on inputs ``[..., rep_in.size]``, or irreps.
+        rep_out: representation on outputs ``[..., rep_out.size]``, of the same group, or irreps.
+        group: SO(3) or O(3), or its name; needed where both are irreps.
         bias: whether to add the bias; a representation without invariant vectors has none.
         generator: source of the initial coefficients; torch's global stream without it.
 
     Raises:
         RepresentationError: the representations belong to different groups, no map but zero respects the group, or a
-            pair of summands is too large to solve.
+            pair of summands is too large to solve; the group of irreps is missing, or has none.
+        IrrepsError: the text is not a list of irreps.
     """
 
-    def __init__(self, rep_in: Rep, rep_out: Rep, bias: bool = True, *, generator: Generator | None = None) -> None:
+    def __init__(
+        self,
+        rep_in: Rep | Irreps | str,
+        rep_out: Rep | Irreps | str,
+        group: Group | str | bool | None = None,
+        bias: bool = True,
+        *,
+        generator: Generator | None = None,
+    ) -> None:
         super().__init__()
+        if isinstance(group, bool):  # the third argument was the bias
+            group, bias = None, group
+        rep_in, rep_out = _reps(rep_in, rep_out, group)
         self.rep_in, self.rep_out = rep_in, rep_out
         self._maps = hom_basis(rep_in >> rep_out)
         self._shifts = hom_basis(Scalar(rep_out.group) >> rep_out)
@@ -75,6 +96,20 @@ class EquivariantLinear(nn.Module):
     @override
     def extra_repr(self) -> str:
         return f"{self.rep_in.name} -> {self.rep_out.name}, group={self.rep_in.group.name}, maps={self._maps.dims}"
+
+
+def _reps(rep_in: Rep | Irreps | str, rep_out: Rep | Irreps | str, group: Group | str | None) -> tuple[Rep, Rep]:
+    """Both as representations of one group."""
+    given = next((rep.group for rep in (rep_in, rep_out) if isinstance(rep, Rep)), None)
+    wanted = given if group is None else parse_group(group)
+    if wanted is None:
+        raise RepresentationError(
+            f"group is missing: {str(rep_in)!r} and {str(rep_out)!r} are irreps; pass O(3) or SO(3) as the third argument"
+        )
+    if given is not None and wanted != given:
+        raise RepresentationError(f"group is {wanted.name}, but a representation given is one of {given.name}")
+    first, second = (rep if isinstance(rep, Rep) else Irreps(rep)(wanted) for rep in (rep_in, rep_out))
+    return first, second
 
 
 def _scales(maps: HomBasis) -> Tensor:
