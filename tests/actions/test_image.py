@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy import ndimage
@@ -184,6 +185,149 @@ def test_frames_see_whole_sequences(generator):
     er.assert_equivariant(er.symmetrize(nn.Sequential(nn.Flatten(), nn.Linear(90, 2)).double(), sym), x)
     flow = er.Flow(er.SO(3), torch.tensor([[0.0, 0.0, 1.0]]))
     assert er.actions.Sequence(er.actions.Points(), -3).on(flow).parts(x) == []
+
+
+# --- exactness on the very shape -------------------------------------------------------------------------------------
+SHAPES = [(8, 8), (7, 7), (6, 8), (6, 7), (7, 9), (1, 5)]
+
+
+@pytest.mark.parametrize("size", SHAPES)
+@pytest.mark.parametrize("name", ["Cyclic(1)", "Cyclic(2)", "Cyclic(4)", "Dihedral(1)", "Dihedral(2)", "Dihedral(4)"])
+@pytest.mark.parametrize("padding", ["zeros", "border", "circular"])
+def test_exact_or_refused_on_every_shape(name, size, padding, generator):
+    """numpy's rot90 and fliplr decide which elements keep the shape; those are exact, the others refused."""
+    group, x = er.group(name), torch.randn(2, *size, generator=generator)
+    action = Image(padding=padding).on(group)
+    linear = group.linear(group.elements(), dtype=torch.float64)
+    for g, matrix in zip(group.elements(), linear, strict=True):
+        keeps = size[0] == size[1] or abs(float(matrix[0, 0])) > 0.5  # a diagonal matrix turns no side into another
+        assert bool(action.is_exact(g, x)) == keeps
+        if keeps:
+            turned = [np.rot90(x.numpy(), k, (-2, -1)) for k in range(4)]
+            views = turned + [np.flip(t, -1) for t in turned]
+            assert any(v.shape == x.shape and np.array_equal(action.act(g, x).numpy(), v) for v in views)
+            assert torch.equal(action.act(group.inverse(g), action.act(g, x)), x)
+        else:
+            with pytest.raises(ActionError, match=rf"H = {size[0]} and W = {size[1]} pixels"):
+                action.act(g, x)
+
+
+def test_brightness_of_rectangles_is_invariant_or_refused(generator):
+    """Where the action loses no pixel, sums of pixels are invariant; elsewhere nothing claims to be exact."""
+    x = torch.rand(3, 1, 6, 8, generator=generator)
+
+    def brightness(x):
+        return x.mean((-2, -1))
+
+    for name in ("Cyclic(2)", "Dihedral(2)"):
+        sym = er.Symmetry(name, input="image", output="invariant")
+        assert er.audit(brightness, sym, x, progress=False).worst_error < 1e-6
+        assert er.symmetrize(brightness, sym).certificate == "exact"
+    for name in ("Cyclic(4)", "Dihedral(4)"):
+        sym = er.Symmetry(name, input="image", output="invariant")
+        for call in (
+            lambda sym=sym: er.audit(brightness, sym, x, progress=False),
+            lambda sym=sym: er.discover(brightness, [sym], x),
+            lambda sym=sym: er.symmetrize(brightness, sym)(x),
+            lambda sym=sym: er.augment(sym)(x.repeat(30, 1, 1, 1)),
+        ):
+            with pytest.raises(ActionError, match="H = 6 and W = 8"):
+                call()
+
+
+def test_shears_of_a_torus_are_exact_where_they_close_around_it():
+    """Arnold's cat map permutes a square torus; a shear permutes an oblong one only if around it is around it again."""
+    action = Image(padding="circular").on(er.SL(2))
+    cases = [
+        ((7, 7), [[1, 1], [1, 2]], True),
+        ((8, 8), [[1, 1], [1, 2]], False),  # the middle lies between pixels: the map leads between pixels
+        ((4, 8), [[1, 2], [0, 1]], True),  # once around upwards is once around sideways
+        ((4, 8), [[1, 0], [2, 1]], True),
+        ((5, 7), [[1, 1], [0, 1]], False),
+        ((5, 7), [[1, 7], [0, 1]], True),
+        ((5, 7), [[1, 0], [5, 1]], True),
+    ]
+    for size, rows, exact in cases:
+        g = torch.tensor(rows, dtype=torch.float64)
+        x = torch.arange(float(size[0] * size[1])).reshape(1, *size)
+        assert bool(action.is_exact(g, x)) == exact, (size, rows)
+        if exact:
+            moved = action.act(g, x)
+            assert sorted(moved.flatten().tolist()) == x.flatten().tolist()
+            assert torch.equal(action.inverse_act(g, moved), x)
+            assert not bool(Image().on(er.SL(2)).is_exact(g, x))
+
+
+@pytest.mark.parametrize(("padding", "exact"), [("circular", True), ("border", False), ("zeros", False)])
+def test_integer_translations_lose_content_unless_on_a_torus(padding, exact, generator):
+    group, x = er.Translation(2), torch.rand(2, 1, 5, 6, generator=generator)
+    g = group.join(torch.eye(2), torch.tensor([[0.0, 0.0], [2.0, -1.0], [0.5, 0.0]]))
+    action = Image(padding=padding).on(group)
+    assert action.is_exact(g, x).tolist() == [True, exact, False]
+    back = action.inverse_act(g[1], action.act(g[1], x))
+    assert torch.equal(back, x) == exact
+    sym = er.Symmetry(group, input=Image(padding=padding), output="invariant")
+    report = er.audit(lambda x: x.mean((-2, -1)), sym, x, elements=g[:2], progress=False)
+    assert (report.resampling is None) == exact
+    assert (report.worst_error < 1e-6) == exact
+
+
+@pytest.mark.parametrize("name", ["Cyclic(3)", "Cyclic(8)", "Cyclic(16)", "Dihedral(3)", "Dihedral(6)", "SO(2)"])
+@pytest.mark.parametrize("size", [(8, 8), (7, 7)])
+def test_groups_that_interpolate_are_never_certified(name, size, generator):
+    """The whole orbit is averaged, and still the result is not invariant: module and audit both say so."""
+    x = torch.rand(2, 1, *size, generator=generator)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(size[0] * size[1], 3), nn.Tanh())
+    sym = er.Symmetry(name, input="image", output="invariant")
+    model = er.symmetrize(net, sym, "orbit", samples=8 if name == "SO(2)" else None)
+    report = er.audit(model, sym, x, progress=False)
+    assert report.worst_error > 1e-4
+    assert model.certificate == report.certificate == "statistical"
+    assert report.resampling["input"] > 1e-3
+    (found,) = er.discover(model, [sym], x)
+    assert found.resampling == pytest.approx(report.resampling["model"])
+
+
+@pytest.mark.parametrize("name", ["Cyclic(4)", "Dihedral(4)", "Dihedral(2)"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", ["image", "field", "dict", "sequence", "sum"])
+def test_certificates_agree_and_are_true(name, dtype, kind, generator):
+    """What is certified is exact: worst error over all elements at the promised rounding."""
+    x = torch.rand(3, 2, 6, 6, generator=generator, dtype=dtype)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(72, 4), nn.Tanh(), nn.Linear(4, 2)).to(dtype)
+    given = {
+        "image": ("image", x, net),
+        "field": ("field", x, net),
+        "dict": ({"a": "image", "b": "invariant"}, {"a": x, "b": x[:, 0, 0]}, lambda d: net(d["a"]) + d["b"][:, :2]),
+        "sequence": ("sequence(image, -3)", x, net),
+        "sum": ("vectors + invariant", x[:, 0, 0], nn.Linear(6, 2).to(dtype)),
+    }
+    action, data, model = given[kind]
+    sym = er.Symmetry(name, input=action, output="invariant")
+    model = er.symmetrize(model, sym, "orbit")
+    report = er.audit(model, sym, data, progress=False)
+    assert model.certificate == report.certificate == "exact"
+    assert report.worst_error < (1e-12 if dtype == torch.float64 else 1e-5)
+    for wide in ("image", "field"):
+        if kind == wide and name != "Dihedral(2)":
+            with pytest.raises(ActionError, match="H = 6 and W = 4"):
+                model(x[..., :4])
+
+
+def test_an_inexact_output_is_not_certified(generator):
+    """Points go in exactly, but the picture that comes out is turned by interpolation."""
+    pixels = torch.stack(torch.meshgrid(torch.arange(7.0), torch.arange(7.0), indexing="ij"), -1) - 3
+
+    def draw(x):
+        here = torch.stack([pixels[..., 1], -pixels[..., 0]], -1)
+        return torch.exp(-(here - x[:, None, None, 0]).square().sum(-1))
+
+    x = torch.randn(2, 1, 2, generator=generator)
+    for name, certificate in (("Cyclic(4)", "exact"), ("Cyclic(8)", "statistical")):
+        sym = er.Symmetry(name, input="points", output="image")
+        report = er.audit(draw, sym, x, progress=False)
+        assert report.certificate == certificate == er.symmetrize(draw, sym).certificate
+        assert (report.worst_error < 1e-5) == (certificate == "exact")
 
 
 @pytest.mark.parametrize(

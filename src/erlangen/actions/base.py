@@ -67,8 +67,12 @@ class Action(ABC):
         """Raise `ActionError` when this kind of data cannot carry the group. By default every group fits."""
 
     def is_exact(self, group: Group, g: Tensor, x: Tree) -> Tensor:
-        """Boolean ``[*batch of g]``: where ``act`` followed by its inverse returns x up to rounding."""
+        """Boolean ``[*batch of g]``: where ``act`` followed by its inverse returns every x of this shape up to rounding."""
         return torch.ones(group.batch_shape(g), dtype=torch.bool, device=g.device)
+
+    def resamples(self, group: Group) -> bool:
+        """Whether some elements interpolate or lose data whatever its shape, so that no average over them is exact."""
+        return False
 
     def mask(self, group: Group, g: Tensor, x: Tree) -> Tree | None:
         """Boolean tensor that broadcasts to ``act(g, x)``: which entries are known; ``None`` if all are."""
@@ -107,6 +111,11 @@ class GroupAction:
     def is_exact(self, g: Tensor, x: Tree) -> Tensor:
         """Boolean ``[*batch of g]``: where the action is free of resampling."""
         return self.action.is_exact(self.group, g, x)
+
+    @property
+    def resamples(self) -> bool:
+        """Whether some elements interpolate or lose data whatever its shape."""
+        return self.action.resamples(self.group)
 
     def mask(self, g: Tensor, x: Tree) -> Tree | None:
         """Which entries of ``act(g, x)`` are known, or ``None`` when all are."""

@@ -65,6 +65,17 @@ class DirectSum(Action):
         pieces = self.split(group, x)
         return torch.cat([a.apply(group, g, piece) for a, piece in zip(self.summands, pieces, strict=True)], -1)
 
+    def is_exact(self, group: Group, g: Tensor, x: Tree) -> Tensor:
+        """Where all summands are exact."""
+        exact = super().is_exact(group, g, x)
+        for action, piece in zip(self.summands, self.split(group, x), strict=True):
+            exact = exact & action.is_exact(group, g, piece)
+        return exact
+
+    @override
+    def resamples(self, group: Group) -> bool:
+        return any(action.resamples(group) for action in self.summands)
+
     def parts(self, group: Group, x: Tree) -> list[Part]:
         """Parts of all summands."""
         pieces = self.split(group, check_tensor(x, self.name, lead=1))
@@ -136,6 +147,10 @@ class TreeAction(Action):
             exact = exact & action.is_exact(group, g, value)
         return exact
 
+    @override
+    def resamples(self, group: Group) -> bool:
+        return any(self.tree[key].resamples(group) for key in self.keys)
+
     def mask(self, group: Group, g: Tensor, x: Tree) -> Tree | None:
         """A tree with the mask of each tensor, ``None`` for those of which all is known, and for the whole if that is all."""
         pairs = self.pairs(x)
@@ -197,6 +212,11 @@ class Factors(Action):
             exact = exact & action.is_exact(factor, element, x)
         return exact
 
+    @override
+    def resamples(self, group: Group) -> bool:
+        assert isinstance(group, DirectProduct)
+        return any(action.resamples(factor) for action, factor in zip(self.actions, group.factors, strict=True))
+
 
 @dataclass(frozen=True)
 class Sequence(Action):
@@ -257,3 +277,7 @@ class Sequence(Action):
         time = torch.arange(x.shape[self.time_axis], device=g.device)
         elements = group.at(g[..., None, :], time if not g.is_floating_point() else time.to(g.dtype))
         return self.frame.is_exact(group.group, elements, x).all(-1)
+
+    @override
+    def resamples(self, group: Group) -> bool:
+        return self.frame.resamples(group.group if isinstance(group, Flow) else group)

@@ -2,13 +2,19 @@
 
 Geometry: x to the right, y up, the origin in the middle of the image, lengths in pixels; a rotation by a positive angle
 turns the picture counterclockwise, as ``torch.rot90`` does. Quarter turns, flips and integer translations only move
-pixels and are bit-exact. Every other element resamples with the declared interpolation, and `Image.mask` says which
-pixels of the result are known.
+pixels, bit by bit; where they map the H x W pixels onto themselves (quarter turns of squares, half turns and flips of any
+picture, integer translations of a torus) they are exact: nothing is lost. Every other element resamples with the declared
+interpolation, and `Image.mask` says which pixels of the result are known.
+
+Finite groups of quarter turns and flips (`Cyclic(4)`, `Dihedral(4)`) are exact or refused: a quarter turn of a rectangle
+has another shape, so it raises `ActionError`. A rotation of `SO(2)` by the same angle is resampled and cut like its others.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -18,8 +24,8 @@ from typing_extensions import override
 
 from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, count_used, lead_view
 from erlangen.actions.discrete import Rolled
-from erlangen.errors import ActionError, ShapeError
-from erlangen.groups import Group, Shifts
+from erlangen.errors import ActionError, ShapeError, first_index
+from erlangen.groups import MAX_ENUMERATION, Group, Shifts
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Padding = Literal["zeros", "border", "circular"]
@@ -69,14 +75,34 @@ class Image(Action):
         if isinstance(group, Shifts):
             return Rolled().apply(group, g, x)
         linear, shift = plane_map(group, g)
+        self._check_shape(group, linear, shift, *x.shape[-2:])
         return _warp(x, linear, shift, self.interpolation, self.padding)
 
+    def _check_shape(self, group: Group, linear: Tensor, shift: Tensor, height: int, width: int) -> None:
+        """Refuse what leaves the grid under a group that only moves pixels."""
+        kind = grid_kind(group)
+        if kind == "none" or (kind == "square" and height == width):
+            return
+        bad = ~maps_grid(linear, shift, height, width, self.padding)
+        if bool(bad.any()):
+            index = first_index(bad)
+            raise ActionError(
+                f"{self.name}: g{list(index) if index else ''} of {group.name} does not map a picture of H = {height} and "
+                f"W = {width} pixels onto itself; crop or pad it to a square, or use Cyclic(2) or Dihedral(2), which keep "
+                "rectangles"
+            )
+
     def is_exact(self, group: Group, g: Tensor, x: Tree) -> Tensor:
-        """Quarter turns, flips and integer translations."""
+        """Elements that permute the H x W pixels: quarter turns of squares, half turns, flips, translations of a torus."""
         if isinstance(group, Shifts):
             return super().is_exact(group, g, x)
         linear, shift = plane_map(group, g)
-        return on_grid(linear, shift, *x.shape[-2:])
+        height, width = x.shape[-2:]
+        return maps_grid(linear, shift, height, width, self.padding)
+
+    @override
+    def resamples(self, group: Group) -> bool:
+        return not isinstance(group, Shifts) and grid_kind(group) == "none"
 
     def mask(self, group: Group, g: Tensor, x: Tree) -> Tensor | None:
         """Boolean ``[*batch of g, 1..., H, W]``: pixels whose value was read from inside the image."""
@@ -144,6 +170,10 @@ class Field(Action):
         return self._image().is_exact(group, g, x)
 
     @override
+    def resamples(self, group: Group) -> bool:
+        return self._image().resamples(group)
+
+    @override
     def mask(self, group: Group, g: Tensor, x: Tree) -> Tensor | None:
         return self._image().mask(group, g, x)
 
@@ -163,21 +193,51 @@ def plane_map(group: Group, g: Tensor) -> tuple[Tensor, Tensor]:
     return linear, linear.new_zeros(linear.shape[:-1]) if shift is None else shift
 
 
+@lru_cache(maxsize=256)
+def grid_kind(group: Group) -> Literal["none", "square", "other"]:
+    """What a finite group does to the grid of whole pixels around the middle.
+
+    "square": quarter turns and flips alone, which permute the pixels of every square. "other": matrices of integers, such
+    as those of a hexagonal lattice, whose pictures depend on the shape. "none": the group resamples, or is infinite.
+    """
+    if group.order == math.inf or group.order > MAX_ENUMERATION:
+        return "none"
+    linear, shift = plane_map(group, group.elements())
+    if bool(((linear - linear.round()).abs() > 1e-9).any()) or bool(((shift - shift.round()).abs() > 1e-9).any()):
+        return "none"
+    signed = bool((linear.round().abs().sum(-1) == 1).all())
+    return "square" if signed and not bool(shift.any()) else "other"
+
+
+def maps_grid(linear: Tensor, shift: Tensor, height: int, width: int, padding: Padding) -> Tensor:
+    """Which maps permute the H x W pixels, of a torus with circular padding: ``[...]`` booleans."""
+    integral = on_grid(linear, shift, height, width)
+    if padding == "circular":
+        # Around the torus once must lead around it a whole number of times; a determinant of one does the rest.
+        inverse = torch.linalg.inv(linear).round()
+        return integral & (inverse[..., 0, 1] * height % width == 0) & (inverse[..., 1, 0] * width % height == 0)
+    # A parallelogram of as many pixels as the picture, with all four corners in it, is the picture.
+    columns, rows = _source(linear, shift, height, width, corners=True)
+    inside = (columns > -ON_GRID) & (columns < width - 1 + ON_GRID) & (rows > -ON_GRID) & (rows < height - 1 + ON_GRID)
+    return integral & inside.flatten(-2).all(-1)
+
+
 def on_grid(linear: Tensor, shift: Tensor, height: int, width: int) -> Tensor:
     """Which maps send pixel centres to pixel centres one to one: ``[...]`` booleans."""
     inverse = torch.linalg.inv(linear)
     integral = ((inverse - inverse.round()).abs() * max(height, width) < ON_GRID).flatten(-2).all(-1)
     volume = (torch.linalg.det(inverse).abs() - 1).abs() < ON_GRID
-    corner = torch.stack(_source(linear, shift, height, width, corner=True), -1).flatten(-3)
-    return integral & volume & ((corner - corner.round()).abs() < ON_GRID).all(-1)
+    corners = torch.stack(_source(linear, shift, height, width, corners=True), -1).flatten(-3)
+    return integral & volume & ((corners - corners.round()).abs() < ON_GRID).all(-1)
 
 
-def _source(linear: Tensor, shift: Tensor, height: int, width: int, *, corner: bool = False) -> tuple[Tensor, Tensor]:
-    """Column and row (float64 ``[..., H, W]``) from which each pixel of the result reads; or of one corner only."""
+def _source(linear: Tensor, shift: Tensor, height: int, width: int, *, corners: bool = False) -> tuple[Tensor, Tensor]:
+    """Column and row (float64 ``[..., H, W]``) from which each pixel of the result reads; ``[..., 2, 2]`` of the corners."""
     inverse = torch.linalg.inv(linear)
     middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
-    y = middle_row - torch.arange(1 if corner else height, dtype=linear.dtype, device=linear.device)
-    x = torch.arange(1 if corner else width, dtype=linear.dtype, device=linear.device) - middle_column
+    row_step, column_step = (max(height - 1, 1), max(width - 1, 1)) if corners else (1, 1)
+    y = middle_row - torch.arange(0, height, row_step, dtype=linear.dtype, device=linear.device)
+    x = torch.arange(0, width, column_step, dtype=linear.dtype, device=linear.device) - middle_column
     xs = x - shift[..., 0, None]
     ys = y - shift[..., 1, None]
 

@@ -81,7 +81,9 @@ def symmetrize(
       k))``. Exact.
     - ``"orbit"``: the whole group if it is finite (exact), or a fixed set of ``samples`` elements of a
       compact group (quasi-uniform where the group has a grid, else from Haar measure): then only
-      approximate, and its `Symmetrized.certificate` is "statistical".
+      approximate, and its `Symmetrized.certificate` is "statistical". So it is for pictures under groups that
+      interpolate them, such as ``Cyclic(8)``; quarter turns and flips are exact on squares, and refused on
+      rectangles that they do not keep.
 
     A model that was not trained this way sees inputs in new positions: expect to train it on.
 
@@ -196,8 +198,11 @@ class Symmetrized(nn.Module):
         """ "exact" if the average runs over a whole frame or orbit, "statistical" if it is a sample of one.
 
         Sort frames with ``samples`` count as statistical, because the number of ties is only known with the
-        input.
+        input. So does every average whose elements interpolate the input or the output, such as pictures under
+        ``Cyclic(8)``, whole orbit or not: there and back is not the same picture.
         """
+        if self.symmetry.input.resamples or self.symmetry.output.resamples:
+            return "statistical"
         if isinstance(self.frame, OrbitFrame) and not self.frame.is_whole:
             return "statistical"
         return "statistical" if self.samples is not None and (self.training or self._is_partial) else "exact"

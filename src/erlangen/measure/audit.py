@@ -115,7 +115,10 @@ def audit(
         local = generator_errors(wrapped, symmetry, head) if smooth else None
         floor = resampling_floor(wrapped, symmetry, visited.elements, head)
         rows = layer_errors(model, symmetry, head, visited.elements) if layers else None
-    exact = visited.method == "all" and bool(symmetry.input.is_exact(visited.elements, take(x, slice(0, 1))).all())
+    exact = visited.method == "all" and all(
+        bool(action.is_exact(visited.elements.to(tree_leaves(data)[0].device), take(data, slice(0, 1))).all())
+        for action, data in ((symmetry.input, x), (symmetry.output, base))
+    )
     done = state.done
     return AuditReport(
         model=name or wrapped.name,

@@ -41,8 +41,8 @@ class AuditReport:
         model: name of the model.
         symmetry: what was declared.
         orbit: the elements visited.
-        certificate: "exact" when every element of a finite group was visited and the action moves data without
-            resampling; otherwise "statistical".
+        certificate: "exact" when every element of a finite group was visited and moves inputs and answers of these very
+            shapes without loss; otherwise "statistical".
         errors: relative equivariance error ``[K, B]``.
         base: metric of the samples as they are ``[B]``, ``None`` without labels.
         scores: metric along the orbits ``[K, B]``, ``None`` without labels.

@@ -16,13 +16,19 @@ from erlangen.symmetry import Symmetry
 
 @dataclass(frozen=True)
 class Finding:
-    """How far a model is from one symmetry: mean relative error, its 95 % interval, the worst error, and the verdict."""
+    """How far a model is from one symmetry: mean relative error, its 95 % interval, the worst error, and the verdict.
+
+    `resampling` is the error that the action itself brings where it interpolates or loses data (pictures under rotations
+    that are no quarter turns), as `erlangen.measure.error.resampling_floor` measures it on the model's answers; ``None``
+    where the action is exact. An error of that size says nothing about the model.
+    """
 
     symmetry: Symmetry
     error: float
     interval: tuple[float, float]
     worst: float
     holds: bool
+    resampling: float | None = None
 
 
 @overload
@@ -99,7 +105,9 @@ def discover(
     for symmetry in candidates:
         report = audit(model, symmetry, x, elements=elements, seed=seed, progress=False)
         interval = report.interval(report.errors)
-        findings.append(Finding(symmetry, report.error, interval, report.worst_error, report.worst_error <= tol))
+        floor = None if report.resampling is None else report.resampling["model"]
+        holds = report.worst_error <= tol
+        findings.append(Finding(symmetry, report.error, interval, report.worst_error, holds, floor))
     return sorted(findings, key=lambda finding: finding.error)
 
 

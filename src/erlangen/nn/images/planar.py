@@ -91,6 +91,10 @@ class FeatureField(Action):
         return self._image().is_exact(group, g, x)
 
     @override
+    def resamples(self, group: Group) -> bool:
+        return self._image().resamples(group)
+
+    @override
     def mask(self, group: Group, g: Tensor, x: Tree) -> Tensor | None:
         return self._image().mask(group, g, x)
 

@@ -163,6 +163,16 @@ class Spun(Action):
     def is_exact(self, group: Group, g: Tensor, x: Tree) -> Tensor:
         return self.frame.is_exact(group, self._elements(group, g, x.shape[self.time_axis]), x).all(-1)
 
+    @override
+    def resamples(self, group: Group) -> bool:
+        return self.frame.resamples(group)
+
+    @override
+    def mask(self, group: Group, g: Tensor, x: Tree) -> Tensor | None:
+        lead, axis = len(group.batch_shape(g)), x.ndim + self.time_axis
+        known = self.frame.mask(group, self._elements(group, g, x.shape[axis]), x.movedim(axis, lead))
+        return None if known is None else known.movedim(lead, axis)
+
     def _elements(self, group: Group, g: Tensor, frames: int) -> Tensor:
         return g[..., None] * torch.arange(frames, device=g.device) % int(group.order)
 
@@ -198,13 +208,19 @@ class SpinningStates(Action):
         return _moved_slices(Spun(self.field, -5).apply(group, g, x), *self._before(group, g))
 
     def mask(self, group: Group, g: Tensor, x: Tree) -> Tensor | None:
-        """Slices that come from another one of the set."""
+        """Slices that come from another one of the set, and their pixels that come from inside of the map."""
         _, known = self._before(group, g)
-        return None if bool(known.all()) else _over_slices(known, x)
+        slices = None if bool(known.all()) else _over_slices(known, x)
+        pixels = Spun(self.field, -5).mask(group, g, x)
+        return slices if pixels is None else pixels if slices is None else pixels & slices
 
     def is_exact(self, group: Group, g: Tensor, x: Tree) -> Tensor:
         """Where no slice is lost and no pixel interpolated."""
         return Spun(self.field, -5).is_exact(group, g, x) & self._before(group, g)[1].all(-1)
+
+    def resamples(self, group: Group) -> bool:
+        """Whether pixels are interpolated."""
+        return self.field.resamples(group)
 
     def _before(self, group: Group, g: Tensor) -> tuple[Tensor, Tensor]:
         velocities = torch.tensor(self.velocities, device=g.device)
