@@ -199,9 +199,10 @@ class SemidirectProduct(Group):
         As accurate as `H.log`: for SE(2) and SE(3) it holds up to the rotation angle pi.
 
         Raises:
-            GroupElementError: the linear part is not connected to the identity of H.
+            GroupElementError: something is no element, or its linear part is not connected to the identity of H.
             MatrixFunctionError: the linear part has no principal logarithm.
         """
+        self._check_log(g)
         n = self.space_dim
         a = self._log_linear(g)
         with full_precision(g):

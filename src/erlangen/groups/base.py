@@ -23,6 +23,7 @@ from torch import Generator, Tensor
 
 from erlangen.errors import GroupElementError, GroupError, OrbitError, ShapeError, first_index
 from erlangen.numerics import full_precision
+from erlangen.tracing import is_traced
 
 MAX_ENUMERATION = 50_000
 """Largest number of elements that `Group.elements` lists; larger orbits are sampled."""
@@ -133,7 +134,10 @@ class Group(ABC):
         raise GroupError(f"{self.name} has no Lie algebra (dim 0), so no exponential map")
 
     def log(self, g: Tensor) -> Tensor:
-        """Principal coordinates ``[..., dim]`` with ``exp(log(g)) == g``; an error where no such one exists."""
+        """Principal coordinates ``[..., dim]`` with ``exp(log(g)) == g``; an error where no such one exists.
+
+        What is not in the group, by more than a thousandth, is refused with `GroupElementError` (not under a tracer).
+        """
         raise GroupError(f"{self.name} has no Lie algebra (dim 0), so no logarithm")
 
     def hat(self, a: Tensor) -> Tensor:
@@ -184,6 +188,12 @@ class Group(ABC):
                 "with .sample, .exp or .elements, in float64 where rounding adds up"
             )
 
+    def _check_log(self, g: Tensor) -> None:
+        """Refuse what is clearly no element; a logarithm of it would be one of something else. Not under a tracer."""
+        self.batch_shape(g)
+        if not is_traced():
+            self.check(g.detach(), tol=loose_tol(g.dtype))
+
     def _check_coordinates(self, a: Tensor) -> None:
         if a.ndim < 1 or a.shape[-1] != self.dim:
             raise ShapeError(f"a has shape {tuple(a.shape)}, but {self.name} has algebra coordinates [..., {self.dim}]")
@@ -209,3 +219,11 @@ def _floating(g: Tensor) -> torch.dtype:
 def default_tol(dtype: torch.dtype) -> float:
     """Tolerance of membership tests: 1e-9 in float64, 1e-4 in float32 and below."""
     return 1e-9 if dtype == torch.float64 else 1e-4
+
+
+def loose_tol(dtype: torch.dtype) -> float:
+    """Tolerance within which logarithms and converters take a matrix for a rounded element.
+
+    1e-3, as products of many elements drift and printed ones have few digits; more for the half precisions.
+    """
+    return max(1e-3, 8 * torch.finfo(dtype).eps) if dtype.is_floating_point else 0.0

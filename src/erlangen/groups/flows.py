@@ -158,7 +158,11 @@ class Flow(Group):
 
     def log(self, g: Tensor) -> Tensor:
         """A copy of the coefficients."""
-        return super().log(g) if self.is_discrete else self._coefficients(g).clone()
+        if self.is_discrete:
+            return super().log(g)
+        self._coefficients(g)
+        self._check_log(g)
+        return g.clone()
 
     def adjoint(self, g: Tensor) -> Tensor:
         """Identity matrices ``[..., dim, dim]``, as the group is commutative."""

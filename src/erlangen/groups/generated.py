@@ -179,8 +179,8 @@ class GeneratedGroup(Group):
                 component.
             MatrixFunctionError: there is no principal logarithm.
         """
-        self.batch_shape(g)
         check_floating(g, "g")
+        self._check_log(g)
         logarithm = matrix_log(g)
         a = self.vee(logarithm)
         away = (self.hat(a) - logarithm).abs().amax((-2, -1))

@@ -12,6 +12,7 @@ import math
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from erlangen.errors import GroupElementError, GroupError, first_index
@@ -36,7 +37,10 @@ from erlangen.groups.rotations import (
     random_rotations,
     standard_normal,
 )
-from erlangen.numerics import log_sinhc, safe_norm, sym_exp
+from erlangen.numerics import full_precision, log_sinhc, matrix_log, safe_norm, sym_exp
+
+LORENTZ_ROUNDING = 16.0
+"""Rotations next to a boost that are smaller than this, in units of rounding of its largest entry, are rounding."""
 
 
 class TrivialGroup(MatrixGroup):
@@ -92,9 +96,10 @@ class SO(MatrixGroup):
         For n <= 3 every rotation has one; at exactly pi in R^3 one of the two is returned.
 
         Raises:
+            GroupElementError: something that is no rotation.
             MatrixFunctionError: n >= 4 and a rotation turns some plane by pi (to about 1e-7).
         """
-        self.batch_shape(g)
+        self._check_log(g)
         if self.space_dim == 2:
             return torch.atan2(g[..., 1, 0] - g[..., 0, 1], g[..., 0, 0] + g[..., 1, 1])[..., None]
         if self.space_dim == 3:
@@ -144,9 +149,9 @@ class O(MatrixGroup):  # noqa: E742 - the group's name
         """Coordinates of rotations, as `SO.log`.
 
         Raises:
-            GroupElementError: an element has determinant -1.
+            GroupElementError: an element has determinant -1, or something is no element.
         """
-        self.batch_shape(g)
+        self._check_log(g)
         flipped = torch.linalg.det(g) < 0
         if bool(flipped.any()):
             index = first_index(flipped)
@@ -257,7 +262,8 @@ class Scaling(MatrixGroup):
 
     def inverse(self, g: Tensor) -> Tensor:
         """``I / s``."""
-        return self.exp(-self.log(g))
+        self.batch_shape(g)
+        return g[..., :1, :1].reciprocal() * self.identity(dtype=g.dtype, device=g.device)
 
     def exp(self, a: Tensor) -> Tensor:
         """``e^a I`` for coordinates ``[..., 1]``."""
@@ -265,8 +271,8 @@ class Scaling(MatrixGroup):
         return a.exp()[..., None] * self.identity(dtype=a.dtype, device=a.device)
 
     def log(self, g: Tensor) -> Tensor:
-        """``log s``, shape ``[..., 1]``."""
-        self.batch_shape(g)
+        """``log s``, shape ``[..., 1]``; `GroupElementError` for what is no multiple of I by a positive number."""
+        self._check_log(g)
         return g[..., :1, 0].log()
 
     def _satisfies(self, g: Tensor, tol: float) -> Tensor:
@@ -309,7 +315,7 @@ class CSO(MatrixGroup):
 
     def log(self, g: Tensor) -> Tensor:
         """``log s`` and the coordinates of the rotation; the same exceptions as `SO.log`."""
-        self.batch_shape(g)
+        self._check_log(g)
         s = self._factor(g)
         return torch.cat([s[..., 0].log(), self._rotations.log(g / s)], -1)
 
@@ -370,7 +376,54 @@ class Lorentz(MatrixGroup):
         metric = self.metric.to(g)
         size = g.square().sum((-2, -1))
         kept = is_close(g.mT @ metric @ g, metric, tol * size)
-        return kept & (torch.linalg.det(g) > 0) & (g[..., 0, 0] > 0)
+        # The determinant of the spatial block has the sign of the whole one, and rounding cannot turn it over.
+        return kept & (torch.linalg.det(g[..., 1:, 1:]) > 0) & (g[..., 0, 0] > 0)
+
+    def log(self, g: Tensor) -> Tensor:
+        """Coordinates ``[..., dim]`` of the principal logarithm: rapidities, then rotations.
+
+        A boost of rapidity r holds e^r and e^-r, and rounding of the one drowns the other. So the element is taken apart
+        first: its first column is a boost, known to all digits, and the rest a rotation, which is made one again. Where that
+        is the identity up to the rounding of g, the rapidities are the inverse hyperbolic sine of the column.
+
+        Raises:
+            GroupElementError: something that is no element.
+            MatrixFunctionError: an element has no principal logarithm (rotations by pi).
+        """
+        self._check_log(g)
+        dtype, q = g.dtype, self.space_dim - 1
+        rounding = torch.finfo(dtype).eps
+        g = g if g.device.type == "mps" else g.double()
+        with full_precision(g):
+            column, block = g[..., 1:, :1], g[..., 1:, 1:]
+            square = column.square().sum(-2, keepdim=True)
+            cosh = (1 + square).sqrt()
+            eye = torch.eye(q, dtype=g.dtype, device=g.device)
+            rotation = block - column @ (column.mT @ block) / (cosh * (1 + cosh))
+            for _ in range(4):  # Newton's steps to the closest orthogonal matrix; rounding is far inside of their reach
+                rotation = rotation @ (3 * eye - rotation.mT @ rotation) / 2
+            boost = torch.cat(
+                [torch.cat([cosh, column.mT], -1), torch.cat([column, eye + column @ column.mT / (1 + cosh)], -1)], -2
+            )
+            wide = F.pad(rotation, (1, 0, 1, 0)) + self._time(g)
+            still = (rotation - eye).detach().abs().amax((-2, -1)) <= LORENTZ_ROUNDING * rounding * cosh.detach()[
+                ..., 0, 0
+            ]
+            rapidity = (column * _asinh_ratio(square))[..., 0]
+            pure = torch.cat([rapidity, torch.zeros_like(g[..., :1, 0]).expand(*rapidity.shape[:-1], self.dim - q)], -1)
+            # Beyond e^15 no matrix function resolves the element in float64; a pure boost needs none.
+            far = (still & (cosh[..., 0, 0] > 1e6))[..., None, None]
+            element = torch.where(far, self.identity(dtype=g.dtype, device=g.device), boost @ wide)
+            general = self.vee(matrix_log(element))
+        # The value of the closed form, with the derivative by rotations of the general one.
+        exact = torch.where(far[..., 0], pure, general + (pure - general).detach())
+        return torch.where(still[..., None], exact, general).to(dtype)
+
+    def _time(self, g: Tensor) -> Tensor:
+        """The unit matrix of the time axis."""
+        unit = torch.zeros(self.shape, dtype=g.dtype, device=g.device)
+        unit[0, 0] = 1
+        return unit
 
     def _draw(self, size: tuple[int, ...], generator: Generator | None) -> Tensor:
         q = self.space_dim - 1
@@ -386,3 +439,11 @@ class Lorentz(MatrixGroup):
         self.batch_shape(g)
         rapidity = torch.asinh(safe_norm(g[..., 1:, 0]))
         return (self.space_dim - 2) * log_sinhc(rapidity) + rapidity.square() / (2 * self.scale**2)
+
+
+def _asinh_ratio(square: Tensor) -> Tensor:
+    """``asinh(s) / s`` as a smooth function of ``s^2``."""
+    small = square < 1e-4
+    near, s = torch.where(small, square, 0.0), torch.where(small, 1.0, square).sqrt()
+    series = 1 - near / 6 * (1 - 9 * near / 20 * (1 - 25 * near / 42))
+    return torch.where(small, series, torch.asinh(s) / s)

@@ -88,9 +88,10 @@ class MatrixGroup(Group):
         """Coordinates ``[..., dim]`` of the principal matrix logarithm.
 
         Raises:
+            GroupElementError: something that is no element.
             MatrixFunctionError: an element has an eigenvalue on (or too close to) the negative axis.
         """
-        self.batch_shape(g)
+        self._check_log(g)
         return self.vee(matrix_log(g))
 
     # --- elements -------------------------------------------------------------------------------------------

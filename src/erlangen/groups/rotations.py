@@ -3,6 +3,10 @@
 Quaternions are ``[..., 4]`` in the order (w, x, y, z); functions named ``*_xyzw`` convert to and from the
 order of scipy, roma and ROS. Matrices act on columns, angles are radians. All conversions are differentiable
 and work under `torch.func.vmap`; dtype and device follow the input.
+
+What is no rotation (a reflection, a matrix that is not orthogonal by more than a thousandth, a quaternion of length zero,
+NaN) has no angle and no axis, so it is refused with `GroupElementError`. Compiled code and `torch.func` cannot look at
+values; there the formulas give numbers that mean nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +16,10 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from erlangen.errors import ShapeError
+from erlangen.errors import GroupElementError, ShapeError, check_floating, first_index
+from erlangen.groups.base import loose_tol
 from erlangen.numerics import full_precision, safe_norm
+from erlangen.tracing import is_traced
 
 
 def planar_rotation(theta: Tensor) -> Tensor:
@@ -37,9 +43,17 @@ def quaternion_from_xyzw(q: Tensor) -> Tensor:
 def quaternion_to_matrix(q: Tensor) -> Tensor:
     """Rotation matrices ``[..., 3, 3]`` of quaternions ``[..., 4]`` (w, x, y, z), of any length but zero.
 
-    The quaternion is divided by its norm; the zero quaternion is no rotation and gives NaN.
+    The quaternion is divided by its norm, however small or large that is.
+
+    Raises:
+        GroupElementError: a quaternion is zero or not finite.
     """
     _check_last(q, "q", 4)
+    # Squares of small and large numbers leave the range of floats; the matrix depends on ratios alone.
+    peak = q.detach().abs().amax(-1, keepdim=True)
+    if not is_traced():
+        _refuse(~((peak > 0) & torch.isfinite(peak))[..., 0], q, "q", "a quaternion of a rotation")
+    q = q / peak
     w, x, y, z = (q / torch.linalg.vector_norm(q, dim=-1, keepdim=True)).unbind(-1)
     rows = (
         (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
@@ -55,8 +69,11 @@ def matrix_to_quaternion(R: Tensor) -> Tensor:
     Row i of the symmetric matrix ``4 q q^T``, whose entries are linear in R, is ``4 q_i q``. The row with the
     largest q_i is taken, so no digits are lost for any rotation (Shepperd 1978), and no square root is
     differentiated at zero.
+
+    Raises:
+        GroupElementError: a matrix is no rotation.
     """
-    _check_square(R, "R", 3)
+    _check_rotation(R, "R", 3)
     (a, b, c), (d, e, f), (g, h, i) = (row.unbind(-1) for row in R.unbind(-2))
     rows = (
         (1 + a + e + i, h - f, c - g, d - b),
@@ -100,6 +117,9 @@ def matrix_to_axis_angle(R: Tensor) -> Tensor:
 
     Goes through the quaternion, so it is accurate near 0 and near pi. At exactly pi, where both signs of the
     axis are right, one of them is returned.
+
+    Raises:
+        GroupElementError: a matrix is no rotation.
     """
     q = matrix_to_quaternion(R)
     w, v = q[..., :1], q[..., 1:]
@@ -115,11 +135,15 @@ def rotation_angle(R: Tensor) -> Tensor:
     """Angle of rotation in [0, pi], shape ``[...]``, of matrices ``[..., 2, 2]`` or ``[..., 3, 3]``.
 
     By atan2 of sine and cosine: accurate near 0 and pi, with gradient 0 where the angle has none.
+
+    Raises:
+        GroupElementError: a matrix is no rotation.
     """
     if R.ndim >= 2 and R.shape[-2:] == (2, 2):
+        _check_rotation(R, "R", 2)
         sine = (R[..., 1, 0] - R[..., 0, 1]).abs()
         return torch.atan2(sine, R[..., 0, 0] + R[..., 1, 1])
-    _check_square(R, "R", 3)
+    _check_rotation(R, "R", 3)
     skew = R - R.mT
     sine = safe_norm(torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], -1))
     return torch.atan2(sine, R.diagonal(dim1=-2, dim2=-1).sum(-1) - 1)
@@ -164,3 +188,25 @@ def _check_last(x: Tensor, name: str, n: int) -> None:
 def _check_square(x: Tensor, name: str, n: int) -> None:
     if x.ndim < 2 or x.shape[-2:] != (n, n):
         raise ShapeError(f"{name} has shape {tuple(x.shape)}, but [..., {n}, {n}] is needed")
+
+
+def _check_rotation(R: Tensor, name: str, n: int) -> None:
+    """Raise unless R is a batch of rotations of R^n, up to rounding."""
+    _check_square(R, name, n)
+    check_floating(R, name)
+    if is_traced():
+        return
+    fixed = R.detach()
+    fixed = fixed if fixed.dtype in (torch.float32, torch.float64) else fixed.float()
+    with full_precision(fixed):
+        away = (fixed.mT @ fixed - torch.eye(n, dtype=fixed.dtype, device=fixed.device)).abs().amax((-2, -1))
+    _refuse(~((away <= loose_tol(R.dtype)) & (torch.linalg.det(fixed) > 0)), R, name, f"a rotation of R^{n}")
+
+
+def _refuse(bad: Tensor, x: Tensor, name: str, kind: str) -> None:
+    if bool(bad.any()):
+        index = first_index(bad)
+        raise GroupElementError(
+            f"{name}{list(index) if index else ''} is not {kind}: {x[index].tolist()}; project matrices with "
+            "erlangen.groups.decompositions.polar, or correct the data"
+        )

@@ -295,7 +295,7 @@ class StabilizerGroup(Group):
 
     def log(self, g: Tensor) -> Tensor:
         """Coordinates ``[..., dim]`` in the complement; the exceptions of `SO.log` and `O.log`."""
-        self.batch_shape(g)
+        self._check_log(g)
         free = self._free.to(g)
         return self._inner.log(free.mT @ g @ free)
 
