@@ -78,6 +78,16 @@ class Action(ABC):
         """Boolean tensor that broadcasts to ``act(g, x)``: which entries are known; ``None`` if all are."""
         return None
 
+    def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tree:
+        """The mask of ``act(g, x)`` where only the entries `known` of x were known before.
+
+        An entry of the result is known if all that it is made of was. Here an action may mix the entries of an item, so an
+        item with one unknown entry is unknown.
+        """
+        full = expand_mask(group, g, known, x)
+        first = full.ndim - self.item_ndim
+        return full.flatten(first).all(-1).reshape(*full.shape[:first], *[1] * self.item_ndim)
+
     def width(self, group: Group) -> int | None:
         """Length of the last axis, ``None`` if the action takes any."""
         return None
@@ -241,6 +251,14 @@ def broadcast_lead(batch: tuple[int, ...], lead: tuple[int, ...]) -> tuple[int, 
                 "do not broadcast"
             )
     return tuple(b if a == 1 else a for a, b in zip(batch, lead, strict=True))
+
+
+def expand_mask(group: Group, g: Tensor, known: Tensor, x: Tensor) -> Tensor:
+    """A mask that broadcasts with x, as large as ``act(g, x)``."""
+    batch = group.batch_shape(g)
+    lead = len(batch)
+    known = known.expand(torch.broadcast_shapes(known.shape, x.shape))
+    return known.expand(*broadcast_lead(batch, known.shape[:lead]), *known.shape[lead:])
 
 
 def lead_view(t: Tensor, lead: int, x: Tensor) -> Tensor:

@@ -10,7 +10,17 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from erlangen.actions.base import Action, Part, Tree, check_tensor, tree_map, tree_structure
+from erlangen.actions.base import (
+    Action,
+    Part,
+    Tree,
+    broadcast_lead,
+    check_tensor,
+    expand_mask,
+    tree_leaves,
+    tree_map,
+    tree_structure,
+)
 from erlangen.actions.geometric import Points, Vectors
 from erlangen.errors import ActionError, ShapeError, SymmetryError
 from erlangen.groups import DirectProduct, Flow, Group
@@ -75,6 +85,24 @@ class DirectSum(Action):
     @override
     def resamples(self, group: Group) -> bool:
         return any(action.resamples(group) for action in self.summands)
+
+    def mask(self, group: Group, g: Tensor, x: Tree) -> Tensor | None:
+        """Known entries of every summand side by side, boolean ``[..., width]``."""
+        pieces = self.split(group, x)
+        masks = [action.mask(group, g, piece) for action, piece in zip(self.summands, pieces, strict=True)]
+        if all(mask is None for mask in masks):
+            return None
+        lead = len(group.batch_shape(g))
+        shape = (*broadcast_lead(tuple(group.batch_shape(g)), tuple(x.shape[:lead])), *x.shape[lead:-1])
+        every = [torch.ones((), dtype=torch.bool, device=x.device) if mask is None else mask for mask in masks]
+        return torch.cat([m.expand(*shape, p.shape[-1]) for m, p in zip(every, pieces, strict=True)], -1)
+
+    @override
+    def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tensor:
+        full = expand_mask(group, g, known, x)
+        triples = zip(self.summands, self.split(group, full), self.split(group, x), strict=True)
+        moved = [(action.move_mask(group, g, mask, piece), piece) for action, mask, piece in triples]
+        return torch.cat([mask.expand(*full.shape[:-1], piece.shape[-1]) for mask, piece in moved], -1)
 
     def parts(self, group: Group, x: Tree) -> list[Part]:
         """Parts of all summands."""
@@ -164,6 +192,14 @@ class TreeAction(Action):
         ]
         return self.rebuild(x, full)
 
+    @override
+    def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tree:
+        rows = [
+            mask if all(leaf is None for leaf in tree_leaves(mask)) else action.move_mask(group, g, mask, value)
+            for (_, action, value), (_, _, mask) in zip(self.pairs(x), self.pairs(known), strict=True)
+        ]
+        return self.rebuild(x, rows)
+
     def parts(self, group: Group, x: Tree) -> list[Part]:
         """Parts of all entries."""
         return [part for _, action, value in self.pairs(x) for part in action.parts(group, value)]
@@ -217,6 +253,33 @@ class Factors(Action):
         assert isinstance(group, DirectProduct)
         return any(action.resamples(factor) for action, factor in zip(self.actions, group.factors, strict=True))
 
+    def mask(self, group: Group, g: Tensor, x: Tree) -> Tree | None:
+        """What is known after all factors: each hides something, and the later ones move what the earlier have hidden."""
+        assert isinstance(group, DirectProduct)
+        known: Tree | None = None
+        for action, factor, element in zip(self.actions, group.factors, group.split(g), strict=True):
+            hidden = action.mask(factor, element, x)
+            carried = None if known is None else action.move_mask(factor, element, known, x)
+            x = action.apply(factor, element, x)
+            known = both_masks(carried, hidden, x)
+        return known
+
+    @override
+    def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tree:
+        assert isinstance(group, DirectProduct)
+        for action, factor, element in zip(self.actions, group.factors, group.split(g), strict=True):
+            known, x = action.move_mask(factor, element, known, x), action.apply(factor, element, x)
+        return known
+
+
+def both_masks(one: Tree | None, other: Tree | None, x: Tree) -> Tree | None:
+    """What two masks of the tree x know alike; ``None``, for a leaf or for all, knows everything."""
+    if one is None or other is None:
+        return other if one is None else one
+    if isinstance(x, Tensor):
+        return one & other
+    return tree_map(lambda _, a, b: a if b is None else b if a is None else a & b, x, one, other)
+
 
 @dataclass(frozen=True)
 class Sequence(Action):
@@ -261,10 +324,31 @@ class Sequence(Action):
             return self.frame.apply(group, g, x)
         # Bring time right behind the batch of g, where elements [*lead, T, ...] of the base group stand against it.
         axis = x.ndim + self.time_axis
-        frames = x.movedim(axis, lead)
-        time = torch.arange(x.shape[axis], device=g.device)
-        elements = group.at(g[..., None, :], time if not g.is_floating_point() else time.to(g.dtype))
+        frames, elements = x.movedim(axis, lead), self._elements(group, g, x.shape[axis])
         return self.frame.apply(group.group, elements, frames).movedim(lead, axis)
+
+    def mask(self, group: Group, g: Tensor, x: Tree) -> Tensor | None:
+        """Known entries of every frame."""
+        if not isinstance(group, Flow):
+            return self.frame.mask(group, g, x)
+        lead, axis = len(group.batch_shape(g)), x.ndim + self.time_axis
+        frames, elements = x.movedim(axis, lead), self._elements(group, g, x.shape[axis])
+        known = self.frame.mask(group.group, elements, frames)
+        return None if known is None else known.movedim(lead, axis)
+
+    @override
+    def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tree:
+        if not isinstance(group, Flow):
+            return self.frame.move_mask(group, g, known, x)
+        lead, axis = len(group.batch_shape(g)), x.ndim + self.time_axis
+        frames, elements = x.movedim(axis, lead), self._elements(group, g, x.shape[axis])
+        full = expand_mask(group, g, known, x).movedim(axis, lead)
+        return self.frame.move_mask(group.group, elements, full, frames).movedim(lead, axis)
+
+    def _elements(self, flow: Flow, g: Tensor, frames: int) -> Tensor:
+        """The base element of every frame, ``[*batch of g, T, ...]``."""
+        time = torch.arange(frames, device=g.device)
+        return flow.at(g[..., None, :], time if not g.is_floating_point() else time.to(g.dtype))
 
     def parts(self, group: Group, x: Tree) -> list[Part]:
         """Parts of all frames together; none under a flow, which moves every frame by another element."""
@@ -274,9 +358,7 @@ class Sequence(Action):
         """Exact where all frames are."""
         if not isinstance(group, Flow):
             return self.frame.is_exact(group, g, x)
-        time = torch.arange(x.shape[self.time_axis], device=g.device)
-        elements = group.at(g[..., None, :], time if not g.is_floating_point() else time.to(g.dtype))
-        return self.frame.is_exact(group.group, elements, x).all(-1)
+        return self.frame.is_exact(group.group, self._elements(group, g, x.shape[self.time_axis]), x).all(-1)
 
     @override
     def resamples(self, group: Group) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, tree_structure
+from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, expand_mask, tree_structure
 from erlangen.actions.geometric import Invariant
 from erlangen.errors import ActionError, DtypeError, ShapeError
 from erlangen.groups import Group, Shifts, Symmetric
@@ -64,6 +64,10 @@ class Rolled(Action):
             x = gather_axis(x, source, axis)
         return x
 
+    @override
+    def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tensor:
+        return self.apply(group, g, expand_mask(group, g, known, x))
+
 
 @dataclass(frozen=True)
 class Permuted(Action):
@@ -99,6 +103,10 @@ class Permuted(Action):
         _check_nodes(x, self.axis, group)
         return gather_axis(x, group.inverse(g).to(x.device), self.axis)
 
+    @override
+    def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tensor:
+        return self.apply(group, g, expand_mask(group, g, known, x))
+
 
 @dataclass(frozen=True)
 class Graph(Action):
@@ -133,6 +141,15 @@ class Graph(Action):
                 f"x is {tree_structure(x)}, but 'graph' moves a dict with keys such as adj, x, edge_index"
             )
         return {key: self._entry(group, g, key, value) for key, value in x.items()}
+
+    @override
+    def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tree:
+        def moved(key: str, mask: Tensor | None) -> Tensor | None:
+            if mask is None or key in ("edge_index", "edge_attr", "y"):
+                return mask
+            return self._entry(group, g, key, expand_mask(group, g, mask, x[key]))
+
+        return {key: moved(key, mask) for key, mask in known.items()}
 
     def _entry(self, group: Group, g: Tensor, key: str, value: Tensor) -> Tensor:
         back = group.inverse(g)

@@ -147,6 +147,10 @@ class Invariant(Action):
 
         return tree_map(expand, x) if batch else x
 
+    @override
+    def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tree:
+        return known
+
 
 @dataclass(frozen=True)
 class SPD(Action):

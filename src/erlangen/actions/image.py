@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, count_used, lead_view
+from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, count_used, expand_mask, lead_view
 from erlangen.actions.discrete import Rolled
 from erlangen.errors import ActionError, ShapeError, first_index
 from erlangen.groups import MAX_ENUMERATION, Group, Shifts
@@ -111,9 +111,27 @@ class Image(Action):
         linear, shift = plane_map(group, g)
         height, width = x.shape[-2:]
         columns, rows = _source(linear, shift, height, width)
-        inside = (columns >= -ON_GRID) & (columns <= width - 1 + ON_GRID)
-        inside &= (rows >= -ON_GRID) & (rows <= height - 1 + ON_GRID)
+        inside = self._inside(columns, width) & self._inside(rows, height)
         return lead_view(inside, inside.ndim - 2, x)
+
+    def _inside(self, at: Tensor, size: int) -> Tensor:
+        """Which positions along one axis are read from its pixels alone; between two, "bicubic" reads two to each side."""
+        inside = (at >= -ON_GRID) & (at <= size - 1 + ON_GRID)
+        if self.interpolation == "bicubic":
+            inside &= ((at >= 1 - ON_GRID) & (at <= size - 2 + ON_GRID)) | ((at - at.round()).abs() <= ON_GRID)
+        return inside
+
+    @override
+    def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tensor:
+        full = expand_mask(group, g, known, x)
+        if isinstance(group, Shifts):
+            return Rolled().apply(group, g, full)
+        linear, shift = plane_map(group, g)
+        if self.interpolation == "bicubic" and not bool(on_grid(linear, shift, *x.shape[-2:]).all()):
+            # It reads one pixel further to each side than bilinear interpolation.
+            unknown = F.max_pool2d((~full).to(torch.float32).flatten(0, -3)[:, None], 3, 1, 1)
+            full = (unknown[:, 0] == 0).reshape(full.shape)
+        return _warp(full.to(torch.float64), linear, shift, "bilinear", self.padding) > 1 - ON_GRID
 
 
 @dataclass(frozen=True)
@@ -176,6 +194,11 @@ class Field(Action):
     @override
     def mask(self, group: Group, g: Tensor, x: Tree) -> Tensor | None:
         return self._image().mask(group, g, x)
+
+    @override
+    def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tensor:
+        full = expand_mask(group, g, known, x)  # both components, or neither: they turn into each other
+        return self._image().move_mask(group, g, full.all(-3, keepdim=True), x[..., :1, :, :])
 
 
 def _name(kind: str, interpolation: str, padding: str, components: str = "up") -> str:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from erlangen.actions import Action, Image, Tree
-from erlangen.actions.base import check_tensor
+from erlangen.actions.base import check_tensor, expand_mask
 from erlangen.actions.image import Interpolation, Padding
 from erlangen.errors import ActionError, ConventionError, ShapeError, check_integer
 from erlangen.groups import Group
@@ -97,6 +97,11 @@ class FeatureField(Action):
     @override
     def mask(self, group: Group, g: Tensor, x: Tree) -> Tensor | None:
         return self._image().mask(group, g, x)
+
+    @override
+    def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tensor:
+        full = expand_mask(group, g, known, x).all(-3, keepdim=True)
+        return self._image().move_mask(group, g, full, x[..., :1, :, :])
 
 
 def field_symmetry(group: Group, rep_in: Rep | None, rep_out: Rep | None, interpolation: Interpolation) -> Symmetry:
