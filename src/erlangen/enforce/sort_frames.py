@@ -24,6 +24,13 @@ from erlangen.symmetry import Symmetry
 EIGENVALUE_TOL = 1e-8
 """Neighbouring Laplacian eigenvalues closer than this, relative to the largest, count as one."""
 
+NESTED_TOL = 1024.0
+"""Units of rounding within which features count as equal where a frame around has turned them: 1e-4 in float32, 2e-13 in
+float64. Axes are good to rounding over the gap of their eigenvalues, and ties that are none cost calls of the model alone."""
+
+LARGEST_TOL = 1e-3
+"""The same relative to the largest feature, at most: for the half precisions."""
+
 SIGNATURE_TOL = 1e-6
 """Spectral signatures (norms of unit vectors' projections, in [0, 1]) closer than this count as equal."""
 
@@ -39,6 +46,8 @@ class SortFrame:
     Args:
         symmetry: the symmetry, of the group `Symmetric`.
         limit: largest frame that is listed; more than ``limit`` elements need sampling. 5040 = 7!.
+        tol: features that differ by at most this, in units of rounding of the largest one of the sample, count as equal. By
+            default none do, because permutations move numbers bit by bit; `NESTED_TOL` inside of other frames.
 
     Raises:
         GroupError: the group is not Symmetric.
@@ -47,6 +56,7 @@ class SortFrame:
 
     symmetry: Symmetry
     limit: int = 5040
+    tol: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.symmetry.group, Symmetric):
@@ -110,7 +120,7 @@ class SortFrame:
         if mask is None and isinstance(x, dict) and isinstance(x.get("mask"), Tensor):
             mask = x["mask"]
         absent = None if mask is None else mask == 0
-        columns = _columns(self.symmetry.input.action, x, absent)
+        columns = _columns(self.symmetry.input.action, x, absent, self.tol)
         if not columns:
             raise ActionError("x has neither adj nor node features, so there is nothing to sort the nodes by")
         ranks = torch.cat([column.long() for column in columns], -1)
@@ -163,18 +173,20 @@ def spectral_signature(adj: Tensor) -> Tensor:
     return squares.sqrt()
 
 
-def _columns(action: Action, x: Tree, absent: Tensor | None) -> list[Tensor]:
+def _columns(action: Action, x: Tree, absent: Tensor | None, tol: float) -> list[Tensor]:
     """Integer ranks ``[B, n, C]`` that move with the nodes."""
     if isinstance(action, TreeAction):
-        return [column for _, child, value in action.pairs(x) for column in _columns(child, value, absent)]
+        # In the order of the declaration: a dict may be in any order, and sorts by the first column first.
+        entries = {key: (child, value) for key, child, value in action.pairs(x)}
+        return [column for key in action.keys for column in _columns(*entries[key], absent, tol)]
     if isinstance(action, Permuted):
-        return [_feature_ranks(x.movedim(action.axis, 1).flatten(2) if x.ndim > 2 else x[..., None])]
+        return [_feature_ranks(x.movedim(action.axis, 1).flatten(2) if x.ndim > 2 else x[..., None], tol)]
     if isinstance(action, Graph):
-        return _graph_columns(action, x, absent)
+        return _graph_columns(action, x, absent, tol)
     return []
 
 
-def _graph_columns(action: Graph, x: dict[str, Tensor], absent: Tensor | None) -> list[Tensor]:
+def _graph_columns(action: Graph, x: dict[str, Tensor], absent: Tensor | None, tol: float) -> list[Tensor]:
     if "adj" not in x and "edge_index" in x:
         raise ActionError(
             "x has edge_index but no adj; sort frames read the dense adjacency, so add x['adj'] [B, n, n]"
@@ -186,15 +198,19 @@ def _graph_columns(action: Graph, x: dict[str, Tensor], absent: Tensor | None) -
         if absent is not None:
             adj = adj.masked_fill(absent[..., None] | absent[:, None], 0.0)
         columns.append(_dense_ranks(spectral_signature(adj).mT, SIGNATURE_TOL).mT)
-    return columns + [_feature_ranks(x[key]) for key in ("x", "pos") if key in x]
+    return columns + [_feature_ranks(x[key], tol) for key in ("x", "pos") if key in x]
 
 
-def _feature_ranks(features: Tensor) -> Tensor:
-    """Dense ranks of features ``[B, n, F]``; permutations move numbers bit by bit, so ties are exact."""
-    return _dense_ranks(features.detach().mT, 0).mT
+def _feature_ranks(features: Tensor, tol: float) -> Tensor:
+    """Dense ranks of features ``[B, n, F]``, equal within `tol` units of rounding of the sample's largest feature."""
+    features = features.detach()
+    if tol == 0 or not features.is_floating_point():
+        return _dense_ranks(features.mT, 0).mT
+    largest = features.abs().amax((1, 2), keepdim=True)
+    return _dense_ranks(features.mT, min(tol * torch.finfo(features.dtype).eps, LARGEST_TOL) * largest).mT
 
 
-def _dense_ranks(values: Tensor, tol: float) -> Tensor:
+def _dense_ranks(values: Tensor, tol: float | Tensor) -> Tensor:
     """Ranks along the last axis, equal for values that a chain of steps of at most `tol` links; int64.
 
     Single linkage depends on the set of values alone, so the ties are the same in every order of the nodes.

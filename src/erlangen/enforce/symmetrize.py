@@ -29,10 +29,18 @@ from erlangen.enforce.calls import (
 )
 from erlangen.enforce.cloud import has_parts
 from erlangen.enforce.frames import KINDS, Frame, FrameSet, PointsFrame, check_frames, first_tensor, thin
+from erlangen.enforce.nesting import (
+    brings_rounding,
+    check_order,
+    factor_symmetries,
+    inside_out,
+    refuse_product,
+    takes_product,
+)
 from erlangen.enforce.orbit import OrbitFrame
 from erlangen.enforce.padding import zero_padding
 from erlangen.enforce.pca_frames import PCAFrame
-from erlangen.enforce.sort_frames import SortFrame, is_sortable
+from erlangen.enforce.sort_frames import NESTED_TOL, SortFrame, is_sortable
 from erlangen.errors import (
     DegenerateFrameError,
     ErlangenWarning,
@@ -85,6 +93,11 @@ def symmetrize(
       interpolate them, such as ``Cyclic(8)``; quarter turns and flips are exact on squares, and refused on
       rectangles that they do not keep.
 
+    A product of groups, such as ``Symmetric(n) x E(3)`` on "permuted * points", is taken apart, and the wrappers nested in
+    the order that keeps all symmetries: sorting innermost, principal axes around it, orbits of finite groups outermost.
+    Wrapping a symmetrized model by hand works in that order too; the other one is refused. Inside of another frame sorted
+    features count as equal within its rounding.
+
     A model that was not trained this way sees inputs in new positions: expect to train it on.
 
     >>> import torch, erlangen as er
@@ -124,7 +137,8 @@ def symmetrize(
         compiles.
 
     Raises:
-        SymmetryError: `symmetry` is not a `Symmetry`, or `how` and `frame` contradict each other.
+        SymmetryError: `symmetry` is not a `Symmetry`, `how` and `frame` contradict each other, or the model is already
+            symmetrized under a group that has to stand around this one.
         GroupError: the method does not exist for the group.
         ActionError: the method cannot read the input action.
         ModelError: `model` is not a module or function.
@@ -135,8 +149,17 @@ def symmetrize(
     if not isinstance(symmetry, Symmetry):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise SymmetryError(f"symmetry is a {type(symmetry).__name__}; give er.Symmetry(group, input=..., output=...)")
     _check_options(how, samples, on_degenerate, chunk)
+    if frame is None and takes_product(symmetry, how):
+        options = {"on_degenerate": on_degenerate, "differentiable": differentiable, "chunk": chunk, "seed": seed}
+        return _symmetrize_product(model, symmetry, how, samples, options)
     chosen = how or _default_how(symmetry, frame)
     source = _build_frame(symmetry, chosen, frame, samples, differentiable, seed)
+    if isinstance(model, Symmetrized):
+        check_order(source, symmetry, model.acting)
+    if isinstance(model, nn.Module) and brings_rounding(source, symmetry):
+        for part in model.modules():
+            if isinstance(part, Symmetrized) and isinstance(part.frame, SortFrame):
+                part.frame = replace(part.frame, tol=max(part.frame.tol, NESTED_TOL))
     return Symmetrized(
         as_module(model),
         symmetry,
@@ -155,6 +178,7 @@ class Symmetrized(nn.Module):
     Attributes:
         model: the wrapped model.
         symmetry: what holds.
+        acting: the symmetry of this wrapper alone; for a product of groups that of its outermost factor.
         frame: gives the group elements of an input.
         how: the method.
 
@@ -182,6 +206,7 @@ class Symmetrized(nn.Module):
         self.model = model
         self.training = model.training
         self.symmetry = symmetry
+        self.acting = symmetry
         self.frame = frame
         self.how: How = how
         self.samples = samples
@@ -201,7 +226,9 @@ class Symmetrized(nn.Module):
         input. So does every average whose elements interpolate the input or the output, such as pictures under
         ``Cyclic(8)``, whole orbit or not: there and back is not the same picture.
         """
-        if self.symmetry.input.resamples or self.symmetry.output.resamples:
+        if isinstance(self.model, Symmetrized) and self.model.certificate == "statistical":
+            return "statistical"
+        if self.acting.input.resamples or self.acting.output.resamples:
             return "statistical"
         if isinstance(self.frame, OrbitFrame) and not self.frame.is_whole:
             return "statistical"
@@ -248,16 +275,16 @@ class Symmetrized(nn.Module):
             with full_precision(leaf):
                 moved = self._back(elements[:, part], frames.weights[:, part], out, batch)
             total = moved if total is None else tree_map(torch.add, total, moved)
-        return total if centre is None else self.symmetry.output.act(as_wide_as(centre, total), total)
+        return total if centre is None else self.acting.output.act(as_wide_as(centre, total), total)
 
     # --- steps ----------------------------------------------------------------------------------------------
     def _frames(self, x: Tree, mask: Tensor | None) -> FrameSet:
         options = {} if mask is None else {"mask": mask}
         sample = getattr(self.frame, "sample", None)
         if self.samples is None or not (self.training or self._is_partial):
-            return check_frames(self.frame(x, **options), self.symmetry.group, x)
+            return check_frames(self.frame(x, **options), self.acting.group, x)
         if sample is None:
-            frames = check_frames(self.frame(x, **options), self.symmetry.group, x)
+            frames = check_frames(self.frame(x, **options), self.acting.group, x)
             return thin(frames, self.samples, self._generator)
         if self.training:
             return sample(x, self.samples, self._generator, **options)
@@ -268,29 +295,29 @@ class Symmetrized(nn.Module):
 
         Far from the origin, moving by g at once would cancel large numbers in the dtype of x.
         """
-        group = self.symmetry.group
+        group = self.acting.group
         if not isinstance(group, SemidirectProduct):
             return elements, None, x
         shift = group.translation(elements)[:, 0]
         eye = torch.eye(group.space_dim, dtype=shift.dtype, device=shift.device)
         there, back = group.join(eye, shift), group.join(eye, -shift)
         wide = tree_map(lambda t: t.double() if is_floating(t) else t, x)
-        local = tree_map(cast_like, self.symmetry.input.act(back, wide), x)
+        local = tree_map(cast_like, self.acting.input.act(back, wide), x)
         return group.compose(back[:, None], elements), there, local
 
     def _canonical(self, elements: Tensor, x: Tree, mask: Tensor | None) -> tuple[Tree, dict[str, Tensor]]:
         """What the model sees, ``[B * K, ...]``: the input moved by the inverse elements, and the mask."""
-        group = self.symmetry.group
+        group = self.acting.group
         back, count = group.inverse(elements), elements.shape[1]
         single = tree_map(lambda t: t.unsqueeze(1) if isinstance(t, Tensor) else t, x)
-        moved = self.symmetry.input.act(back, single)
+        moved = self.acting.input.act(back, single)
         flat = tree_map(lambda t: flatten(t, count), moved)
         if mask is None:
             return flat, {}
         copies = mask[:, None]
         copies = Permuted(axis=-1).apply(group, back, copies) if isinstance(group, Symmetric) else copies
         copies = flatten(copies, count)
-        return zero_padding(self.symmetry.input.action, flat, copies != 0), {"mask": copies}
+        return zero_padding(self.acting.input.action, flat, copies != 0), {"mask": copies}
 
     def _back(self, elements: Tensor, weights: Tensor, out: Tree, batch: int) -> Tree:
         """Move the model's outputs by the elements and take the weighted sum over them."""
@@ -298,7 +325,7 @@ class Symmetrized(nn.Module):
         for leaf in tree_leaves(out):
             check_output(leaf, batch * count)
         stacked = tree_map(lambda t: t.unflatten(0, (batch, count)), out)
-        moved = self.symmetry.output.act(as_wide_as(elements, stacked), stacked)
+        moved = self.acting.output.act(as_wide_as(elements, stacked), stacked)
         return tree_map(lambda t: weighted_sum(t, weights), moved)
 
     # --- checks ---------------------------------------------------------------------------------------------
@@ -328,7 +355,7 @@ class Symmetrized(nn.Module):
                 ErlangenWarning,
                 stacklevel=3,
             )
-        seen = x if mask is None else zero_padding(self.symmetry.input.action, x, mask != 0)
+        seen = x if mask is None else zero_padding(self.acting.input.action, x, mask != 0)
         for leaf in tree_leaves(seen):
             if is_floating(leaf) and not bool(torch.isfinite(leaf).all()):
                 index = first_index(~torch.isfinite(leaf))
@@ -370,6 +397,26 @@ class Symmetrized(nn.Module):
 
 
 # --- construction -------------------------------------------------------------------------------------------
+def _symmetrize_product(
+    model: nn.Module | Callable[..., Any],
+    symmetry: Symmetry,
+    how: How | None,
+    samples: int | None,
+    options: dict[str, Any],
+) -> Symmetrized:
+    """One wrapper for each factor; the outermost one declares the whole."""
+    factors = factor_symmetries(symmetry)
+    if factors is None:
+        raise refuse_product(symmetry)
+    for factor, is_orbit in inside_out(factors):
+        one: How | None = "orbit" if is_orbit else how if type(factor.group) in KINDS else None
+        count = None if one == "canonical" or (is_orbit and factor.group.order != math.inf) else samples
+        model = symmetrize(model, factor, one, samples=count, **options)
+    assert isinstance(model, Symmetrized)
+    model.symmetry = symmetry
+    return model
+
+
 def _check_options(how: str | None, samples: Any, on_degenerate: str, chunk: Any) -> None:
     if how not in (None, "frames", "canonical", "points", "orbit"):
         raise UnknownNameError(f"how = {how!r}: choose 'frames', 'canonical', 'points' or 'orbit'")
