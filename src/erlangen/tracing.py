@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+from torch.autograd import forward_ad
 
-__all__ = ["is_recorded", "is_traced"]
+__all__ = ["carries_derivative", "is_recorded", "is_traced"]
+
+
+def carries_derivative(x: Tensor) -> bool:
+    """Whether a derivative can be taken through x, backward or forward."""
+    return x.requires_grad or forward_ad.unpack_dual(x).tangent is not None
 
 
 def is_traced() -> bool:

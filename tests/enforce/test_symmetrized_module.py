@@ -32,6 +32,7 @@ from erlangen.errors import (
     UnknownNameError,
 )
 from erlangen.groups import (
+    CSO,
     SE,
     SL,
     SO,
@@ -56,7 +57,7 @@ def test_gradcheck_with_a_frozen_frame_and_equality_with_the_detached_one() -> N
     torch.autograd.gradcheck(fixed, (x,))
     weight = torch.randn(2, 5, 3, dtype=torch.float64)
     (a,) = torch.autograd.grad((fixed(x) * weight).sum(), x)
-    (b,) = torch.autograd.grad((symmetrize(net, symmetry)(x) * weight).sum(), x)
+    (b,) = torch.autograd.grad((symmetrize(net, symmetry, differentiable=False)(x) * weight).sum(), x)
     torch.testing.assert_close(a, b)
 
 
@@ -79,6 +80,98 @@ def test_gradcheck_through_points_centroid_and_size() -> None:
     for group in (Translation(3), Scaling(3)):
         model = symmetrize(PointNet(3, 3, False).double(), Symmetry(group, input="points", output="points"))
         torch.autograd.gradcheck(model, (x,))
+
+
+class Work(nn.Module):
+    """A smooth energy that depends on coordinates, order and position: no symmetry hides an error."""
+
+    def __init__(self, atoms: int) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(3 * atoms, 16), nn.Tanh(), nn.Linear(16, 1)).double()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x)
+
+
+def slopes(energy: Any, x: torch.Tensor, step: float = 1e-5) -> torch.Tensor:
+    """Central differences of a scalar per sample."""
+    found = torch.zeros_like(x)
+    with torch.no_grad():
+        for index in range(x[0].numel()):
+            moved = torch.zeros_like(x[0]).flatten()
+            moved[index] = step
+            change = energy(x + moved.view_as(x[0])) - energy(x - moved.view_as(x[0]))
+            found.flatten(1)[:, index] = change.flatten(1).sum(1) / (2 * step)
+    return found
+
+
+MOVING = [SO(3), SE(3), O(3), E(3), CSO(3), Similarity(3), Translation(3), Scaling(3)]
+
+
+@pytest.mark.parametrize(
+    ("group", "how"),
+    [*itertools.product(MOVING, ["frames", "canonical"]), (SO(3), "points"), (SE(3), "points")],
+    ids=str,
+)
+def test_forces_are_right_by_default(group: Group, how: Any) -> None:
+    """Against finite differences, for every frame that reads the input; without asking for anything."""
+    frame = PointsFrame((0, 1, 2)) if how == "points" else None
+    options: dict[str, Any] = {"frame": frame} if frame else {"how": how}
+    model = symmetrize(Work(5), Symmetry(group, input="points", output="invariant"), **options)
+    x = cloud(3, 5, 3)
+    (force,) = torch.autograd.grad(model(x.requires_grad_()).sum(), x)
+    expected = slopes(model, x.detach())
+    assert (force - expected).abs().max() < 1e-7 * expected.abs().max()
+    torch.testing.assert_close(torch.func.grad(lambda z: model(z).sum())(x.detach()), force, rtol=1e-9, atol=1e-12)
+    tangent = torch.randn_like(x)
+    slope = torch.func.jvp(model, (x.detach(),), (tangent,))[1]
+    torch.testing.assert_close(slope.flatten(), (force * tangent).sum((1, 2)), rtol=1e-9, atol=1e-12)
+    torch.autograd.gradgradcheck(model, (x[:1].detach().requires_grad_(),), atol=1e-4)
+    with torch.no_grad():
+        assert not model(x).requires_grad
+
+
+@pytest.mark.parametrize("name", ["planar", "linear", "padded"])
+def test_forces_of_planar_linear_and_padded_molecules(name: str) -> None:
+    x = cloud(2, 4, 3) * torch.tensor(
+        [1.0, 0.0 if name in ("planar", "linear") else 1.0, 0.0 if name == "linear" else 1.0]
+    )
+    x = x @ SO(3).sample(generator=torch.Generator().manual_seed(5), dtype=torch.float64).mT
+    mask = torch.tensor([[True] * 4, [True, True, True, name != "padded"]])
+
+    def energy(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return net(x * mask[..., None])
+
+    net = Work(4)
+    model = symmetrize(energy, Symmetry(E(3), input="points", output="invariant"))
+
+    def masked(z: torch.Tensor) -> torch.Tensor:
+        return model(z, mask=mask)
+
+    (force,) = torch.autograd.grad(masked(x.requires_grad_()).sum(), x)
+    with warnings.catch_warnings():  # a step to the side turns a line into a plane
+        warnings.simplefilter("ignore", DegenerateFrameWarning)
+        expected = slopes(masked, x.detach(), 1e-4)
+    assert (force - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert force.sum(1).abs().max() < 1e-12
+    if name == "padded":
+        assert bool((force[1, 3] == 0).all())
+
+
+def test_earlier_layers_learn_through_the_frame() -> None:
+    """A layer before the wrapper gets the derivative of the loss, not of the loss in a frozen frame."""
+    model = nn.Sequential(
+        nn.Linear(3, 3).double(), symmetrize(Work(5), Symmetry(SO(3), input="points", output="invariant"))
+    )
+    x, weight = cloud(2, 5, 3), model[0].weight
+    (slope,) = torch.autograd.grad(model(x).sum(), weight)
+    with torch.no_grad():
+        weight[0, 1] += 1e-5
+        up = model(x).sum()
+        weight[0, 1] -= 2e-5
+        down = model(x).sum()
+    assert float(slope[0, 1]) == pytest.approx(float(up - down) / 2e-5, rel=1e-6)
 
 
 def test_forces_of_a_translation_invariant_energy_sum_to_zero() -> None:

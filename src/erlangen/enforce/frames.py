@@ -132,7 +132,7 @@ class PointsFrame:
     Args:
         indices: n different rows of the part.
         part: which geometric part of the input the rows belong to, in the order of the input.
-        differentiable: let gradients flow through the axes.
+        differentiable: let gradients flow through the axes, as they do by default.
         symmetry: filled in by `on`.
 
     Raises:
@@ -142,7 +142,7 @@ class PointsFrame:
 
     indices: tuple[int, ...]
     part: int = 0
-    differentiable: bool = False
+    differentiable: bool | None = None
     symmetry: Symmetry | None = None
 
     def on(self, symmetry: Symmetry) -> PointsFrame:
@@ -173,7 +173,7 @@ class PointsFrame:
         points = values[:, list(self.indices)].double()
         origin = points[:, 0]
         steps = points[:, 1:] - origin[:, None]
-        axes, residuals = _gram_schmidt(steps if self.differentiable else steps.detach())
+        axes, residuals = _gram_schmidt(steps.detach() if self.differentiable is False else steps)
         longest = steps.detach().norm(dim=-1).amax(-1)
         floor = ROUNDING * torch.finfo(values.dtype).eps * points.detach().abs().amax((1, 2))
         exists = longest > floor

@@ -24,6 +24,7 @@ from erlangen.enforce.frames import KINDS, ROUNDING, FrameSet, Kind, assemble
 from erlangen.errors import ActionError, GroupError, OrbitError
 from erlangen.numerics import eigh
 from erlangen.symmetry import Symmetry
+from erlangen.tracing import carries_derivative
 
 MAX_SIGNS = 4096
 """Largest PCA frame that is listed: O(12), SO(13). Larger ones are sampled."""
@@ -48,7 +49,8 @@ class PCAFrame:
         canonical: one element instead of all signs. Each axis points to where the third moment
             ``sum w (x . v)^3`` is positive; for rotations the axis of least extent takes its sign from the
             determinant. Inputs without a third moment (point-symmetric clouds) get ``gap`` 0.
-        differentiable: let gradients flow through the eigenvectors. Centroid and size always carry gradients.
+        differentiable: let gradients flow through the eigenvectors; ``None`` does wherever a gradient can reach the input.
+            Centroid and size always carry gradients.
 
     Raises:
         GroupError: no PCA frame exists for the group, or it asks for an origin and no part of the input is
@@ -59,7 +61,7 @@ class PCAFrame:
 
     symmetry: Symmetry
     canonical: bool = False
-    differentiable: bool = False
+    differentiable: bool | None = None
 
     def __post_init__(self) -> None:
         group = self.symmetry.group
@@ -176,7 +178,8 @@ class PCAFrame:
         unit = torch.where(unit > 0, unit, 1.0)
         rows = rows / unit[:, None, None]
         covariance = rows.mT @ weigh(rows, weights)
-        values, axes = eigh(covariance)[:2] if self.differentiable else torch.linalg.eigh(covariance.detach())
+        wanted = carries_derivative(covariance) if self.differentiable is None else self.differentiable
+        values, axes = eigh(covariance)[:2] if wanted else torch.linalg.eigh(covariance.detach())
         values, rows = values.detach(), rows.detach()
         coordinates = rows @ axes.detach()
         null = coordinates.abs().amax(1) <= (resolution / unit)[:, None]

@@ -36,6 +36,7 @@ from erlangen.geometry.partitions import check_labels
 from erlangen.groups import SE, SO, DirectProduct, E, Group, O
 from erlangen.numerics import eigh
 from erlangen.symmetry import Symmetry
+from erlangen.tracing import carries_derivative
 
 AXES: dict[type[Group], tuple[bool, bool]] = {O: (False, False), SO: (False, True), E: (True, False), SE: (True, True)}
 """Groups with frames by parts: whether the origin moves, and whether axes are right-handed."""
@@ -153,7 +154,7 @@ def part_frames(
     group: Group,
     *,
     weights: Tensor | None = None,
-    differentiable: bool = False,
+    differentiable: bool | None = None,
 ) -> PartFrames:
     """Centroid and principal axes of all parts at once: the frames of Puny et al. (2022), weighted and by parts.
 
@@ -166,7 +167,8 @@ def part_frames(
         parts: number of parts k.
         group: O(d), SO(d), E(d) or SE(d), acting on each part.
         weights: ``[B, n]``, not negative; one for each point without it.
-        differentiable: let gradients flow through the axes; through the centroids they always do.
+        differentiable: let gradients flow through the axes; ``None`` does wherever a gradient can reach the points. Through
+            the centroids they always do.
 
     Raises:
         GroupError: another group, or of another dimension.
@@ -186,7 +188,8 @@ def part_frames(
     rows = wide - _of_parts(centre, labels, tail=1)
     outer = (mass[..., None, None] * rows[..., :, None] * rows[..., None, :]).flatten(2)
     covariance = _part_sums(outer, labels, parts).unflatten(-1, (d, d))
-    values, axes = eigh(covariance)[:2] if differentiable else torch.linalg.eigh(covariance.detach())
+    wanted = carries_derivative(covariance) if differentiable is None else differentiable
+    values, axes = eigh(covariance)[:2] if wanted else torch.linalg.eigh(covariance.detach())
     local = (rows[..., None, :] @ _of_parts(axes, labels, tail=2))[..., 0, :]
     extent = local.detach().abs()
     reach = extent.new_zeros(batch, parts, d).scatter_reduce(1, labels[..., None].expand_as(extent), extent, "amax")
@@ -244,7 +247,7 @@ class PiecewiseFrameAverage(nn.Module):
         vectors: vectors per point that it returns after them.
         samples: random signs per part, point cloud and forward pass in train mode, an unbiased estimate; in eval mode
             all signs are used.
-        differentiable: let gradients flow through the axes.
+        differentiable: let gradients flow through the axes; ``None`` does wherever a gradient can reach the points.
         on_degenerate: "warn" with `DegenerateFrameWarning`, raise `DegenerateFrameError`, or "allow" parts whose
             eigenvalues nearly coincide (gap below the square root of the machine epsilon) or whose points do.
         seed: seed of `samples`.
@@ -264,7 +267,7 @@ class PiecewiseFrameAverage(nn.Module):
         features: int,
         vectors: int = 0,
         samples: int | None = None,
-        differentiable: bool = False,
+        differentiable: bool | None = None,
         on_degenerate: OnDegenerate = "warn",
         seed: int = 0,
     ) -> None:

@@ -72,7 +72,7 @@ def symmetrize(
     samples: int | None = None,
     frame: Frame | None = None,
     on_degenerate: OnDegenerate = "warn",
-    differentiable: bool = False,
+    differentiable: bool | None = None,
     chunk: int | None = None,
     seed: int = 0,
 ) -> Symmetrized:
@@ -125,8 +125,11 @@ def symmetrize(
             it is equivariant only up to the choice between equally good frames, except that coincident
             points (the model then sees zeros, or vectors alone) and, under full frames, directions without
             extent stay exact.
-        differentiable: let gradients flow through eigenvectors too (with erlangen.numerics' safe gradient);
-            by default only through the data, the centroid and the size.
+        differentiable: let gradients flow through the axes of the frame too. ``None`` does wherever a gradient can reach
+            the input, so that derivatives by the input (forces, sensitivities, earlier layers) are those of the output; it
+            costs nothing where none can. ``True`` and ``False`` say always and never: ``False`` is cheaper and lets
+            gradients flow through the data, the centroid and the size alone, which is no derivative of the output. Where
+            eigenvalues nearly coincide, erlangen.numerics keeps the gradient finite.
         chunk: frame elements per call of the model; memory grows with it. ``None`` is all at once on
             accelerators, under `torch.compile` and for models with more parameters than the input has numbers;
             otherwise, on CPUs, as many as keep the input of a call in cache.
@@ -444,13 +447,14 @@ def _default_how(symmetry: Symmetry, frame: Frame | None) -> How:
 
 
 def _build_frame(
-    symmetry: Symmetry, how: How, frame: Frame | None, samples: int | None, differentiable: bool, seed: int
+    symmetry: Symmetry, how: How, frame: Frame | None, samples: int | None, differentiable: bool | None, seed: int
 ) -> Frame:
     if frame is not None:
         if how not in ("frames", "points"):
             raise SymmetryError(f"how={how!r} builds its own frame; leave out frame=")
         if isinstance(frame, PointsFrame):
-            return replace(frame, differentiable=frame.differentiable or differentiable).on(symmetry)
+            given = frame.differentiable if differentiable is None else differentiable
+            return replace(frame, differentiable=given).on(symmetry)
         if not callable(frame):
             raise SymmetryError(f"frame is a {type(frame).__name__}; give a function frame(x) -> FrameSet")
         return frame

@@ -92,6 +92,7 @@ class APEN(nn.Module):
                 features=width,
                 vectors=1,
                 samples=samples,
+                differentiable=False,  # gradients flow through the data alone, as in the runs of the ledger
                 on_degenerate="allow",
                 seed=seed + level,
             )

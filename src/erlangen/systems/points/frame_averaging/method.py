@@ -75,8 +75,9 @@ class FrameGNN(nn.Module):
         self.symmetry = Symmetry(group, input=actions, output="points")
         around = O(3) if isinstance(group, E) else SO(3)
         moving = Symmetry(around, input={"pos": "vectors", "vel": "vectors"}, output="vectors")
-        self._outer = PCAFrame(moving)
-        self._latent = PCAFrame(Symmetry(around, input="vectors", output="vectors"))
+        # Gradients flow through the data alone, as in the runs of the ledger.
+        self._outer = PCAFrame(moving, differentiable=False)
+        self._latent = PCAFrame(Symmetry(around, input="vectors", output="vectors"), differentiable=False)
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         """Positions ``[B, N, 3]`` that are predicted.
