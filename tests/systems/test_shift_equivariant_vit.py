@@ -1,12 +1,13 @@
 """Shift-equivariant transformers: invariance in both families, what breaks it, parts against closed forms."""
 
 import math
+import warnings
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from erlangen.errors import ErlangenError, NotFiniteError, ShapeError, UnknownNameError
+from erlangen.errors import DegenerateFrameWarning, ErlangenError, NotFiniteError, ShapeError, UnknownNameError
 from erlangen.groups import Shifts
 from erlangen.measure import audit
 from erlangen.nn import Anchored, component_norms, polyphase
@@ -58,6 +59,25 @@ LAYERS = {
 
 
 # --- invariance ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["vit", "twins"])
+def test_binary_pictures_are_no_exception(name: str) -> None:
+    """Pictures of two grey levels whose best components have equal norms, under shifts of every kind."""
+    x = (torch.rand(200, 2, *SIZES[name], generator=torch.Generator().manual_seed(1)) < 0.05).to(DOUBLE)
+    scores = component_norms(polyphase(x, 4)).flatten(1)
+    x = x[(scores == scores.amax(1, keepdim=True)).sum(1) > 1][:24]
+    assert len(x) == 24
+    model = small(name)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        base = model(x)
+        for shift in [(1, 0), (0, 1), (1, 1), (2, 3), (3, 7), (5, 2), (7, 11)]:
+            moved = model(x.roll(shift, (2, 3)))
+            assert float((moved - base).norm(dim=1).max() / base.norm(dim=1).min()) < 1e-10
+        blank = torch.zeros(1, 2, *SIZES[name], dtype=DOUBLE)
+    with pytest.warns(DegenerateFrameWarning, match="does not tell its polyphase components"):
+        model(blank)
+
+
 @pytest.mark.parametrize("dtype", TOL)
 @pytest.mark.parametrize("name", SMALL)
 def test_logits_are_invariant_to_every_shift(name: str, dtype: torch.dtype) -> None:

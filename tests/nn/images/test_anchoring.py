@@ -150,6 +150,66 @@ def test_real_digits_with_components_of_equal_norm(index: int) -> None:
     torch.compiler.reset()
 
 
+def line_drawings(count: int, size: int = 32) -> Tensor:
+    """Two strokes of one grey level, around the torus."""
+    generator = rng(1)
+    out = torch.zeros(count, 1, size, size)
+    for picture in out:
+        for _ in range(2):
+            start, direction = size * torch.rand(2, generator=generator), torch.randn(2, generator=generator)
+            length = torch.arange(0, 3 + 12 * float(torch.rand(1, generator=generator)), 0.5)
+            place = (start + length[:, None] * direction / direction.norm()).long() % size
+            picture[0, place[:, 0], place[:, 1]] = 1
+    return out
+
+
+BINARY = {
+    "digits": lambda: (F.pad(digits("test").x[:400], (2, 2, 2, 2)) > 0.5).float(),
+    "drawings": lambda: line_drawings(400),
+    "noise": lambda: (torch.rand(400, 1, 32, 32, generator=rng(2)) < 0.5).float(),
+    "two colours": lambda: (torch.rand(400, 3, 32, 32, generator=rng(3)) < 0.03).float(),
+    "signs": lambda: 2 * (torch.rand(400, 1, 32, 32, generator=rng(4)) < 0.1).float() - 1,
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, DOUBLE])
+@pytest.mark.parametrize("stride", [2, 4, 8])
+@pytest.mark.parametrize("name", BINARY)
+def test_binary_pictures_obey_the_law(name: str, stride: int, dtype: torch.dtype) -> None:
+    """Every picture, hundreds of which have several components of the largest norm, and without a warning."""
+    x = BINARY[name]().to(dtype)
+    scores = component_norms(polyphase(x, stride)).flatten(1)
+    several = (scores == scores.amax(1, keepdim=True)).sum(1) > 1
+    assert int(several.sum()) > 20
+    anchor = PolyphaseAnchor(stride, on_tie="error").eval()
+    y, place = anchor.anchor(x)
+    for seed in range(3):
+        shift = torch.randint(0, 32, (len(x), 2), generator=rng(seed))
+        moved, other = anchor.anchor(roll_samples(x, shift))
+        step = shift + place - other
+        assert bool((step % stride == 0).all())
+        assert torch.equal(moved, roll_samples(y, step))
+    traced = torch.func.vmap(lambda sample: anchor(sample[None])[0])(x[:20].contiguous())
+    assert torch.equal(traced, y[:20])
+
+
+@pytest.mark.parametrize("period", [1, 2, 4, 8])
+def test_periodic_pictures_repeat_themselves_and_are_told(period: int) -> None:
+    """Where a picture equals its own shift, the components that tie are equal, so the answer is right; a warning says so."""
+    tile = (torch.rand(1, 1, period, 16, generator=rng(5)) < 0.4).float()
+    x = tile.repeat(1, 1, 16 // period, 1)
+    anchor = PolyphaseAnchor((4, 1)).eval()
+    if period >= 4 and period % 4 == 0:
+        anchor(x)  # a period of whole strides hides nothing
+        return
+    with pytest.warns(DegenerateFrameWarning, match="does not tell its polyphase components"):
+        y = anchor(x)
+    for shift in range(16):
+        with pytest.warns(DegenerateFrameWarning):
+            moved = anchor(x.roll(shift, 2))
+        assert any(torch.equal(moved, y.roll(4 * k, 2)) for k in range(4))
+
+
 def test_samples_are_independent() -> None:
     x, order = maps(8, 2, 6, 6), torch.randperm(8, generator=rng())
     assert torch.equal(PolyphaseAnchor(3)(x)[order], PolyphaseAnchor(3)(x[order]))

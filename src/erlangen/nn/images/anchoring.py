@@ -147,11 +147,13 @@ class PolyphaseAnchor(nn.Module):
     gradient is the inverse roll of the gradient that comes in. Between an anchor and what it anchors nothing may stand that
     does not commute with shifts by multiples of the stride.
 
-    Ties: pictures of few grey levels do have components of equal norm. Among those whose scores differ from the best by less
-    than 8 units of rounding (1e-6 of it in float32, 2e-15 in float64) the norm of a fixed, lopsided mixture of each pixel and
-    its neighbours decides. Where that ties, too, the image does not tell its components apart, or barely: then the first in
-    the order of (i, j) is taken, which leaves a constant map as it is, and the answer may change with the shift. `on_tie`
-    says what to do about it. That is not checked in compiled code and under ``torch.func``, and neither are NaN and Inf.
+    Ties: pictures of few grey levels, binary ones above all, do have components of equal norm. Among those whose scores
+    differ from the best by less than 8 units of rounding (1e-6 of it in float32, 2e-15 in float64) the norm of a fixed,
+    lopsided, non-linear mixture of each pixel and its neighbours decides, then that of a mixture of mixtures over a larger
+    distance, and so on until the mixtures reach around the image. Where those tie, too, the image does not tell its components apart, or barely: constant and
+    periodic ones. Then the first in the order of (i, j) is taken, which leaves a constant map as it is, and the answer may
+    change with the shift (not where the image repeats itself exactly: then equal components are equal images). `on_tie` says
+    what to do about it. That is not checked in compiled code and under ``torch.func``, and neither are NaN and Inf.
 
     Do not anchor by norm what comes out of a layer norm: all its pixels have the same norm, and so have the components.
 
@@ -206,14 +208,19 @@ class PolyphaseAnchor(nn.Module):
         eager = not is_traced()
         if eager:
             _check_peaks(x.detach(), flat)
-        tied = _near_the_best(flat, x.dtype)
-        if eager and not bool((tied.sum(1) > 1).any()):
-            best = flat.argmax(1)
-        else:
-            second = component_norms(polyphase(_mixed(x.detach()), self.stride)).flatten(1).masked_fill(~tied, -1)
-            best = second.argmax(1)
-            if eager:
-                self._judge(tied & _near_the_best(second, x.dtype))
+        tied, best = _near_the_best(flat, x.dtype), flat.argmax(1)
+        # Distances 1, 2, 5, 12, 29, ...: powers of two would be multiples of most strides, and mix a component with itself.
+        mixture, reach, following = x.detach(), 1, 2
+        while reach < max(x.shape[2:]):
+            if eager and not bool((tied.sum(1) > 1).any()):
+                break
+            mixture = _mixed(mixture, reach)
+            reach, following = following, reach + 2 * following
+            # Among those that are still tied; whom a round tells apart by more than rounding leaves with a margin.
+            next_scores = component_norms(polyphase(mixture, self.stride)).flatten(1).masked_fill(~tied, -1)
+            tied, best = tied & _near_the_best(next_scores, x.dtype), next_scores.argmax(1)
+        if eager:
+            self._judge(tied)
         return torch.stack([best // self.stride[1], best % self.stride[1]], 1)
 
     @staticmethod
@@ -246,12 +253,18 @@ def _near_the_best(scores: Tensor, dtype: torch.dtype) -> Tensor:
     return best - values <= TIE * eps * best.abs()
 
 
-def _mixed(x: Tensor) -> Tensor:
-    """Each pixel plus a share of the one above and of the one to the left, a different share of each.
+def _mixed(x: Tensor, reach: int = 1) -> Tensor:
+    """Each pixel plus a share of the one `reach` above and of the one as far to the left, and the square of the sum.
 
-    Sums of three products, one after the other: bits that do not depend on where the pixel is.
+    In units of the largest pixel of each sample. The shares differ, and the square makes that which stands beside what
+    count: sums alone would be sums over the same multiset of pixels again. Sums and products one after the other, and a
+    largest number: bits that do not depend on where the pixel is.
     """
-    return x + MIXTURE[0] * x.roll(1, 2) + MIXTURE[1] * x.roll(1, 3)
+    x = x if x.dtype in (torch.float32, torch.float64) else x.float()
+    peak = x.abs().amax((1, 2, 3), keepdim=True)
+    x = x / torch.where(peak > 0, peak, 1)
+    near = x + MIXTURE[0] * x.roll(reach, 2) + MIXTURE[1] * x.roll(reach, 3)
+    return near + near.square()
 
 
 def _check_peaks(x: Tensor, scores: Tensor) -> None:

@@ -212,6 +212,7 @@ class VisionTransformer(_Transformer):
         patch: side of a patch.
         channels, classes: of images and answers.
         dim, depth, heads: width, blocks, heads.
+        on_tie: of the anchor, as for `erlangen.nn.PolyphaseAnchor`.
 
     Raises:
         ShapeError: the patch does not divide the size.
@@ -229,11 +230,12 @@ class VisionTransformer(_Transformer):
         dim: int = 48,
         depth: int = 4,
         heads: int = 4,
+        on_tie: OnTie = "warn",
     ) -> None:
         grid = _coarse(size, patch)
         blocks = [Block(dim, GlobalAttention(dim, heads)) for _ in range(depth)]
         layers = [
-            _embedding(recipe, channels, dim, patch, "allow"),
+            _embedding(recipe, channels, dim, patch, on_tie),
             *_located(recipe, dim, grid, blocks),
             PooledHead(dim, classes),
         ]
@@ -254,7 +256,7 @@ class Twins(_Transformer):
         dims, heads: width and heads of the stages.
         windows: sides of the windows of the stages.
         reduce: strides of the keys of the stages.
-        on_tie: of the anchors behind the first, as for `erlangen.nn.PolyphaseAnchor`.
+        on_tie: of all anchors, as for `erlangen.nn.PolyphaseAnchor`.
 
     Raises:
         ShapeError: a stride does not divide the map it meets.
@@ -292,7 +294,7 @@ class Twins(_Transformer):
             wide = Block(dim, GlobalAttention(dim, heads[stage], reduce[stage]))
             wide = _anchored(recipe, "keys", reduce[stage], on_tie, wide)
             layers += [
-                _embedding(recipe, width, dim, step, on_tie if stage else "allow"),
+                _embedding(recipe, width, dim, step, on_tie),
                 *_located(recipe, dim, grid, [local, wide]),
             ]
             width = dim
@@ -300,10 +302,7 @@ class Twins(_Transformer):
 
 
 def _embedding(recipe: Recipe, channels: int, dim: int, patch: int, on_tie: OnTie) -> nn.Module:
-    """Without a norm behind it: pixels of norm one would leave the next anchor nothing to tell components apart by.
-
-    The first one may ignore ties: images are moved bit by bit, so close norms of a few grey values do no harm.
-    """
+    """Without a norm behind it: pixels of norm one would leave the next anchor nothing to tell components apart by."""
     if "patches" in recipe.anchors:
         return AnchoredPatchEmbed(channels, dim, patch, on_tie=on_tie)
     return nn.Conv2d(channels, dim, patch, patch)
