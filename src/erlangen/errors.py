@@ -132,6 +132,14 @@ class RepeatedRowsWarning(ErlangenWarning):
     """Rows that count as independent look like copies of one another; say which belong together by ``groups=``."""
 
 
+class CollapseWarning(ErlangenWarning):
+    """A penalty has driven the answers of a model towards a constant."""
+
+
+class NotConvergedWarning(ErlangenWarning):
+    """Numbers that are still on their way were read."""
+
+
 def first_index(bad: Tensor) -> tuple[int, ...]:
     """Index of the first true entry of a boolean tensor, as a tuple of ints."""
     return tuple(int(i) for i in torch.nonzero(bad)[0])

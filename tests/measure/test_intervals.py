@@ -98,8 +98,9 @@ def test_grids_and_whole_groups_are_no_sample():
 def test_discover_hands_on_the_interval_of_the_audit():
     x = torch.randn(64, 1, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     (found,) = er.discover(wave, [MOTIONS], x)
-    report = er.audit(wave, MOTIONS, x)
+    report = er.audit(wave, MOTIONS, x, scale="spread")
     assert found.interval == report.interval(report.errors)
+    (found,) = er.discover(wave, [MOTIONS], x, scale="norm")
     assert found.interval[0] < true_error(1.0) < found.interval[1]
 
 

@@ -13,6 +13,7 @@ from erlangen.measure.checks import check_chunk, check_data, float_dtype, probe
 from erlangen.measure.evaluate import Chunk, evaluate_block, relative_error, squares
 from erlangen.measure.models import Model, ModelLike
 from erlangen.measure.orbit import orbit
+from erlangen.measure.scale import Scale, check_scale, spread_factors
 from erlangen.symmetry import Symmetry
 
 Reduction = Literal["mean", "max", "none"]
@@ -37,6 +38,7 @@ def equivariance_error(
     *,
     elements: int | Tensor | None = None,
     reduce: Reduction = "mean",
+    scale: Scale = "norm",
     chunk: int | None = None,
     seed: int = 0,
 ) -> Tensor:
@@ -48,15 +50,17 @@ def equivariance_error(
         x: a batch ``[B, ...]``, or a tree of batches.
         elements: as for `erlangen.measure.orbit`.
         reduce: "mean" or "max" over elements and samples (a scalar), or "none" (``[K, B]``).
+        scale: "norm" divides by ``||f(x)||``; "spread" by how much f varies over the samples, as for `erlangen.audit`.
         chunk: elements per model call; by default found by timing.
         seed: seed of sampled elements.
 
     Raises:
-        What `erlangen.audit` raises; `UnknownNameError` for another `reduce`.
+        What `erlangen.audit` raises; `UnknownNameError` for another `reduce` or `scale`.
     """
     symmetry = declared_symmetry(model, symmetry)
     if reduce not in ("mean", "max", "none"):
         raise UnknownNameError(f"reduce = {reduce!r} is not known; choose 'mean', 'max' or 'none'")
+    check_scale(scale)
     check_chunk(chunk)
     wrapped = Model(model)
     x, _ = wrapped.read(x)
@@ -66,6 +70,9 @@ def equivariance_error(
         probe(wrapped, symmetry, x)
         policy = Chunk.of(wrapped, x, chunk)
         errors = evaluate_block(wrapped, symmetry, visited.elements, x, None, None, policy, consensus=False).errors
+        if scale == "spread":
+            factors = spread_factors(wrapped, symmetry, visited.elements, x)
+            errors = errors if factors is None else errors * factors
     if reduce == "none":
         return errors
     return errors.mean() if reduce == "mean" else errors.max()

@@ -42,7 +42,7 @@ class AuditReport:
         orbit: the elements visited.
         certificate: "exact" when every element of a finite group was visited and moves inputs and answers of these very
             shapes without loss; otherwise "statistical".
-        errors: relative equivariance error ``[K, B]``.
+        errors: equivariance error ``[K, B]``, relative to what ``settings["scale"]`` says.
         base: metric of the samples as they are ``[B]``, ``None`` without labels.
         scores: metric along the orbits ``[K, B]``, ``None`` without labels.
         consensus: metric against the consensus ``[K, B]``; the relative distance to it if there is no metric.

@@ -11,14 +11,17 @@ from torch import Tensor
 from erlangen.actions import Tree
 from erlangen.errors import ErlangenError, SymmetryError
 from erlangen.measure.audit import audit
-from erlangen.measure.models import ModelLike
+from erlangen.measure.models import Model, ModelLike
+from erlangen.measure.scale import Scale, check_scale, rounding_of, spread_factors
 from erlangen.soft.evidence import DataFinding, weigh
 from erlangen.symmetry import Symmetry
 
 
 @dataclass(frozen=True)
 class Finding:
-    """How far a model is from one symmetry: mean relative error, its 95 % interval, the worst error, and the verdict.
+    """How far a model is from one symmetry: mean error, its 95 % interval, the worst error, and the verdict.
+
+    Errors are relative to the spread of the answers, or to their norm, as `discover` was asked.
 
     `resampling` is the error that the action itself brings where it interpolates or loses data (pictures under rotations
     that are no quarter turns), as `erlangen.measure.error.resampling_floor` measures it on the model's answers; ``None``
@@ -39,6 +42,7 @@ def discover(
     candidates: Sequence[Symmetry],
     x: Tree,
     *,
+    scale: Scale = "spread",
     tol: float | None = None,
     elements: int | None = None,
     seed: int = 0,
@@ -60,16 +64,19 @@ def discover(
     *,
     data: tuple[Tree, Tree] | None = None,
     groups: Tensor | Sequence[int] | None = None,
+    scale: Scale = "spread",
     tol: float | None = None,
     elements: int | None = None,
     seed: int = 0,
 ) -> list[Finding] | list[DataFinding]:
     """Measure a model, or data, against candidate symmetries, the best one first.
 
-    A model is audited. Data have a symmetry if ``(g x, g y)`` is as likely as ``(x, y)``: a regressor that was fitted to other
-    samples is then as wrong on moved samples as on those that were not moved. `erlangen.soft.evidence.weigh` says which
-    regressor, and what this cannot see. Rows count as independent draws; where they are not (repeated measurements, frames of
-    one recording), `groups` says which belong together.
+    A model is audited, and its errors are compared with how much its answers vary, so that no offset hides a violation.
+
+    Data have a symmetry if ``(g x, g y)`` is as likely as ``(x, y)``: a regressor that was fitted to other samples is then as
+    wrong on moved samples as on those that were not moved. `erlangen.soft.evidence.weigh` says which regressor, and what this
+    cannot see. Rows count as independent draws; where they are not (repeated measurements, frames of one recording), `groups`
+    says which belong together.
 
     >>> import torch, erlangen as er
     >>> flips = [er.Symmetry(g, input="points", output="invariant") for g in ("SO(3)", "SE(3)")]
@@ -90,8 +97,10 @@ def discover(
             or class labels ``[N]``.
         groups: with data, one integer per row ``[N]``: equal ones for rows that are not independent of one another; at least
             20 groups. They are held out, moved and resampled together.
-        tol: a symmetry of a model holds when the worst relative error is at most this (0.001 by default); one of data when
-            the interval of its cost begins at or below this share of the targets' variance (0 by default).
+        scale: with a model, "spread" or "norm", as for `erlangen.audit`; answers that are resampled keep the norm.
+        tol: a symmetry of a model holds when the worst error is at most this (0.001 by default), or no more than rounding
+            makes of answers of that size; one of data when the interval of its cost begins at or below this share of the
+            targets' variance (0 by default).
 
     Raises:
         SymmetryError: no candidates, or for data a group that is not compact.
@@ -115,12 +124,20 @@ def discover(
         raise ErlangenError("give a model with x, or data=(x, y)")
     tol = _tol(tol, 1e-3)
     findings: list[Finding] = []
+    check_scale(scale)
+    wrapped = Model(model)
     for symmetry in candidates:
         report = audit(model, symmetry, x, elements=elements, seed=seed, progress=False)
-        interval = report.interval(report.errors)
+        factors = None
+        if scale == "spread":
+            with wrapped.measuring(quiet=True):
+                factors = spread_factors(wrapped, symmetry, report.orbit.elements, x)
+        errors = report.errors if factors is None else report.errors * factors
+        rounding = 0.0 if factors is None else rounding_of(x) * factors
+        holds = bool((errors <= tol).logical_or(errors <= rounding).all())
         floor = None if report.resampling is None else report.resampling["model"]
-        holds = report.worst_error <= tol
-        findings.append(Finding(symmetry, report.error, interval, report.worst_error, holds, floor))
+        found = Finding(symmetry, float(errors.mean()), report.interval(errors), float(errors.max()), holds, floor)
+        findings.append(found)
     return sorted(findings, key=lambda finding: finding.error)
 
 
