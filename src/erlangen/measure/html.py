@@ -134,6 +134,8 @@ def _details(report: AuditReport) -> str:
         "seed, time": f"{report.seed}, {report.seconds:.2f} s" + ("" if report.complete else "; interrupted"),
         "settings": ", ".join(f"{key} {value}" for key, value in report.settings.items() if value is not None),
     }
+    for path, (mean, worst) in report.entry_errors.items():
+        facts[f"error of {path}"] = f"mean {mean:.3g}, worst {worst:.3g}"
     if report.lie_derivative is not None:
         facts["Lie derivative per generator"] = ", ".join(f"{v:.3g}" for v in report.lie_derivative.tolist())
     if report.resampling is not None:

@@ -55,6 +55,8 @@ class AuditReport:
         layers: error behind every layer, when asked for.
         complete: False when the audit was interrupted.
         seed, seconds, settings: how the numbers came about.
+        entries: relative equivariance errors ``[K, B]`` of every tensor by itself, where the model answers with a dict or
+            tuple: in `errors` a large one may hide a small one. Empty otherwise.
         source: the model and the data themselves, for `erlangen.explore`; in no file.
     """
 
@@ -76,6 +78,7 @@ class AuditReport:
     seconds: float
     settings: dict[str, Any]
     source: Source | None = field(default=None, repr=False, compare=False)
+    entries: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     # --- numbers -------------------------------------------------------------------------------------------------
     @property
@@ -87,6 +90,11 @@ class AuditReport:
     def worst_error(self) -> float:
         """Largest relative equivariance error over elements and samples."""
         return float(self.errors.max())
+
+    @property
+    def entry_errors(self) -> dict[str, tuple[float, float]]:
+        """Mean and worst relative error of every tensor of an answer that is a dict or tuple."""
+        return {path: (float(table.mean()), float(table.max())) for path, table in self.entries.items()}
 
     @property
     def upright(self) -> float | None:
@@ -172,6 +180,7 @@ class AuditReport:
                 "max_at": {"element": element, "sample": int(self.samples[sample])},
                 "by_element": self.errors.mean(1).tolist(),
             },
+            "entries": {path: {"mean": mean, "max": worst} for path, (mean, worst) in self.entry_errors.items()},
             "metric": self._metric_dict(),
             "consensus": {
                 "measure": self.metric.name if self.metric else "relative distance",

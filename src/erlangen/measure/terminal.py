@@ -25,6 +25,8 @@ def summary_table(report: AuditReport) -> Table:
     low, high = report.interval(report.errors)
     table.add_row("equivariance error", f"{report.error:.3g}  (95 % interval {low:.3g} to {high:.3g})")
     table.add_row("worst error", f"{report.worst_error:.3g}")
+    for path, (mean, worst) in report.entry_errors.items():
+        table.add_row(f"error of {path}", f"{mean:.3g}  (worst {worst:.3g})")
     name = report.metric.name if report.metric else None
     if report.scores is not None and report.worst_element is not None:
         table.add_row(f"{name} as given", score_text(report.upright, name))
