@@ -66,7 +66,7 @@ def test_assertions_hold_for_every_entry():
         er.assert_equivariant(wrong_forces, X, SYM, elements=12, tol=1e-2)
     assert er.assert_equivariant(wrong_forces, X, SYM, elements=12, tol={"forces": 2.1}) < 1e-3
     nested = er.Symmetry("SO(2)", input="vectors", output=("invariant", {"f": "vectors"}))
-    with pytest.raises(NotEquivariantError, match="'1.f'"):
+    with pytest.raises(NotEquivariantError, match=r"'1.f'"):
         er.assert_equivariant(lambda x: (x.norm(dim=1), {"f": torch.ones_like(x)}), X, nested, elements=12)
     with pytest.raises(UnknownNameError, match="tol names 'force', but the answer has energy, forces"):
         er.assert_equivariant(wrong_forces, X, SYM, tol={"force": 1.0})

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Generator, Tensor
 
+from erlangen import plots
 from erlangen.actions import Tree
+from erlangen.errors import MissingExtraError
 from erlangen.files import write_text
 from erlangen.measure.error import Resampling
 from erlangen.measure.layers import LayerError
@@ -20,6 +23,8 @@ from erlangen.measure.orbit import Orbit
 from erlangen.symmetry import Symmetry
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from rich.table import Table
 
 RESAMPLES = 1000
@@ -138,6 +143,7 @@ class AuditReport:
                 "mean": float(table[:, i].mean()),
                 "worst": float(worst.values[i]),
                 "worst_element": int(worst.indices[i]),
+                "worst_element_name": self.element_name(int(worst.indices[i])),
                 "error": float(self.errors[:, i].mean()),
             }
             for i in order
@@ -151,6 +157,12 @@ class AuditReport:
         means = per_sample[draws].mean(1)
         low, high = torch.quantile(means, means.new_tensor([0.025, 0.975])).tolist()
         return low, high
+
+    def element_name(self, index: int) -> str:
+        """An element of the orbit in words, such as "rotation by 40°" or "shift by (2, 0)"."""
+        from erlangen.measure.naming import element_name
+
+        return element_name(self.symmetry.group, self.orbit.elements[index].cpu())
 
     # --- output --------------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
@@ -177,7 +189,11 @@ class AuditReport:
                 "median": quantiles[0],
                 "q95": quantiles[1],
                 "max": self.worst_error,
-                "max_at": {"element": element, "sample": int(self.samples[sample])},
+                "max_at": {
+                    "element": element,
+                    "name": self.element_name(element),
+                    "sample": int(self.samples[sample]),
+                },
                 "by_element": self.errors.mean(1).tolist(),
             },
             "entries": {path: {"mean": mean, "max": worst} for path, (mean, worst) in self.entry_errors.items()},
@@ -209,7 +225,11 @@ class AuditReport:
             "upright": self.upright,
             "orbit_mean": self.orbit_mean,
             "interval": list(self.interval(self.scores)),
-            "worst_element": {"index": self.worst_element[0], "score": self.worst_element[1]},
+            "worst_element": {
+                "index": self.worst_element[0],
+                "name": self.element_name(self.worst_element[0]),
+                "score": self.worst_element[1],
+            },
             "worst_sample": self.worst_sample,
             "spread": float(by_element.std(correction=0)),
             "range": float(by_element.max() - by_element.min()),
@@ -231,6 +251,53 @@ class AuditReport:
         if path is not None:
             write_text(path, page)
         return page
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dict per element and sample: which they are, and the error, the score, and the errors of entries there."""
+        tables = {"error": self.errors} | {f"error of {path}": table for path, table in self.entries.items()}
+        if self.scores is not None and self.metric is not None:
+            tables[self.metric.name] = self.scores
+        columns = {name: table.tolist() for name, table in tables.items()}
+        names = [self.element_name(k) for k in range(len(self.errors))]
+        return [
+            {"element": k, "transformation": name, "sample": sample, **{key: c[k][i] for key, c in columns.items()}}
+            for k, name in enumerate(names)
+            for i, sample in enumerate(self.samples.tolist())
+        ]
+
+    def to_dataframe(self) -> Any:
+        """`to_rows` as a ``pandas.DataFrame``.
+
+        Raises:
+            MissingExtraError: pandas is not installed; `to_rows` needs nothing.
+        """
+        try:
+            pandas: Any = importlib.import_module("pandas")
+        except ImportError as error:
+            raise MissingExtraError(
+                "pandas", None, "report.to_dataframe() (report.to_rows() gives plain dicts)"
+            ) from error
+        return pandas.DataFrame(self.to_rows())
+
+    def plot(self, ax: Axes | None = None) -> Figure:
+        """The metric over the orbit, or the error without labels, drawn by matplotlib.
+
+        Args:
+            ax: your axes, for the first of the drawings; polar ones for rotations of the plane. By default a new figure with
+                all of them.
+        """
+        from erlangen.measure.plots import orbit_plots
+
+        drawings = [drawing for row in orbit_plots([self]) for drawing in row]
+        if ax is not None:
+            drawings, axes, figure = drawings[:1], [ax], cast("Figure", ax.get_figure(root=True))
+        else:
+            polar = [i for i, drawing in enumerate(drawings) if drawing.polar]
+            figure, axes = plots.panels(len(drawings), polar=polar)
+        with plots.style():
+            for drawing, place in zip(drawings, axes, strict=True):
+                drawing.draw(place)
+        return figure
 
     def table(self) -> Table:
         """The summary as a rich table."""

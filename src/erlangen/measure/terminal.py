@@ -24,7 +24,8 @@ def summary_table(report: AuditReport) -> Table:
     table.add_column()
     low, high = report.interval(report.errors)
     table.add_row("equivariance error", f"{report.error:.3g}  (95 % interval {low:.3g} to {high:.3g})")
-    table.add_row("worst error", f"{report.worst_error:.3g}")
+    where = report.element_name(int(report.errors.max(1).values.argmax()))
+    table.add_row("worst error", f"{report.worst_error:.3g}  ({where})")
     for path, (mean, worst) in report.entry_errors.items():
         table.add_row(f"error of {path}", f"{mean:.3g}  (worst {worst:.3g})")
     name = report.metric.name if report.metric else None
@@ -32,7 +33,8 @@ def summary_table(report: AuditReport) -> Table:
         table.add_row(f"{name} as given", score_text(report.upright, name))
         table.add_row(f"{name} over the orbit", score_text(report.orbit_mean, name))
         table.add_row(
-            f"{name}, worst element", f"{score_text(report.worst_element[1], name)}  (#{report.worst_element[0]})"
+            f"{name}, worst element",
+            f"{score_text(report.worst_element[1], name)}  ({report.element_name(report.worst_element[0])})",
         )
         right = "right for every element" if name == "accuracy" else f"{name}, worst of each sample"
         table.add_row(right, score_text(report.worst_sample, name))
