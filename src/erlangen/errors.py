@@ -125,6 +125,10 @@ class TrainModeWarning(ErlangenWarning):
     """A module came in train mode and was switched to eval mode for the measurement."""
 
 
+class StepWarning(ErlangenWarning):
+    """A derivative by differences depends on the step, as that of a function with jumps does."""
+
+
 class CacheWarning(ErlangenWarning):
     """A cached file is damaged or cannot be written; the result was computed afresh."""
 

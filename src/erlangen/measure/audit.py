@@ -123,7 +123,7 @@ def audit(
             state.store(state.begun, one_block(plan, visited.elements, state.begun, kept))
         head = take(x, slice(0, SIDE_SAMPLES))
         smooth = symmetry.group.dim > 0 and all(leaf.is_floating_point() for leaf in tree_leaves(base))
-        local = generator_errors(wrapped, symmetry, head) if smooth else None
+        local, jumps = generator_errors(wrapped, symmetry, head) if smooth else (None, None)
         floor = resampling_floor(wrapped, symmetry, visited.elements, head)
         rows = layer_errors(model, symmetry, head, visited.elements) if layers else None
     exact = visited.method == "all" and all(
@@ -159,6 +159,7 @@ def audit(
             "python": platform.python_version(),
         },
         source=Source(wrapped, x, y),
+        jumps=jumps is not None and bool(jumps.any()),
         entries={path: table[:, done] for path, table in state.entries.items()},
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Literal
 
@@ -9,7 +10,15 @@ import torch
 from torch import Tensor
 
 from erlangen.actions import Tree, tree_leaves, tree_map
-from erlangen.errors import ModelError, NotEquivariantError, NotFiniteError, OrbitError, SymmetryError, UnknownNameError
+from erlangen.errors import (
+    ModelError,
+    NotEquivariantError,
+    NotFiniteError,
+    OrbitError,
+    StepWarning,
+    SymmetryError,
+    UnknownNameError,
+)
 from erlangen.measure.checks import check_chunk, check_data, float_dtype, probe
 from erlangen.measure.evaluate import Block, Chunk, evaluate_block, relative_error, squares
 from erlangen.measure.models import Model, ModelLike
@@ -130,6 +139,9 @@ def lie_derivative(model: ModelLike, symmetry: Symmetry | None, x: Tree, *, step
     Learned Equivariance, ICLR 2023), by central differences with one Richardson step, error O(step^4), so it needs no
     gradient of the model. Zero for every generator is equivalent to equivariance under the identity component.
 
+    A model with jumps (a forest, a threshold, labels as numbers) has no derivative: what comes out depends on the step, and
+    `StepWarning` says so where two steps disagree. `equivariance_error` measures such a model.
+
     Args:
         model, symmetry, x: as for `equivariance_error`.
         step: length of the step in algebra coordinates; by default 2e-2 in float32, 1e-3 in float64.
@@ -151,11 +163,33 @@ def lie_derivative(model: ModelLike, symmetry: Symmetry | None, x: Tree, *, step
         base = probe(wrapped, symmetry, x)
         if not all(leaf.is_floating_point() for leaf in tree_leaves(base)):
             raise ModelError(f"{wrapped.name} answers with integers, which have no derivative; use equivariance_error")
-        return generator_errors(wrapped, symmetry, x, step)
+        errors, jumps = generator_errors(wrapped, symmetry, x, step)
+    if bool(jumps.any()):
+        tell_jumps(wrapped, jumps, stacklevel=2)
+    return errors
 
 
-def generator_errors(model: Model, symmetry: Symmetry, x: Tree, step: float | None = None) -> Tensor:
-    """`lie_derivative` of data and a model that are known to fit."""
+def tell_jumps(model: Model, jumps: Tensor, *, stacklevel: int) -> None:
+    """Warn that Lie derivatives along the generators `jumps` depend on the step."""
+    which = ", ".join(str(i) for i in jumps.nonzero()[:, 0].tolist())
+    warnings.warn(
+        f"the Lie derivative of {model.name} along generator {which} depends on the step: the model has jumps (as forests and "
+        "thresholds have) or changes within a step, so the number means little; use equivariance_error, or another step",
+        StepWarning,
+        stacklevel=stacklevel + 1,
+    )
+
+
+DISAGREE = 0.4
+"""Relative difference of two slopes from which on they disagree. A jump within both steps, or within one alone, gives at
+least one half; smooth models that a step resolves give its square."""
+
+FAR = 16
+"""Where two steps see no change at all, so many steps are taken to tell a constant from a model between its jumps."""
+
+
+def generator_errors(model: Model, symmetry: Symmetry, x: Tree, step: float | None = None) -> tuple[Tensor, Tensor]:
+    """`lie_derivative` of data and a model that are known to fit, and along which generators it depends on the step."""
     group, dtype, device = symmetry.group, float_dtype(x), tree_leaves(x)[0].device
     h = step or (1e-3 if dtype == torch.float64 else 2e-2)
 
@@ -167,10 +201,20 @@ def generator_errors(model: Model, symmetry: Symmetry, x: Tree, step: float | No
     def slope(t: float, direction: Tensor) -> Tree:
         return tree_map(lambda a, b: (a - b) / (2 * t), pulled(t, direction), pulled(-t, direction))
 
-    rows = []
-    size = squares(_row(model(x))).sqrt()[0]
+    rows, jumps = [], []
+    base = model(x)
+    size = squares(_row(base)).sqrt()[0]
+    eps = max(torch.finfo(kind).eps for kind in [dtype, *(leaf.dtype for leaf in tree_leaves(base))])
+    noise = 100 * eps * float(size.norm())
     for direction in torch.eye(group.dim, dtype=dtype, device=device):
-        best = tree_map(lambda fine, coarse: (4 * fine - coarse) / 3, slope(h / 2, direction), slope(h, direction))
+        fine, coarse = slope(h / 2, direction), slope(h, direction)
+        best = tree_map(lambda a, b: (4 * a - b) / 3, fine, coarse)
+        apart = float(squares(_row(fine), _row(coarse)).sum().sqrt())
+        change = max(float(squares(_row(tree)).sum().sqrt()) for tree in (fine, coarse))
+        if change == 0:
+            jumps.append(float(squares(_row(slope(FAR * h, direction))).sum().sqrt()) * FAR * h > noise)
+        else:
+            jumps.append(change * h > noise and apart > DISAGREE * change)
         rows.append((squares(_row(best)).sqrt()[0] / size.clamp_min(1e-300)).mean().cpu())
     errors = torch.stack(rows)
     if not bool(torch.isfinite(errors).all()):
@@ -178,7 +222,7 @@ def generator_errors(model: Model, symmetry: Symmetry, x: Tree, step: float | No
             f"{model.name} returned NaN or Inf near the identity of {group.name}, within a step of {h:g}; check the model "
             "on slightly moved inputs"
         )
-    return errors
+    return errors, torch.tensor(jumps)
 
 
 def _row(tree: Tree) -> Tree:

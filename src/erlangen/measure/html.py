@@ -137,7 +137,9 @@ def _details(report: AuditReport) -> str:
     for path, (mean, worst) in report.entry_errors.items():
         facts[f"error of {path}"] = f"mean {mean:.3g}, worst {worst:.3g}"
     if report.lie_derivative is not None:
-        facts["Lie derivative per generator"] = ", ".join(f"{v:.3g}" for v in report.lie_derivative.tolist())
+        facts["Lie derivative per generator"] = ", ".join(f"{v:.3g}" for v in report.lie_derivative.tolist()) + (
+            " (they depend on the step: the model has jumps, so they mean little)" if report.jumps else ""
+        )
     if report.resampling is not None:
         facts["resampling alone"] = (
             f"there and back changes the input by {report.resampling['input']:.3g} and the answer by "

@@ -60,6 +60,7 @@ class AuditReport:
         layers: error behind every layer, when asked for.
         complete: False when the audit was interrupted.
         seed, seconds, settings: how the numbers came about.
+        jumps: whether `lie_derivative` depends on the step, as that of a model with jumps does: then it means little.
         entries: relative equivariance errors ``[K, B]`` of every tensor by itself, where the model answers with a dict or
             tuple: in `errors` a large one may hide a small one. Empty otherwise.
         source: the model and the data themselves, for `erlangen.explore`; in no file.
@@ -83,6 +84,7 @@ class AuditReport:
     seconds: float
     settings: dict[str, Any]
     source: Source | None = field(default=None, repr=False, compare=False)
+    jumps: bool = False
     entries: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     # --- numbers -------------------------------------------------------------------------------------------------
@@ -204,6 +206,7 @@ class AuditReport:
                 "equivariant": self.orbit.closed,
             },
             "lie_derivative": None if self.lie_derivative is None else self.lie_derivative.tolist(),
+            "lie_derivative_depends_on_step": self.jumps,
             "resampling": None if self.resampling is None else dict(self.resampling),
             "layers": None
             if self.layers is None

@@ -41,7 +41,10 @@ def summary_table(report: AuditReport) -> Table:
     measure = name or "relative distance"
     table.add_row(f"{measure} to consensus", score_text(float(report.consensus.mean()), name))
     if report.lie_derivative is not None:
-        table.add_row("Lie derivative", "  ".join(f"{value:.2g}" for value in report.lie_derivative.tolist()))
+        values = "  ".join(f"{value:.2g}" for value in report.lie_derivative.tolist())
+        table.add_row(
+            "Lie derivative", values + ("  (depends on the step: the model has jumps)" if report.jumps else "")
+        )
     if report.resampling is not None:
         floor = report.resampling
         table.add_row(
