@@ -226,13 +226,14 @@ CASES = {
         lambda u: u.audit(y=u.y + 1), DataError, "y holds the label 2, but the model knows the classes 0 to 1; number"),
     "labels: negative": (
         lambda u: u.audit(y=2 * u.y - 1, metric="cross_entropy"), DataError, "y holds the label -1.*number the labels from 0"),
-    "labels: one-hot": (
-        lambda u: u.audit(y=nn.functional.one_hot(u.y)), ModelError, "metric 'accuracy'.*class scores belong on the last axis"),
+    "labels: several classes": (
+        lambda u: u.audit(y=torch.ones(4, 2, dtype=torch.int64)),
+        ModelError, "metric 'accuracy'.*class scores belong on the last axis"),
     "labels: classes for a regression metric": (
         lambda u: u.audit(y=u.y, metric="mse"), ModelError, r"metric 'mse': prediction \(4, 2\) and target \(4, 1\) differ"),
     "labels: do not move with the output": (
         lambda u: u.audit(lambda x: x.mean(1), sym=er.Symmetry("SO(3)", input="points", output="vectors"), y=torch.rand(4, 2)),
-        ShapeError, r"y, as x of the output action: x has shape \(1, 2\).*acts on 3 coordinates"),
+        ShapeError, r"y, as x of the output action: x has shape \(4, 2\).*acts on 3 coordinates"),
     "labels: a tree without a metric": (
         lambda u: u.audit(y={"a": u.y}), UnknownNameError, r"metric is missing.*pass metric=function\(prediction, target\)"),
     "labels: a tree for a named metric": (

@@ -105,7 +105,7 @@ class Audit:
     json: Path | None = None
     """Write the numbers here; "-" prints them instead of the table."""
     max_error: float | None = None
-    """Exit with 1 when the mean equivariance error is above."""
+    """Exit with 1 when the mean equivariance error, or that of one entry of a dict or tuple, is above."""
 
     def run(self) -> int:
         """Run the audit, print or write the report."""
@@ -142,7 +142,8 @@ class Audit:
                 report.to_json(self.json)
         if self.html is not None:
             report.to_html(self.html)
-        return int(self.max_error is not None and report.error > self.max_error)
+        means = [report.error, *(mean for mean, _ in report.entry_errors.values())]
+        return int(self.max_error is not None and max(means) > self.max_error)
 
 
 @dataclass

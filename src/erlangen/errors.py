@@ -107,8 +107,9 @@ class CheckpointError(DataError):
 class MissingExtraError(ErlangenError, ImportError):
     """An optional dependency is needed and is not installed."""
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs the package {package!r}; install it with: pip install 'erlangen[{extra}]'")
+    def __init__(self, package: str, extra: str | None, purpose: str) -> None:
+        wanted = package if extra is None else f"'erlangen[{extra}]'"  # what is in no extra is installed by itself
+        super().__init__(f"{purpose} needs the package {package!r}; install it with: pip install {wanted}")
         self.package, self.extra = package, extra
 
 
@@ -122,6 +123,10 @@ class DegenerateFrameWarning(ErlangenWarning):
 
 class TrainModeWarning(ErlangenWarning):
     """A module came in train mode and was switched to eval mode for the measurement."""
+
+
+class StepWarning(ErlangenWarning):
+    """A derivative by differences depends on the step, as that of a function with jumps does."""
 
 
 class CacheWarning(ErlangenWarning):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import erlangen as er
-from erlangen.errors import ModelError, NotEquivariantError, OrbitError, SymmetryError
+from erlangen.errors import ModelError, NotEquivariantError, OrbitError, StepWarning, SymmetryError
 from erlangen.measure import layer_errors, orbit
 
 SYM = er.Symmetry("SO(3)", input="points", output="invariant")
@@ -160,3 +160,49 @@ def test_tracker_follows_training():
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# --- models with jumps ------------------------------------------------------------------------------------------------
+ANGLES = torch.linspace(0.0, 6.28, 400, dtype=torch.float64)
+CIRCLE = torch.stack((ANGLES.cos(), ANGLES.sin()), 1)
+TURNS = er.Symmetry("SO(2)", input="vectors", output="invariant")
+
+
+def stairs(n):
+    """A constant on each of n sectors of the circle, as a forest is."""
+    return lambda v: 1 + (torch.atan2(v[:, 1], v[:, 0]) * n / (2 * math.pi)).floor()
+
+
+@pytest.mark.parametrize("n", [4, 7, 30])
+def test_jumps_are_told(n):
+    with pytest.warns(StepWarning, match="along generator 0 depends on the step: the model has jumps"):
+        er.measure.lie_derivative(stairs(n), TURNS, CIRCLE)
+    report = er.audit(stairs(n), TURNS, CIRCLE, elements=8)
+    assert report.jumps  # the first sample stands on a jump
+    assert report.to_dict()["lie_derivative_depends_on_step"] is True
+    assert "depend on the step" in report.to_html()
+
+
+def test_between_jumps_the_derivative_is_zero_and_says_nothing():
+    """One sample an angle of 0.005 before a jump: two steps of 0.001 see nothing, so a larger one is tried."""
+    before = torch.tensor([[math.cos(-0.005), math.sin(-0.005)]], dtype=torch.float64)
+    with pytest.warns(StepWarning):
+        assert er.measure.lie_derivative(stairs(4), TURNS, before).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda v: v[:, :1],
+        lambda v: v.norm(dim=1, keepdim=True),
+        lambda v: torch.ones_like(v[:, :1]),
+        lambda v: torch.relu(v[:, :1]),
+        lambda v: torch.sin(20 * v[:, :1]),
+        lambda v: 1e6 + v[:, :1].float(),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_smooth_models_have_no_jumps(model, dtype, recwarn):
+    er.measure.lie_derivative(model, TURNS, CIRCLE.to(dtype))
+    assert not [w for w in recwarn if w.category is StepWarning]
+    assert not er.audit(model, TURNS, CIRCLE.to(dtype), elements=8).jumps

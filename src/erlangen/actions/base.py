@@ -148,11 +148,15 @@ class GroupAction:
 class Custom(Action):
     """An action given by a function ``fn(g, x)``; `g` and `x` broadcast as the function decides.
 
+    As the action of outputs it moves targets that have the shape of the answers. For others, such as class labels beside
+    class scores, ``labels(g, y)`` says how they move, with the axes of g against the first axes of y.
+
     For a parameterised action, or one that checks its group, subclass `Action`.
     """
 
     fn: Callable[[Tensor, Tree], Tree]
     label: str = "custom"
+    labels: Callable[[Tensor, Tree], Tree] | None = None
 
     @property
     @override

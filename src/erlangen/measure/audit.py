@@ -20,7 +20,7 @@ from torch import Tensor
 from erlangen.actions import Tree, tree_leaves
 from erlangen.errors import OrbitError, UnknownNameError
 from erlangen.measure.checkpoint import Progress
-from erlangen.measure.checks import check_action, check_chunk, check_data, float_dtype, probe, take
+from erlangen.measure.checks import check_chunk, check_data, check_labels, float_dtype, probe, take
 from erlangen.measure.engine import local_blocks, one_block, ray_blocks
 from erlangen.measure.error import declared_symmetry, generator_errors, resampling_floor
 from erlangen.measure.layers import layer_errors
@@ -68,9 +68,11 @@ def audit(
         symmetry: what is declared; ``None`` takes ``model.symmetry``.
         x: a batch ``[B, ...]`` or a dict or tuple of batches, as the input action moves them: tensors, arrays of any
             library, or lists of numbers.
-        y: labels or targets ``[B, ...]``; they move with the output action.
+        y: labels or targets ``[B, ...]``. They move with the output action; one that is a function of yours moves targets
+            that have the shape of the answers, and must say with `labels` how others move (`erlangen.actions.Custom`).
         metric: "accuracy", "mse", "mae", "cosine", "cross_entropy", "iou", a `Metric`, or ``fn(prediction, target) -> [N]``
-            where higher is better. Default: accuracy for integer labels, mse for floating ones.
+            where higher is better. Default: accuracy for integer labels, mse for floating ones. Without labels it compares
+            with the consensus alone.
         elements: ``None`` (all of a small finite group, 72 on a circle, else 256), a number, or a tensor of elements.
         scale: what errors are relative to: "norm", ``||f(x)||`` of each sample, or "spread", how much f varies over the
             samples. An offset hides a violation from the norm: a total energy of -1e4 that moves by 1 is wrong by 1e-4 of
@@ -113,7 +115,7 @@ def audit(
     with wrapped.measuring():
         base = probe(wrapped, symmetry, x)
         if y is not None:
-            check_action(symmetry.output, take(y, slice(0, 1)), "y, as x of the output action: ")
+            check_labels(symmetry.output, y, base)
         width = _block_size(x, base, len(visited), samples)
         state = Progress(len(visited), samples, width, resume, _fingerprint(visited, x, y, base, scorer))
         plan = Plan(wrapped, symmetry, visited.elements, x, y, scorer, chunk, width)
@@ -130,7 +132,7 @@ def audit(
         head = take(x, slice(0, SIDE_SAMPLES))
         factors = spread_factors(wrapped, symmetry, visited.elements, x, width) if scale == "spread" else None
         smooth = symmetry.group.dim > 0 and all(leaf.is_floating_point() for leaf in tree_leaves(base))
-        local = generator_errors(wrapped, symmetry, head) if smooth else None
+        local, jumps = generator_errors(wrapped, symmetry, head) if smooth else (None, None)
         floor = resampling_floor(wrapped, symmetry, visited.elements, head)
         rows = layer_errors(model, symmetry, head, visited.elements) if layers else None
     exact = visited.method == "all" and all(
@@ -167,6 +169,8 @@ def audit(
             "python": platform.python_version(),
         },
         source=Source(wrapped, x, y),
+        jumps=jumps is not None and bool(jumps.any()),
+        entries={path: table[:, done] for path, table in state.entries.items()},
     )
 
 

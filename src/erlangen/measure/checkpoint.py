@@ -39,6 +39,7 @@ class Progress:
         self.consensus = torch.zeros(count, samples, dtype=torch.float64)
         self.base: Tensor | None = None
         self.scores: Tensor | None = None
+        self.entries: dict[str, Tensor] = {}
         self.begun = 0
         """First sample of the block that is begun."""
         self.answers = Answers()
@@ -97,6 +98,10 @@ class Progress:
                 self.base = torch.zeros(self.samples, dtype=torch.float64)
             self.scores[:, window] = block.scores
             self.base[window] = block.base
+        for path, values in block.entries.items():
+            if path not in self.entries:
+                self.entries[path] = torch.zeros(self.count, self.samples, dtype=torch.float64)
+            self.entries[path][:, window] = values
         self.done[window] = True
         self.answers = Answers()
 
@@ -110,6 +115,7 @@ class Progress:
         tensors = {"done": self.done, "errors": self.errors, "consensus": self.consensus}
         if self.scores is not None and self.base is not None:
             tensors |= {"scores": self.scores, "base": self.base}
+        tensors |= {f"entry.{path}": table for path, table in self.entries.items()}
         if self.answers.count:
             tensors |= {f"answers.{i}": leaf.cpu().contiguous() for i, leaf in enumerate(self.answers.leaves())}
         began = time.perf_counter()
@@ -130,6 +136,7 @@ class Progress:
             )
         self.done, self.errors, self.consensus = tensors["done"], tensors["errors"], tensors["consensus"]
         self.scores, self.base = tensors.get("scores"), tensors.get("base")
+        self.entries = {key.removeprefix("entry."): t for key, t in tensors.items() if key.startswith("entry.")}
         self.begun = int(texts.get("begun", "0"))
         leaves = [tensors[key] for key in sorted(tensors, key=_number) if key.startswith("answers.")]
         self.answers = Answers(leaves or None)

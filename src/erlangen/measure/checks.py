@@ -5,7 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from erlangen.actions import GroupAction, Tree, tree_leaves, tree_map, tree_structure
+from erlangen.actions import (
+    Action,
+    Custom,
+    GroupAction,
+    Sign,
+    Tree,
+    TreeAction,
+    tree_leaves,
+    tree_map,
+    tree_structure,
+)
 from erlangen.errors import (
     ActionError,
     BatchDependenceError,
@@ -19,7 +29,7 @@ from erlangen.errors import (
     first_index,
     is_whole,
 )
-from erlangen.measure.evaluate import relative_error
+from erlangen.measure.evaluate import moved_labels, relative_error
 from erlangen.measure.models import Model
 from erlangen.symmetry import Symmetry
 
@@ -112,6 +122,51 @@ def probe(model: Model, symmetry: Symmetry, x: Tree) -> Tree:
                 f"{index[0]}"
             )
     return base
+
+
+def check_labels(output: GroupAction, y: Tree, base: Tree) -> None:
+    """Raise unless the output action moves labels as they should, judged by the answer `base` to the first samples.
+
+    A function of the user, and a sign, move what has the shape of an answer. Class labels beside class scores have not:
+    such an action would move other axes than it means.
+    """
+    head = take(y, slice(0, len(tree_leaves(base)[0])))
+    if getattr(output.action, "labels", None) is None:
+        _check_same_kind(output.action, head, base, "y")
+        check_action(output, head, "y, as x of the output action: ")
+    else:
+        moved_labels(output, output.group.identity(device=tree_leaves(y)[0].device)[None, None], _row(head))
+
+
+def _check_same_kind(action: Action, y: Tree, base: Tree, name: str) -> None:
+    if isinstance(action, TreeAction):
+        same = (
+            isinstance(y, dict) == isinstance(base, dict) and isinstance(y, (dict, list, tuple)) and len(y) == len(base)
+        )
+        if same and (not isinstance(y, dict) or set(y) == set(base)):
+            for key in action.keys:
+                _check_same_kind(action.tree[key], y[key], base[key], f"{name}[{key!r}]")
+        return  # what has another structure is refused by the action itself
+    if not any(isinstance(part, (Custom, Sign)) for part in parts_of(action)):
+        return
+    floating = all(leaf.is_floating_point() for leaf in [*tree_leaves(y), *tree_leaves(base)])
+    if tree_structure(y) != tree_structure(base) and not (floating and isinstance(action, Sign)):
+        raise ActionError(
+            f"the output action {action.name!r} moves answers {tree_structure(base)}, but {name} is {tree_structure(y)}; say "
+            "how labels move: er.actions.Custom(fn, labels=lambda g, y: y) if they stay as they are"
+        )
+
+
+def parts_of(action: Action) -> list[Action]:
+    """An action and those that it is made of."""
+    inner = [value for value in vars(action).values() if isinstance(value, Action)]
+    lists = [value for value in vars(action).values() if isinstance(value, (list, tuple))]
+    inner += [entry for value in lists for entry in value if isinstance(entry, Action)]
+    return [action, *(part for entry in inner for part in parts_of(entry))]
+
+
+def _row(tree: Tree) -> Tree:
+    return tree_map(lambda leaf: leaf[None], tree)
 
 
 def check_action(action: GroupAction, x: Tree, label: str = "") -> None:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from erlangen.actions import Tree, tree_leaves, tree_map
-from erlangen.errors import ModelError, NotEquivariantError, NotFiniteError, OrbitError, SymmetryError, UnknownNameError
+from erlangen.errors import (
+    ModelError,
+    NotEquivariantError,
+    NotFiniteError,
+    OrbitError,
+    StepWarning,
+    SymmetryError,
+    UnknownNameError,
+)
 from erlangen.measure.checks import check_chunk, check_data, float_dtype, probe
-from erlangen.measure.evaluate import Chunk, evaluate_block, relative_error, squares
+from erlangen.measure.evaluate import Block, Chunk, evaluate_block, relative_error, squares
 from erlangen.measure.models import Model, ModelLike
 from erlangen.measure.orbit import orbit
 from erlangen.measure.scale import Scale, check_scale, spread_factors
@@ -61,6 +72,22 @@ def equivariance_error(
     if reduce not in ("mean", "max", "none"):
         raise UnknownNameError(f"reduce = {reduce!r} is not known; choose 'mean', 'max' or 'none'")
     check_scale(scale)
+    errors = _on_orbits(model, symmetry, x, elements, chunk, seed, scale).errors
+    if reduce == "none":
+        return errors
+    return errors.mean() if reduce == "mean" else errors.max()
+
+
+def _on_orbits(
+    model: ModelLike,
+    symmetry: Symmetry,
+    x: Tree,
+    elements: int | Tensor | None,
+    chunk: int | None,
+    seed: int,
+    scale: Scale = "norm",
+) -> Block:
+    """Errors of a batch, all at once."""
     check_chunk(chunk)
     wrapped = Model(model)
     x, _ = wrapped.read(x)
@@ -69,13 +96,9 @@ def equivariance_error(
     with wrapped.measuring():
         probe(wrapped, symmetry, x)
         policy = Chunk.of(wrapped, x, chunk)
-        errors = evaluate_block(wrapped, symmetry, visited.elements, x, None, None, policy, consensus=False).errors
-        if scale == "spread":
-            factors = spread_factors(wrapped, symmetry, visited.elements, x)
-            errors = errors if factors is None else errors * factors
-    if reduce == "none":
-        return errors
-    return errors.mean() if reduce == "mean" else errors.max()
+        block = evaluate_block(wrapped, symmetry, visited.elements, x, None, None, policy, consensus=False)
+        factors = spread_factors(wrapped, symmetry, visited.elements, x) if scale == "spread" else None
+    return block if factors is None else replace(block, errors=block.errors * factors)
 
 
 def assert_equivariant(
@@ -83,7 +106,7 @@ def assert_equivariant(
     x: Tree,
     symmetry: Symmetry | None = None,
     *,
-    tol: float | None = None,
+    tol: float | Mapping[str, float] | None = None,
     elements: int | Tensor | None = 100,
     seed: int = 0,
 ) -> float:
@@ -91,22 +114,35 @@ def assert_equivariant(
 
     Args:
         model, x, symmetry, elements, seed: as for `equivariance_error`.
-        tol: bound on the worst error; by default 1e-5 in float32 and 1e-12 in float64.
+        tol: bound on the worst error; by default 1e-5 in float32 and 1e-12 in float64. Where the model answers with a dict
+            or tuple it bounds the error of every entry, so that large energies hide no wrong forces; a dict gives bounds
+            by entry, ``{"forces": 1e-3}`` or ``{"0": 1e-3}``, and the others have the default.
     """
     symmetry = declared_symmetry(model, symmetry)
     x, _ = Model(model).read(x)
-    errors = equivariance_error(model, symmetry, x, elements=elements, reduce="none", seed=seed)
-    if tol is None:
-        tol = 1e-12 if float_dtype(x) == torch.float64 else 1e-5
+    block = _on_orbits(model, symmetry, x, elements, None, seed)
+    usual = 1e-12 if float_dtype(x) == torch.float64 else 1e-5
+    bounds = dict(tol) if isinstance(tol, Mapping) else {}
+    unknown = [entry for entry in bounds if entry not in block.entries]
+    if unknown:
+        known = ", ".join(block.entries) or "no entries, but one tensor"
+        raise UnknownNameError(f"tol names {unknown[0]!r}, but the answer has {known}")
+    whole = usual if tol is None or isinstance(tol, Mapping) else tol
+    for entry, errors in (block.entries or {"": block.errors}).items():
+        _check_bound(model, symmetry, errors, bounds.get(entry, whole), entry)
+    return float(block.errors.max())
+
+
+def _check_bound(model: ModelLike, symmetry: Symmetry, errors: Tensor, tol: float, entry: str) -> None:
     worst = float(errors.max())
     if not worst <= tol:
         element, sample = divmod(int(errors.argmax()), errors.shape[1])
         raise NotEquivariantError(
-            f"{Model(model).name} is not equivariant under {symmetry}: relative error {worst:.3g} > {tol:.3g} at element "
+            f"{Model(model).name} is not equivariant under {symmetry}: relative error {f'of {entry!r} ' if entry else ''}"
+            f"{worst:.3g} > {tol:.3g} at element "
             f"{element}, sample {sample} (mean {float(errors.mean()):.3g} over {errors.shape[0]} elements); "
             "er.audit shows where, er.symmetrize makes it exact"
         )
-    return worst
 
 
 def lie_derivative(model: ModelLike, symmetry: Symmetry | None, x: Tree, *, step: float | None = None) -> Tensor:
@@ -115,6 +151,9 @@ def lie_derivative(model: ModelLike, symmetry: Symmetry | None, x: Tree, *, step
     ``L_a f(x) = d/dt exp(-t a) f(exp(t a) x)`` at t = 0 (Gruver, Finzi, Goldblum, Wilson, The Lie Derivative for Measuring
     Learned Equivariance, ICLR 2023), by central differences with one Richardson step, error O(step^4), so it needs no
     gradient of the model. Zero for every generator is equivalent to equivariance under the identity component.
+
+    A model with jumps (a forest, a threshold, labels as numbers) has no derivative: what comes out depends on the step, and
+    `StepWarning` says so where two steps disagree. `equivariance_error` measures such a model.
 
     Args:
         model, symmetry, x: as for `equivariance_error`.
@@ -137,11 +176,33 @@ def lie_derivative(model: ModelLike, symmetry: Symmetry | None, x: Tree, *, step
         base = probe(wrapped, symmetry, x)
         if not all(leaf.is_floating_point() for leaf in tree_leaves(base)):
             raise ModelError(f"{wrapped.name} answers with integers, which have no derivative; use equivariance_error")
-        return generator_errors(wrapped, symmetry, x, step)
+        errors, jumps = generator_errors(wrapped, symmetry, x, step)
+    if bool(jumps.any()):
+        tell_jumps(wrapped, jumps, stacklevel=2)
+    return errors
 
 
-def generator_errors(model: Model, symmetry: Symmetry, x: Tree, step: float | None = None) -> Tensor:
-    """`lie_derivative` of data and a model that are known to fit."""
+def tell_jumps(model: Model, jumps: Tensor, *, stacklevel: int) -> None:
+    """Warn that Lie derivatives along the generators `jumps` depend on the step."""
+    which = ", ".join(str(i) for i in jumps.nonzero()[:, 0].tolist())
+    warnings.warn(
+        f"the Lie derivative of {model.name} along generator {which} depends on the step: the model has jumps (as forests and "
+        "thresholds have) or changes within a step, so the number means little; use equivariance_error, or another step",
+        StepWarning,
+        stacklevel=stacklevel + 1,
+    )
+
+
+DISAGREE = 0.4
+"""Relative difference of two slopes from which on they disagree. A jump within both steps, or within one alone, gives at
+least one half; smooth models that a step resolves give its square."""
+
+FAR = 16
+"""Where two steps see no change at all, so many steps are taken to tell a constant from a model between its jumps."""
+
+
+def generator_errors(model: Model, symmetry: Symmetry, x: Tree, step: float | None = None) -> tuple[Tensor, Tensor]:
+    """`lie_derivative` of data and a model that are known to fit, and along which generators it depends on the step."""
     group, dtype, device = symmetry.group, float_dtype(x), tree_leaves(x)[0].device
     h = step or (1e-3 if dtype == torch.float64 else 2e-2)
 
@@ -153,10 +214,20 @@ def generator_errors(model: Model, symmetry: Symmetry, x: Tree, step: float | No
     def slope(t: float, direction: Tensor) -> Tree:
         return tree_map(lambda a, b: (a - b) / (2 * t), pulled(t, direction), pulled(-t, direction))
 
-    rows = []
-    size = squares(_row(model(x))).sqrt()[0]
+    rows, jumps = [], []
+    base = model(x)
+    size = squares(_row(base)).sqrt()[0]
+    eps = max(torch.finfo(kind).eps for kind in [dtype, *(leaf.dtype for leaf in tree_leaves(base))])
+    noise = 100 * eps * float(size.norm())
     for direction in torch.eye(group.dim, dtype=dtype, device=device):
-        best = tree_map(lambda fine, coarse: (4 * fine - coarse) / 3, slope(h / 2, direction), slope(h, direction))
+        fine, coarse = slope(h / 2, direction), slope(h, direction)
+        best = tree_map(lambda a, b: (4 * a - b) / 3, fine, coarse)
+        apart = float(squares(_row(fine), _row(coarse)).sum().sqrt())
+        change = max(float(squares(_row(tree)).sum().sqrt()) for tree in (fine, coarse))
+        if change == 0:
+            jumps.append(float(squares(_row(slope(FAR * h, direction))).sum().sqrt()) * FAR * h > noise)
+        else:
+            jumps.append(change * h > noise and apart > DISAGREE * change)
         rows.append((squares(_row(best)).sqrt()[0] / size.clamp_min(1e-300)).mean().cpu())
     errors = torch.stack(rows)
     if not bool(torch.isfinite(errors).all()):
@@ -164,7 +235,7 @@ def generator_errors(model: Model, symmetry: Symmetry, x: Tree, step: float | No
             f"{model.name} returned NaN or Inf near the identity of {group.name}, within a step of {h:g}; check the model "
             "on slightly moved inputs"
         )
-    return errors
+    return errors, torch.tensor(jumps)
 
 
 def _row(tree: Tree) -> Tree:

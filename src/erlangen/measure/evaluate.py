@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from erlangen.actions import Tree, tree_leaves, tree_map
+from erlangen.actions import GroupAction, Tree, tree_leaves, tree_map
 from erlangen.errors import NotFiniteError, first_index
 from erlangen.measure.metrics import Metric, labels_of
 from erlangen.measure.models import Model
@@ -63,6 +63,24 @@ def relative_error(
     elif size is None:
         size = squares(base)
     return (squares(moved, expected, mask) / torch.where(size > 0, size, 1.0)).sqrt()
+
+
+def entry_errors(moved: Tree, expected: Tree, base: Tree, mask: Tree | None = None) -> dict[str, Tensor]:
+    """`relative_error` of every tensor of a tree by itself ``[C, B]``, by its path; empty for a tensor alone."""
+    if isinstance(base, Tensor):
+        return {}
+    leaves = [tree_leaves(tree) for tree in (moved, expected, base)]
+    masks = [None] * len(leaves[0]) if mask is None else tree_leaves(mask)
+    rows = zip(tree_paths(base), *leaves, masks, strict=True)
+    return {path: relative_error(a, b, row, m) for path, a, b, row, m in rows}
+
+
+def tree_paths(tree: Tree) -> list[str]:
+    """Names of the leaves of a tree, in order: keys and places, joined by dots."""
+    if not isinstance(tree, (dict, list, tuple)):
+        return [""]
+    items: list[tuple[object, Tree]] = list(tree.items() if isinstance(tree, dict) else enumerate(tree))
+    return [f"{key}.{path}" if path else str(key) for key, value in items for path in tree_paths(value)]
 
 
 # --- chunks ----------------------------------------------------------------------------------------------------------
@@ -176,6 +194,8 @@ class Block:
     """Metric on the orbit against labels, ``[K, b]``."""
     consensus: Tensor | None
     """Metric on the orbit against the consensus, or without a metric the relative distance to it, ``[K, b]``."""
+    entries: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    """Relative equivariance errors of the tensors of an answer that is a dict or tuple, ``[K, b]`` each."""
 
 
 def evaluate_block(
@@ -202,6 +222,7 @@ def evaluate_block(
     x_row = tree_map(lambda leaf: leaf[None], x)
     size = squares(base_row)
     errors, scores, answers = [], [], []
+    entries: dict[str, list[Tensor]] = {path: [] for path in tree_paths(base) if path}
     known = None if kept is None else _known(kept, base)
     start = 0
     while start < len(elements):
@@ -213,11 +234,16 @@ def evaluate_block(
             kept.join(start, answer)
         g = g.to(tree_leaves(base)[0].device)
         expected = symmetry.output.act(g, base_row)
-        error = relative_error(answer, expected, base_row, symmetry.output.mask(g, base_row), size=size)
+        mask = symmetry.output.mask(g, base_row)
+        error = relative_error(answer, expected, base_row, mask, size=size)
         _check_errors(error, start, first, model)
         errors.append(error.cpu())
+        for path, values in entry_errors(answer, expected, base_row, mask).items():
+            entries[path].append(values.cpu())
         if metric is not None and y is not None:
-            scores.append(_score(metric, answer, symmetry.output.act(g, tree_map(lambda leaf: leaf[None], y))))
+            scores.append(
+                _score(metric, answer, moved_labels(symmetry.output, g, tree_map(lambda leaf: leaf[None], y)))
+            )
         if consensus:
             answers.append((g, answer))
         start += len(g)
@@ -226,6 +252,7 @@ def evaluate_block(
         upright,
         torch.cat(scores) if scores else None,
         _consensus_scores(symmetry, answers, metric, vote=_votes(metric, y)) if consensus else None,
+        {path: torch.cat(values) for path, values in entries.items()},
     )
 
 
@@ -274,6 +301,12 @@ def on_orbit(
     return answers[0] if len(answers) == 1 else tree_map(lambda *leaves: torch.cat(leaves), *answers)
 
 
+def moved_labels(output: GroupAction, g: Tensor, y: Tree) -> Tree:
+    """Labels under the output action: by its own `labels`, where it has such a function, else as the answers."""
+    labels = getattr(output.action, "labels", None)
+    return output.act(g, y) if labels is None else labels(g, y)
+
+
 def _check_errors(error: Tensor, start: int, first: int, model: Model) -> None:
     bad = ~torch.isfinite(error)
     if bool(bad.any()):
@@ -309,6 +342,10 @@ def _consensus_scores(
     row = tree_map(lambda leaf: leaf[None], consensus)
     rows = []
     for g, answer in answers:
+        if vote and metric is not None:  # a label stays where it is; the answer is brought back to it
+            back = symmetry.output.act(symmetry.group.inverse(g), answer)
+            rows.append(_score(metric, back, row))
+            continue
         target = symmetry.output.act(g, row)
         rows.append(
             relative_error(answer, target, row, symmetry.output.mask(g, row)).cpu()

@@ -120,8 +120,8 @@ def _details(report: AuditReport) -> str:
     low, high = data["error"]["interval"]
     facts = {
         "equivariance error": f"mean {report.error:.3g} (95 % interval {low:.3g} to {high:.3g}), median "
-        f"{data['error']['median']:.3g}, 95 % quantile {data['error']['q95']:.3g}, worst {report.worst_error:.3g} at element "
-        f"{data['error']['max_at']['element']}, sample {data['error']['max_at']['sample']}",
+        f"{data['error']['median']:.3g}, 95 % quantile {data['error']['q95']:.3g}, worst {report.worst_error:.3g} at "
+        f"{data['error']['max_at']['name']}, sample {data['error']['max_at']['sample']}",
         "consensus": f"{data['consensus']['measure']} {data['consensus']['mean']:.4g} against what the orbit agrees on"
         + (
             ""
@@ -134,8 +134,12 @@ def _details(report: AuditReport) -> str:
         "seed, time": f"{report.seed}, {report.seconds:.2f} s" + ("" if report.complete else "; interrupted"),
         "settings": ", ".join(f"{key} {value}" for key, value in report.settings.items() if value is not None),
     }
+    for path, (mean, worst) in report.entry_errors.items():
+        facts[f"error of {path}"] = f"mean {mean:.3g}, worst {worst:.3g}"
     if report.lie_derivative is not None:
-        facts["Lie derivative per generator"] = ", ".join(f"{v:.3g}" for v in report.lie_derivative.tolist())
+        facts["Lie derivative per generator"] = ", ".join(f"{v:.3g}" for v in report.lie_derivative.tolist()) + (
+            " (they depend on the step: the model has jumps, so they mean little)" if report.jumps else ""
+        )
     if report.resampling is not None:
         facts["resampling alone"] = (
             f"there and back changes the input by {report.resampling['input']:.3g} and the answer by "
@@ -144,9 +148,9 @@ def _details(report: AuditReport) -> str:
     items = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in facts.items())
     name = report.metric.name if report.metric and report.scores is not None else "error"
     hardest = _table(
-        ["sample", f"mean {name}", f"worst {name}", "at element", "mean error"],
+        ["sample", f"mean {name}", f"worst {name}", "at", "mean error"],
         [
-            [str(row["sample"]), score_text(row["mean"], name), score_text(row["worst"], name), str(row["worst_element"]),
+            [str(row["sample"]), score_text(row["mean"], name), score_text(row["worst"], name), row["worst_element_name"],
              f"{row['error']:.3g}"]
             for row in data["hardest_samples"]
         ],

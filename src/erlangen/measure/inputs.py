@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from erlangen.actions import Tree
+from erlangen.arrays import tensor_of
 from erlangen.errors import DataError
 
 
@@ -22,8 +23,7 @@ def as_tree(data: Any, name: str = "x", *, dtype: torch.dtype | None = None, str
 
     Dicts and tuples are structure, and so are lists that hold arrays. Nested lists of numbers are one tensor, and so is a
     tuple of numbers. Arrays are numpy's in any byte order, and whatever has ``__dlpack__`` or ``__array__`` (JAX,
-    TensorFlow, CuPy, pandas). Unsigned integers of 16 bits and more become int64, extended precision becomes float64. What
-    is none of this comes back as it is.
+    TensorFlow, CuPy, pandas). What is none of this comes back as it is.
 
     Args:
         data: what was given.
@@ -34,6 +34,7 @@ def as_tree(data: Any, name: str = "x", *, dtype: torch.dtype | None = None, str
 
     Raises:
         DataError: lists of uneven length, or an array that holds no real numbers.
+        DtypeError: integers that int64 cannot hold.
     """
     if isinstance(data, Tensor):
         return data
@@ -52,14 +53,14 @@ def as_tree(data: Any, name: str = "x", *, dtype: torch.dtype | None = None, str
         return data
     if isinstance(found, Tensor):
         return found.to(dtype) if dtype is not None and found.is_floating_point() else found
-    tensor = tensor_of(found)
-    if tensor is None and not strict:
+    if found.dtype.kind not in "fiub" and not strict:
         return data
-    if tensor is None:
+    if found.dtype.kind not in "fiub":
         raise DataError(
             f"{name} is an array of {found.dtype}{_text_example(found)}; give numbers, for example class indices "
             "instead of names"
         )
+    tensor = tensor_of(found, name)
     return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
 
 
@@ -76,21 +77,6 @@ def foreign_array(data: Any) -> Tensor | np.ndarray[Any, Any] | None:
             if not hasattr(data, "__array__"):  # the other road is open, for dtypes and devices that DLPack lacks
                 raise
     return np.asarray(data) if hasattr(data, "__array__") else None
-
-
-def tensor_of(array: np.ndarray[Any, Any]) -> Tensor | None:
-    """An array of real numbers as a tensor that shares its memory where torch can; ``None`` for other arrays."""
-    kind, size = array.dtype.kind, array.dtype.itemsize
-    if kind not in "fiub":
-        return None
-    if kind == "f" and size > 8:
-        array = array.astype(np.float64)
-    elif kind == "u" and size > 1:
-        if size == 8 and array.size and int(array.max()) > np.iinfo(np.int64).max:
-            raise DataError(f"an array of {array.dtype} holds {array.max()}, which int64 cannot; give smaller integers")
-        array = array.astype(np.int64)
-    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape)
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def encode_labels(y: Any, classes: np.ndarray[Any, Any]) -> Any:
@@ -132,9 +118,9 @@ def _from_list(entries: list[Any] | tuple[Any, ...], name: str, dtype: torch.dty
         raise DataError(f"{name} is a list whose entries have different lengths; pad them to one length") from error
     except OverflowError as error:
         raise DataError(f"{name} holds an integer that int64 cannot: {error}") from error
-    tensor = tensor_of(array)
-    if tensor is None:
+    if array.dtype.kind not in "fiub":
         raise DataError(f"{name} is a list of {array.dtype}; give numbers that fit int64 or float64")
+    tensor = tensor_of(array, name)
     return tensor.to(dtype or torch.get_default_dtype()) if tensor.is_floating_point() else tensor
 
 

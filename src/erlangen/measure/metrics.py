@@ -72,6 +72,7 @@ def labels_of(prediction: Tensor) -> Tensor:
 
 def _accuracy(prediction: Tensor, target: Tensor) -> Tensor:
     _check_tensors(prediction, target, "accuracy")
+    target = _class_indices(prediction, target)
     label = labels_of(prediction)
     if label.shape != target.shape:
         raise ModelError(
@@ -87,7 +88,7 @@ def _check_tensors(prediction: Tree, target: Tree, name: str) -> None:
         if not isinstance(value, Tensor):
             raise ModelError(
                 f"metric {name!r} compares tensors, but {what} is {tree_structure(value)}; pass "
-                "metric=function(prediction, target)"
+                "metric=function(prediction, target), which may compare one entry"
             )
 
 
@@ -104,6 +105,15 @@ def _check_labels(prediction: Tensor, target: Tensor, name: str) -> None:
             f"metric {name!r}: y holds the label {int(target[first_index(bad)])}, but the model knows the classes 0 to "
             f"{classes - 1}; number the labels from 0"
         )
+
+
+def _class_indices(prediction: Tensor, target: Tensor) -> Tensor:
+    """Labels as they are, one-hot rows ``[..., C]`` beside class scores ``[..., C]`` as class indices."""
+    if target.shape != prediction.shape or not prediction.is_floating_point() or target.shape[-1] < 2:
+        return target
+    ones = target == 1
+    is_one_hot = bool((ones | (target == 0)).all()) and bool((ones.sum(-1) == 1).all())
+    return target.double().argmax(-1) if is_one_hot else target
 
 
 def _check_same(prediction: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor]:
@@ -128,11 +138,16 @@ def _mae(prediction: Tensor, target: Tensor) -> Tensor:
 
 def _cosine(prediction: Tensor, target: Tensor) -> Tensor:
     a, b = _check_same(prediction, target, "cosine")
+    if a.shape[1] < 2:
+        raise ModelError(
+            f"metric 'cosine' needs vectors of two entries or more, not {tuple(prediction.shape)}; use 'mse' for numbers"
+        )
     return F.cosine_similarity(a, b, dim=1)
 
 
 def _cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
     _check_tensors(prediction, target, "cross_entropy")
+    target = _class_indices(prediction, target)
     if prediction.ndim != 2 or target.ndim != 1 or not prediction.is_floating_point():
         raise ModelError(
             f"metric 'cross_entropy' needs class scores [N, C] and labels [N], not {tuple(prediction.shape)} and "

@@ -160,8 +160,6 @@ class Model:
                     f"{self.name} returned {leaf.dtype}; return torch.view_as_real(y), real and imaginary parts"
                 )
             return leaf.detach()
-        if isinstance(leaf, (np.ndarray, np.generic)) and leaf.dtype.kind in "fiub":
-            return tensor_of(leaf)
         kind = f"array of {leaf.dtype}" if isinstance(leaf, np.ndarray) else type(leaf).__name__
         raise ModelError(
             f"{self.name} returned {kind}; return tensors, numpy arrays of numbers, or dicts/tuples of these"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
+from erlangen import plots
 from erlangen.actions import Tree
+from erlangen.errors import MissingExtraError
 from erlangen.files import write_text
 from erlangen.measure.error import Resampling
 from erlangen.measure.intervals import crossed_interval
@@ -21,6 +24,8 @@ from erlangen.measure.orbit import Orbit
 from erlangen.symmetry import Symmetry
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from rich.table import Table
 
 
@@ -53,6 +58,9 @@ class AuditReport:
         layers: error behind every layer, when asked for.
         complete: False when the audit was interrupted.
         seed, seconds, settings: how the numbers came about.
+        jumps: whether `lie_derivative` depends on the step, as that of a model with jumps does: then it means little.
+        entries: relative equivariance errors ``[K, B]`` of every tensor by itself, where the model answers with a dict or
+            tuple: in `errors` a large one may hide a small one. Empty otherwise.
         source: the model and the data themselves, for `erlangen.explore`; in no file.
     """
 
@@ -74,6 +82,8 @@ class AuditReport:
     seconds: float
     settings: dict[str, Any]
     source: Source | None = field(default=None, repr=False, compare=False)
+    jumps: bool = False
+    entries: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     # --- numbers -------------------------------------------------------------------------------------------------
     @property
@@ -85,6 +95,11 @@ class AuditReport:
     def worst_error(self) -> float:
         """Largest relative equivariance error over elements and samples."""
         return float(self.errors.max())
+
+    @property
+    def entry_errors(self) -> dict[str, tuple[float, float]]:
+        """Mean and worst relative error of every tensor of an answer that is a dict or tuple."""
+        return {path: (float(table.mean()), float(table.max())) for path, table in self.entries.items()}
 
     @property
     def upright(self) -> float | None:
@@ -128,6 +143,7 @@ class AuditReport:
                 "mean": float(table[:, i].mean()),
                 "worst": float(worst.values[i]),
                 "worst_element": int(worst.indices[i]),
+                "worst_element_name": self.element_name(int(worst.indices[i])),
                 "error": float(self.errors[:, i].mean()),
             }
             for i in order
@@ -141,6 +157,12 @@ class AuditReport:
         small numbers; see `erlangen.measure.intervals`.
         """
         return crossed_interval(table, rows_sampled=self.orbit.method == "sample", seed=self.seed)
+
+    def element_name(self, index: int) -> str:
+        """An element of the orbit in words, such as "rotation by 40°" or "shift by (2, 0)"."""
+        from erlangen.measure.naming import element_name
+
+        return element_name(self.symmetry.group, self.orbit.elements[index].cpu())
 
     # --- output --------------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
@@ -167,9 +189,14 @@ class AuditReport:
                 "median": quantiles[0],
                 "q95": quantiles[1],
                 "max": self.worst_error,
-                "max_at": {"element": element, "sample": int(self.samples[sample])},
+                "max_at": {
+                    "element": element,
+                    "name": self.element_name(element),
+                    "sample": int(self.samples[sample]),
+                },
                 "by_element": self.errors.mean(1).tolist(),
             },
+            "entries": {path: {"mean": mean, "max": worst} for path, (mean, worst) in self.entry_errors.items()},
             "metric": self._metric_dict(),
             "consensus": {
                 "measure": self.metric.name if self.metric else "relative distance",
@@ -177,6 +204,7 @@ class AuditReport:
                 "equivariant": self.orbit.closed,
             },
             "lie_derivative": None if self.lie_derivative is None else self.lie_derivative.tolist(),
+            "lie_derivative_depends_on_step": self.jumps,
             "resampling": None if self.resampling is None else dict(self.resampling),
             "layers": None
             if self.layers is None
@@ -198,7 +226,11 @@ class AuditReport:
             "upright": self.upright,
             "orbit_mean": self.orbit_mean,
             "interval": list(self.interval(self.scores)),
-            "worst_element": {"index": self.worst_element[0], "score": self.worst_element[1]},
+            "worst_element": {
+                "index": self.worst_element[0],
+                "name": self.element_name(self.worst_element[0]),
+                "score": self.worst_element[1],
+            },
             "worst_sample": self.worst_sample,
             "spread": float(by_element.std(correction=0)),
             "range": float(by_element.max() - by_element.min()),
@@ -220,6 +252,53 @@ class AuditReport:
         if path is not None:
             write_text(path, page)
         return page
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dict per element and sample: which they are, and the error, the score, and the errors of entries there."""
+        tables = {"error": self.errors} | {f"error of {path}": table for path, table in self.entries.items()}
+        if self.scores is not None and self.metric is not None:
+            tables[self.metric.name] = self.scores
+        columns = {name: table.tolist() for name, table in tables.items()}
+        names = [self.element_name(k) for k in range(len(self.errors))]
+        return [
+            {"element": k, "transformation": name, "sample": sample, **{key: c[k][i] for key, c in columns.items()}}
+            for k, name in enumerate(names)
+            for i, sample in enumerate(self.samples.tolist())
+        ]
+
+    def to_dataframe(self) -> Any:
+        """`to_rows` as a ``pandas.DataFrame``.
+
+        Raises:
+            MissingExtraError: pandas is not installed; `to_rows` needs nothing.
+        """
+        try:
+            pandas: Any = importlib.import_module("pandas")
+        except ImportError as error:
+            raise MissingExtraError(
+                "pandas", None, "report.to_dataframe() (report.to_rows() gives plain dicts)"
+            ) from error
+        return pandas.DataFrame(self.to_rows())
+
+    def plot(self, ax: Axes | None = None) -> Figure:
+        """The metric over the orbit, or the error without labels, drawn by matplotlib.
+
+        Args:
+            ax: your axes, for the first of the drawings; polar ones for rotations of the plane. By default a new figure with
+                all of them.
+        """
+        from erlangen.measure.plots import orbit_plots
+
+        drawings = [drawing for row in orbit_plots([self]) for drawing in row]
+        if ax is not None:
+            drawings, axes, figure = drawings[:1], [ax], cast("Figure", ax.get_figure(root=True))
+        else:
+            polar = [i for i, drawing in enumerate(drawings) if drawing.polar]
+            figure, axes = plots.panels(len(drawings), polar=polar)
+        with plots.style():
+            for drawing, place in zip(drawings, axes, strict=True):
+                drawing.draw(place)
+        return figure
 
     def table(self) -> Table:
         """The summary as a rich table."""

@@ -25,20 +25,27 @@ def summary_table(report: AuditReport) -> Table:
     low, high = report.interval(report.errors)
     over = " over spread" if report.settings.get("scale") == "spread" else ""
     table.add_row("equivariance error" + over, f"{report.error:.3g}  (95 % interval {low:.3g} to {high:.3g})")
-    table.add_row("worst error", f"{report.worst_error:.3g}")
+    where = report.element_name(int(report.errors.max(1).values.argmax()))
+    table.add_row("worst error", f"{report.worst_error:.3g}  ({where})")
+    for path, (mean, worst) in report.entry_errors.items():
+        table.add_row(f"error of {path}", f"{mean:.3g}  (worst {worst:.3g})")
     name = report.metric.name if report.metric else None
     if report.scores is not None and report.worst_element is not None:
         table.add_row(f"{name} as given", score_text(report.upright, name))
         table.add_row(f"{name} over the orbit", score_text(report.orbit_mean, name))
         table.add_row(
-            f"{name}, worst element", f"{score_text(report.worst_element[1], name)}  (#{report.worst_element[0]})"
+            f"{name}, worst element",
+            f"{score_text(report.worst_element[1], name)}  ({report.element_name(report.worst_element[0])})",
         )
         right = "right for every element" if name == "accuracy" else f"{name}, worst of each sample"
         table.add_row(right, score_text(report.worst_sample, name))
     measure = name or "relative distance"
     table.add_row(f"{measure} to consensus", score_text(float(report.consensus.mean()), name))
     if report.lie_derivative is not None:
-        table.add_row("Lie derivative", "  ".join(f"{value:.2g}" for value in report.lie_derivative.tolist()))
+        values = "  ".join(f"{value:.2g}" for value in report.lie_derivative.tolist())
+        table.add_row(
+            "Lie derivative", values + ("  (depends on the step: the model has jumps)" if report.jumps else "")
+        )
     if report.resampling is not None:
         floor = report.resampling
         table.add_row(

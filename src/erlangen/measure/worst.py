@@ -8,8 +8,8 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.actions import Tree, tree_leaves
-from erlangen.errors import OrbitError
-from erlangen.measure.checks import check_action, check_data, float_dtype, probe, take
+from erlangen.errors import DataError, OrbitError
+from erlangen.measure.checks import check_data, check_labels, float_dtype, probe
 from erlangen.measure.error import declared_symmetry
 from erlangen.measure.evaluate import Chunk, evaluate_block
 from erlangen.measure.metrics import Metric, MetricFunction, resolve_metric
@@ -62,6 +62,12 @@ def worst_case(
     wrapped = Model(model)
     x, y = wrapped.read(x, y)
     check_data(x, y)
+    if y is None and metric is not None:
+        name = metric if isinstance(metric, str) else getattr(metric, "name", getattr(metric, "__name__", "metric"))
+        raise DataError(
+            f"metric {name!r} compares answers with labels: pass y, or leave metric out to search for the largest "
+            "equivariance error"
+        )
     scorer = resolve_metric(metric, y) if y is not None else None
     group, dtype = symmetry.group, float_dtype(x)
     visited = orbit(group, elements, seed=seed, dtype=dtype, device=tree_leaves(x)[0].device)
@@ -77,9 +83,9 @@ def worst_case(
         return sign * block.scores.mean(1), sign * float(block.base.mean())
 
     with wrapped.measuring():
-        probe(wrapped, symmetry, x)
+        base = probe(wrapped, symmetry, x)
         if scorer is not None:
-            check_action(symmetry.output, take(y, slice(0, 1)), "y, as x of the output action: ")
+            check_labels(symmetry.output, y, base)
         values, identity = badness(visited.elements)
         index = int(values.argmax())
         best, worst, tried = visited.elements[index], float(values[index]), len(values)
