@@ -137,7 +137,8 @@ def eigh(A: Tensor, *, check: bool = True) -> Eigh:
 def sym_exp(A: Tensor, *, check: bool = True) -> Tensor:
     """Matrix exponential of symmetric matrices ``[..., n, n]``.
 
-    The gradient is that of `sym_log`; `check` and errors are those of `eigh`.
+    The gradient is that of `sym_log`; second derivatives have the error epsilon over the distance of eigenvalues, so small
+    matrices need `torch.linalg.matrix_exp` for these. `check` and errors are those of `eigh`.
     """
     return _sym_function(A, eigh(A, check=check), _EXP)
 

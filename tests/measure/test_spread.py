@@ -68,8 +68,11 @@ def test_where_there_is_no_spread_the_norm_stays():
 
 
 def test_the_table_says_what_the_scale_is(capsys):
-    er.audit(lambda v: v[:, :1], TURNS, circle(8), elements=7, scale="spread").show()
-    assert "over spread" in capsys.readouterr().out
+    for scale in ("spread", "norm"):
+        report = er.audit(lambda v: v[:, :1], TURNS, circle(8), elements=7, scale=scale)
+        report.show()
+        named = [text.count("error over spread") for text in (capsys.readouterr().out, report.to_html())]
+        assert named == ([1, 1] if scale == "spread" else [0, 0])
 
 
 def test_unknown_scale():

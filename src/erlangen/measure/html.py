@@ -119,7 +119,7 @@ def _details(report: AuditReport) -> str:
     data = report.to_dict()
     low, high = data["error"]["interval"]
     facts = {
-        "equivariance error": f"mean {report.error:.3g} (95 % interval {low:.3g} to {high:.3g}), median "
+        "equivariance error" + report.over: f"mean {report.error:.3g} (95 % interval {low:.3g} to {high:.3g}), median "
         f"{data['error']['median']:.3g}, 95 % quantile {data['error']['q95']:.3g}, worst {report.worst_error:.3g} at "
         f"{data['error']['max_at']['name']}, sample {data['error']['max_at']['sample']}",
         "consensus": f"{data['consensus']['measure']} {data['consensus']['mean']:.4g} against what the orbit agrees on"

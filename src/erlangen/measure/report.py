@@ -102,6 +102,11 @@ class AuditReport:
         return {path: (float(table.mean()), float(table.max())) for path, table in self.entries.items()}
 
     @property
+    def over(self) -> str:
+        """What to add where errors are named: " over spread" if they are relative to how much the answers vary."""
+        return " over spread" if self.settings.get("scale") == "spread" else ""
+
+    @property
     def upright(self) -> float | None:
         """Mean metric of the samples as they are."""
         return None if self.base is None else float(self.base.mean())
