@@ -314,7 +314,7 @@ def finite_grid(group: Group, n: int, device: torch.device | str | None) -> Tens
     if n < group.order:
         raise GroupError(
             f"{group.name}: a grid of n = {n} elements would leave out some of its {order_text(group)}; "
-            f"ask for all of them, or use .sample({n})"
+            f"ask for n >= {order_text(group)}, or use .sample({n})"
         )
     return group.elements(device=device)
 
