@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import erlangen as er
-from erlangen.errors import ActionError, ErlangenError, GroupError, UnknownNameError
+from erlangen.errors import ActionError, ErlangenError, GroupError, OrbitError, UnknownNameError
 
 HERE = Path(__file__).parent
 COUNT = int(os.environ.get("ERLANGEN_MUTANTS", "12"))
@@ -32,13 +32,13 @@ def test_damaged_files_are_refused_by_every_loader() -> None:
     "name",
     [
         "SO(101)", "GL+(5000)", "SE(9999999)", "Sp(51)", "Lorentz(1,500)", "Translation(100000)", "TrivialGroup(99999999999)",
-        "C9999999999", "Dihedral(10000000)", "S999999999", f"Cyclic(1{'0' * 900})", "Shifts(99999999999)",
+        "C9999999999", "Dihedral(10000000000)", "S999999999", f"Cyclic(1{'0' * 900})", "Shifts(99999999999)",
         f"Shifts({','.join('2' * 70)})", "SemidirectProduct(SO(5000))",
     ],
 )  # fmt: skip
 def test_groups_of_absurd_sizes_are_refused_at_once(name: str) -> None:
     began = time.perf_counter()
-    with pytest.raises(GroupError, match=r"up to|at most|too large"):
+    with pytest.raises((GroupError, OrbitError), match=r"up to|at most|too large"):
         er.group(name)
     assert time.perf_counter() - began < 1
 

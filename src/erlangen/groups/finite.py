@@ -21,9 +21,6 @@ from erlangen.groups.rotations import draw_device
 
 _CAYLEY_LIMIT = 2_048  # a larger Cayley table (over 16 MB as int32) is not kept: products go through the matrices
 
-MAX_SIZE = 10**6
-"""Largest n of a cyclic or dihedral group, whose matrices are all kept."""
-
 
 class FiniteMatrixGroup(Group):
     """A finite group given by all of its matrices.
@@ -317,7 +314,7 @@ def finite_grid(group: Group, n: int, device: torch.device | str | None) -> Tens
     if n < group.order:
         raise GroupError(
             f"{group.name}: a grid of n = {n} elements would leave out some of its {order_text(group)}; "
-            f"ask for all of them, or use .sample({n})"
+            f"ask for n >= {order_text(group)}, or use .sample({n})"
         )
     return group.elements(device=device)
 
@@ -342,7 +339,7 @@ def sample_device(device: torch.device | str | None, generator: Generator | None
     return torch.get_default_device() if generator is None else generator.device
 
 
-def check_positive(group: str, argument: str, value: object, most: int = MAX_SIZE) -> None:
+def check_positive(group: str, argument: str, value: object, most: float = math.inf) -> None:
     """Raise `GroupError` unless a constructor's argument is a positive int, of at most `most`."""
     if not is_whole(value, 1):
         raise GroupError(f"{group}({value}): {argument} must be a positive integer, got {value!r}")
