@@ -1,8 +1,11 @@
 """The command line as a user meets it: subprocesses for exit codes, the parser in process for the rest."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -153,3 +156,45 @@ def test_demo_tells_the_story(tmp_path, seed, capsys):
     page = (tmp_path / "demo" / "report.html").read_text()
     assert page.count("z kept upwards") == 4
     assert "exact" in capsys.readouterr().out
+
+
+START = """
+import sys
+sys.argv = ["erlangen", *sys.argv[1:]]
+print("begins", flush=True)
+from erlangen.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.2, 0.4, 0.7, 1.0, 1.4])
+@pytest.mark.parametrize("command", [["list"], ["verify", "--all"], ["demo"]])
+def test_an_interrupt_while_a_command_begins_shows_no_traceback(tmp_path, command, seconds):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", START, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        cwd=tmp_path, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begins\n"
+    time.sleep(seconds)  # the package is being imported
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate(timeout=60)[1]
+    assert "Traceback" not in errors
+    assert process.returncode in (-signal.SIGINT, 130, 0)
+
+
+def test_a_program_that_uses_the_library_keeps_its_interrupts():
+    code = "import signal, erlangen; assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    command = f"import sys; sys.argv = ['/usr/bin/erlangen']; {code.replace('default_int_handler', 'SIG_DFL')}"
+    begun = "; from erlangen.cli import run; run(['list', '--results', '/none'])"
+    after = f"; {code.removeprefix('import signal, erlangen; ')}"
+    subprocess.run(
+        [sys.executable, "-c", command + begun + after], check=True, env=environment, capture_output=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip

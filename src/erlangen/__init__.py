@@ -12,6 +12,9 @@ True
 True
 """
 
+from erlangen import _interrupts  # noqa: F401  # pyright: ignore[reportUnusedImport] - before what takes long
+
+# isort: split
 import importlib
 from typing import TYPE_CHECKING, Any
 

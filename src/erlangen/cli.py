@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from erlangen._interrupts import begin_command
 from erlangen.survey.commands import Claims, List, Run, Show, Verify
 from erlangen.version import __version__
 
@@ -268,6 +269,7 @@ def run(argv: list[str]) -> int:
     from erlangen.errors import ErlangenError, MissingExtraError
 
     try:
+        begin_command()
         return command.run()
     except KeyboardInterrupt:
         print("erlangen: interrupted", file=sys.stderr)

@@ -125,12 +125,28 @@ class TrainModeWarning(ErlangenWarning):
     """A module came in train mode and was switched to eval mode for the measurement."""
 
 
+class LayoutWarning(ErlangenWarning):
+    """A tensor looks as if its axes lay in another order than declared."""
+
+
 class StepWarning(ErlangenWarning):
     """A derivative by differences depends on the step, as that of a function with jumps does."""
 
 
 class CacheWarning(ErlangenWarning):
     """A cached file is damaged or cannot be written; the result was computed afresh."""
+
+
+class RepeatedRowsWarning(ErlangenWarning):
+    """Rows that count as independent look like copies of one another; say which belong together by ``groups=``."""
+
+
+class CollapseWarning(ErlangenWarning):
+    """A penalty has driven the answers of a model towards a constant."""
+
+
+class NotConvergedWarning(ErlangenWarning):
+    """Numbers that are still on their way were read."""
 
 
 def first_index(bad: Tensor) -> tuple[int, ...]:

@@ -247,9 +247,10 @@ def test_sampled_signs_are_unbiased() -> None:
         assert float(drawn.std(0).max()) > 1e-3
 
 
-def test_gradients() -> None:
+@pytest.mark.parametrize("options", [{}, {"differentiable": True}])
+def test_gradients(options: dict[str, bool]) -> None:
     x = cloud(1, 2)
-    model = layer(E(3), 2, differentiable=True).double()
+    model = layer(E(3), 2, **options).double()
 
     def run(pos: Tensor) -> tuple[Tensor, Tensor]:
         out = model({"pos": pos, "labels": x["labels"]})

@@ -132,6 +132,24 @@ def test_forces_are_right_by_default(group: Group, how: Any) -> None:
         assert not model(x).requires_grad
 
 
+@pytest.mark.parametrize("how", ["frames", "canonical"])
+@pytest.mark.parametrize("group", [E(3), SO(3), Similarity(3)], ids=str)
+def test_compiled_forces_and_their_derivatives(group: Group, how: Any) -> None:
+    """A compiler cannot follow the safe eigenvectors; what it follows has the same first and second derivatives."""
+    model = symmetrize(Work(4), Symmetry(group, input="points", output="invariant"), how=how)
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    x, weight = cloud(2, 4, 3).requires_grad_(), cloud(2, 4, 3)
+
+    def derivatives(call: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        (force,) = torch.autograd.grad(call(x).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad((force * weight).sum(), x)
+        return force.detach(), second
+
+    for ours, plain in zip(derivatives(compiled), derivatives(model), strict=True):
+        assert (ours - plain).abs().max() < 1e-9 * plain.abs().max()
+    torch.compiler.reset()
+
+
 @pytest.mark.parametrize("name", ["planar", "linear", "padded"])
 def test_forces_of_planar_linear_and_padded_molecules(name: str) -> None:
     x = cloud(2, 4, 3) * torch.tensor(

@@ -30,6 +30,10 @@ def homogeneous(linear, last=(0.0, 0.0, 0.0, 1.0)):
     return g
 
 
+def about_z(g):
+    return torch.nn.functional.pad(g, (0, 1, 0, 1)) + torch.diag(torch.tensor([0.0, 0.0, 1.0])).to(g)
+
+
 MIRROR, INVERSION = torch.diag(torch.tensor([-1.0, 1.0, 1.0])), -torch.eye(3)
 SHEAR = torch.tensor([[1.0, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
 NO_ROTATIONS = {
@@ -70,6 +74,10 @@ REFUSED = [
     (er.Lorentz(1, 3), 2 * torch.eye(4), "scaled"),
     (er.Stabilizer(er.SO(3), [0.0, 0.0, 1.0]), axis_angle_to_matrix(torch.tensor([0.5, 0.0, 0.0])), "moves the vector"),
     (er.Flow(er.SO(3), [[0.0, 0.0, 1.0]]), torch.tensor([nan]), "NaN"),
+    (er.Generated(er.SO(3)), SHEAR, "shear"),
+    (er.Generated(er.SO(3)), torch.full((3, 3), nan), "NaN"),
+    (er.groups.Sp(1), torch.diag(torch.tensor([2.0, 2.0])), "scaled"),
+    (er.Subgroup(er.O(3), er.O(2), about_z), torch.zeros(2, 2), "zero"),
     (er.DirectProduct(er.SO(2), er.SO(2)), torch.diag(torch.tensor([1.0, 1.0, -1.0, 1.0])), "one factor"),
 ]
 

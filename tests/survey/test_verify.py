@@ -304,3 +304,52 @@ def test_the_worst_code_wins_whatever_the_order():
         assert exit_code(order) == 2
     assert exit_code([codes[3], codes[1], codes[0]]) == 1
     assert exit_code([codes[3], codes[0]]) == 3
+
+
+# --- several calls, one file -----------------------------------------------------------------------------------------
+def test_two_calls_with_one_file_lose_nothing(survey):
+    """Both have begun before either has finished a system; errors stay as well, and other scales and seeds."""
+    file = Path("all.json")
+    list(verify(["good"], seed=7, file=file))
+    first = verify(["good", "raising"], file=file)
+    second = verify(["failing", "good"], seed=1, file=file)
+    for call in (first, second, first, second):
+        next(call)
+    items = json.loads(file.read_text())
+    keys = sorted((item["system"], item["seed"], "error" in item) for item in items)
+    wanted = [("failing", 1, False), ("good", 0, False), ("good", 1, False), ("good", 7, False), ("raising", 0, True)]
+    assert keys == wanted
+    list(verify(["good"], file=file))  # one of the same system, scale and seed takes the place of the older one
+    assert sorted((item["system"], item["seed"], "error" in item) for item in json.loads(file.read_text())) == wanted
+    forget()
+    before = ran()
+    [outcome] = verify(["good"], seed=7, file=file, resume=True)  # of several seeds the right one is taken over
+    assert (outcome.resumed, outcome.entry["seed"]) == (True, 7)
+    assert ran() == before
+
+
+def test_processes_take_turns(tmp_path):
+    """Four processes add a hundred numbers each to one list, which is read and written anew every time."""
+    code = """
+import json, pathlib, sys
+from erlangen.files import locked, write_text
+path = pathlib.Path(sys.argv[1])
+for i in range(100):
+    with locked(path):
+        write_text(path, json.dumps([*(json.loads(path.read_text()) if path.exists() else []), [sys.argv[2], i]]))
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "list.json")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    processes = [subprocess.Popen([*command, name], env=environment) for name in "abcd"]
+    assert [process.wait(timeout=120) for process in processes] == [0] * 4
+    found = json.loads((tmp_path / "list.json").read_text())
+    assert sorted(map(tuple, found)) == [(name, i) for name in "abcd" for i in range(100)]
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '[{"system": "good"}]', '[{"error": "x"}]', "[" * 10**5])
+def test_a_file_of_something_else_is_not_replaced(survey, text):
+    Path("all.json").write_text(text)
+    with pytest.raises(DataError, match=r"'all\.json' (is no list of entries|cannot be read)"):
+        next(verify(["good"], file=Path("all.json")))
+    assert Path("all.json").read_text() == text
+    assert ran() == []

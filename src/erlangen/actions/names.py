@@ -65,6 +65,10 @@ def parse_action(spec: ActionLike, *, name: str = "action") -> Action:
 
 
 def _parse(text: str, name: str) -> Action:
+    if len(text) > MAX_LENGTH:
+        raise UnknownNameError(
+            f"{name} = {text[:40]!r}...: a name has at most {MAX_LENGTH} letters, this one {len(text)}"
+        )
     terms = _split(text, "+")
     if len(terms) > 1:
         return DirectSum(tuple(action for term in terms for action in _repeated(term, name)))
@@ -73,6 +77,13 @@ def _parse(text: str, name: str) -> Action:
         return Factors(tuple(_parse(factor, name) for factor in factors))
     actions = _repeated(text, name)
     return actions[0] if len(actions) == 1 else DirectSum(tuple(actions))
+
+
+MAX_LENGTH = 1000
+"""Letters of the longest name."""
+
+MAX_MULTIPLICITY = 10_000
+"""Most copies of an action by a number before it."""
 
 
 def _repeated(term: str, name: str) -> list[Action]:
@@ -91,8 +102,10 @@ def _repeated(term: str, name: str) -> list[Action]:
         raise ActionError(
             f"{name} = {term.strip()!r}: {error}; see help(er.actions.{NAMES[word].__name__}) for its arguments"
         ) from error
-    if count == "0":
-        raise ActionError(f"{name} = {term.strip()!r}: the multiplicity must be positive")
+    if count and (len(count) > 9 or not 0 < int(count) <= MAX_MULTIPLICITY):
+        raise ActionError(
+            f"{name} = {term.strip()!r}: the multiplicity must be positive, and at most {MAX_MULTIPLICITY:,}"
+        )
     return [action] * int(count or 1)
 
 
@@ -114,7 +127,7 @@ def _value(text: str) -> Any:
     """A Python literal, or the text itself."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # the last two for deep nesting
         return text
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from erlangen.errors import DataError
+from erlangen.files import check_size, reading
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package dataset-fashion-mnist puts its files."""
@@ -66,13 +67,12 @@ def fashion(split: Literal["train", "test"] = "train", folder: Path | str = FASH
 
 def _idx(path: Path) -> Tensor:
     """The array of bytes in a compressed IDX file: two zeros, type 8, number of axes, their lengths, the values."""
-    try:
-        with gzip.open(path) as file:
-            data = file.read()
-        axes = data[3] if data[:3] == b"\0\0\x08" else 0
-        shape = struct.unpack(f">{axes}I", data[4 : 4 + 4 * axes])
-    except (OSError, EOFError, struct.error) as error:
-        raise DataError(f"{str(path)!r} cannot be read: {error}") from error
-    if not axes or len(data) != 4 + 4 * axes + math.prod(shape):
+    with reading(f"{str(path)!r} cannot be read"), gzip.open(path) as file:
+        mark = file.read(4)
+        axes = mark[3] if mark[:3] == b"\0\0\x08" and len(mark) == 4 else 0
+        shape = struct.unpack(f">{axes}I", file.read(4 * axes))
+        check_size(path, math.prod(shape))
+        data = file.read(math.prod(shape) + 1)
+    if not axes or len(data) != math.prod(shape):
         raise DataError(f"{str(path)!r} is no complete IDX file of bytes; fetch it again")
-    return torch.frombuffer(bytearray(data[4 + 4 * axes :]), dtype=torch.uint8).reshape(shape)
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8).reshape(shape)

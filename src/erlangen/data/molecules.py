@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.errors import DataError, ErlangenError, MissingExtraError, check_sizes
+from erlangen.files import reading
 
 __all__ = ["MoleculeData", "qm9"]
 
@@ -103,10 +104,8 @@ def qm9(count: int, *, most_atoms: int | None = None, generator: Generator | Non
     rows = list(csv.DictReader([_header(folder / PARTS[0]), *_picked(_molecule_lines(folder), chosen)]))
     path = folder / TENSORS
     tensors = list(csv.DictReader([_header(path), *_picked(_lines(path), chosen)]))
-    try:
+    with reading(f"{folder}: a row is not as in qm9pack 1.0.3", remedy="install that version"):
         return _collated(rows, tensors)
-    except (KeyError, ValueError, SyntaxError, TypeError) as error:
-        raise DataError(f"{folder}: a row is not as in qm9pack 1.0.3 ({error}); install that version") from error
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
+import warnings
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from erlangen.data._archives import read_arrays
 from erlangen.errors import DataError, UnknownNameError, check_sizes
+from erlangen.files import check_size, reading
+
+MOST = 2**53
+"""Integers above are no longer exact in the numbers of a text file."""
 
 JOINTS = (
     "root",
@@ -96,11 +101,10 @@ def captured_motion(file: str | Path) -> tuple[list[MotionClip], Skeleton]:
         DataError: the file cannot be read, lacks one of these arrays or all clips, or a clip has other joints or is not
             finite.
     """
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{str(file)!r} cannot be read: {error}") from error
+    with reading(f"{str(file)!r} cannot be read"):
+        arrays = read_arrays(Path(file))
+        if any(array.dtype.kind not in "fiu" for array in arrays.values()):
+            raise ValueError("it holds other things than numbers")
     missing = [name for name in ("parent", "mirror", "fps") if name not in arrays]
     if missing or len(arrays) == 3:
         raise DataError(f"{str(file)!r} has no {', '.join(missing) or 'clips'}; it needs parent, mirror, fps and clips")
@@ -110,10 +114,13 @@ def captured_motion(file: str | Path) -> tuple[list[MotionClip], Skeleton]:
             raise DataError(
                 f"{name!r} of {str(file)!r} has shape {pos.shape}; a clip is finite and [T, {len(parents)}, 3]"
             )
-    if mirror.shape != parents.shape or fps.size != 1 or not float(fps) > 0:
+    fps = fps.reshape(-1)
+    if mirror.shape != parents.shape or len(fps) != 1 or not 0 < fps[0] < np.inf:
         raise DataError(f"{str(file)!r} has mirror {mirror.shape} and fps {fps}; give {parents.shape} and a rate")
     skeleton = Skeleton(*(torch.from_numpy(part.astype(np.int64)) for part in (parents, mirror)))
-    clips = [MotionClip(name, torch.from_numpy(pos.astype(np.float32)), 1 / float(fps)) for name, pos in arrays.items()]
+    clips = [
+        MotionClip(name, torch.from_numpy(pos.astype(np.float32)), 1 / float(fps[0])) for name, pos in arrays.items()
+    ]
     return clips, skeleton
 
 
@@ -153,6 +160,7 @@ def pedestrians(file: str | Path, frames: int = 20, *, frame_step: int = 10, str
     check_sizes(frames=frames, frame_step=frame_step, stride=stride, least=least)
     origin, number, person, place = _read(Path(file), frame_step)
     known, row = np.unique(person, return_inverse=True)
+    check_size(Path(file), 8 * len(known) * (int(number.max()) + 1))
     seen = np.full((len(known), int(number.max()) + 1), -1)  # the line of the file for each pedestrian and frame
     seen[row, number] = np.arange(len(number))
     if int((seen >= 0).sum()) != len(number):
@@ -176,16 +184,17 @@ def pedestrians(file: str | Path, frames: int = 20, *, frame_step: int = 10, str
 
 def _read(path: Path, step: int) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
     """The first frame's number; index of frame, identity, and place float32 for each row."""
-    try:
+    with reading(f"{str(path)!r} cannot be read"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # an empty file is named below
         table = np.loadtxt(path, ndmin=2)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{str(path)!r} cannot be read: {error}") from error
     if table.shape[0] == 0 or table.shape[1] != 4:
         raise DataError(f"{str(path)!r} holds {table.shape} numbers; it needs rows of frame, identity, x, y")
     if not np.isfinite(table).all():
         raise DataError(
             f"{str(path)!r} is not finite in row {int(np.nonzero(~np.isfinite(table).all(1))[0][0])}; remove it"
         )
+    if np.abs(table[:, :2]).max() > MOST or np.abs(table[:, 2:]).max() > np.finfo(np.float32).max:
+        raise DataError(f"{str(path)!r} has numbers of frames or identities above {MOST}, or places beyond all bounds")
     numbers, people = table[:, 0], table[:, 1].round().astype(np.int64)
     index = (numbers - numbers.min()) / step
     if not np.allclose(index, index.round()):

@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.actions import Tree
+from erlangen.enforce.axes import principal_axes
 from erlangen.enforce.cloud import (
     Cloud,
     gather_cloud,
@@ -22,9 +23,7 @@ from erlangen.enforce.cloud import (
 )
 from erlangen.enforce.frames import KINDS, ROUNDING, FrameSet, Kind, assemble
 from erlangen.errors import ActionError, GroupError, OrbitError
-from erlangen.numerics import eigh
 from erlangen.symmetry import Symmetry
-from erlangen.tracing import carries_derivative
 
 MAX_SIGNS = 4096
 """Largest PCA frame that is listed: O(12), SO(13). Larger ones are sampled."""
@@ -178,8 +177,7 @@ class PCAFrame:
         unit = torch.where(unit > 0, unit, 1.0)
         rows = rows / unit[:, None, None]
         covariance = rows.mT @ weigh(rows, weights)
-        wanted = carries_derivative(covariance) if self.differentiable is None else self.differentiable
-        values, axes = eigh(covariance)[:2] if wanted else torch.linalg.eigh(covariance.detach())
+        values, axes = principal_axes(covariance, self.differentiable)
         values, rows = values.detach(), rows.detach()
         coordinates = rows @ axes.detach()
         null = coordinates.abs().amax(1) <= (resolution / unit)[:, None]

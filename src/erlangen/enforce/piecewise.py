@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 from typing_extensions import override
 
 from erlangen.actions import Action, Invariant, Tree, tree_structure
+from erlangen.enforce.axes import principal_axes
 from erlangen.enforce.frames import ROUNDING
 from erlangen.enforce.pca_frames import relative_gap
 from erlangen.errors import (
@@ -34,9 +35,7 @@ from erlangen.errors import (
 )
 from erlangen.geometry.partitions import check_labels
 from erlangen.groups import SE, SO, DirectProduct, E, Group, O
-from erlangen.numerics import eigh
 from erlangen.symmetry import Symmetry
-from erlangen.tracing import carries_derivative
 
 AXES: dict[type[Group], tuple[bool, bool]] = {O: (False, False), SO: (False, True), E: (True, False), SE: (True, True)}
 """Groups with frames by parts: whether the origin moves, and whether axes are right-handed."""
@@ -188,8 +187,7 @@ def part_frames(
     rows = wide - _of_parts(centre, labels, tail=1)
     outer = (mass[..., None, None] * rows[..., :, None] * rows[..., None, :]).flatten(2)
     covariance = _part_sums(outer, labels, parts).unflatten(-1, (d, d))
-    wanted = carries_derivative(covariance) if differentiable is None else differentiable
-    values, axes = eigh(covariance)[:2] if wanted else torch.linalg.eigh(covariance.detach())
+    values, axes = principal_axes(covariance, differentiable)
     local = (rows[..., None, :] @ _of_parts(axes, labels, tail=2))[..., 0, :]
     extent = local.detach().abs()
     reach = extent.new_zeros(batch, parts, d).scatter_reduce(1, labels[..., None].expand_as(extent), extent, "amax")

@@ -57,7 +57,7 @@ from erlangen.errors import (
     is_whole,
     tell_degenerate,
 )
-from erlangen.groups import SemidirectProduct, Symmetric
+from erlangen.groups import MAX_ENUMERATION, SemidirectProduct, Symmetric
 from erlangen.numerics import full_precision
 from erlangen.symmetry import Symmetry
 
@@ -153,8 +153,12 @@ def symmetrize(
         raise SymmetryError(f"symmetry is a {type(symmetry).__name__}; give er.Symmetry(group, input=..., output=...)")
     _check_options(how, samples, on_degenerate, chunk)
     if frame is None and takes_product(symmetry, how):
-        options = {"on_degenerate": on_degenerate, "differentiable": differentiable, "chunk": chunk, "seed": seed}
-        return _symmetrize_product(model, symmetry, how, samples, options)
+        factors = factor_symmetries(symmetry)
+        if factors is not None:
+            options = {"on_degenerate": on_degenerate, "differentiable": differentiable, "chunk": chunk, "seed": seed}
+            return _symmetrize_product(model, symmetry, factors, how, samples, options)
+        if how is not None or symmetry.group.order > MAX_ENUMERATION:
+            raise refuse_product(symmetry)
     chosen = how or _default_how(symmetry, frame)
     source = _build_frame(symmetry, chosen, frame, samples, differentiable, seed)
     if isinstance(model, Symmetrized):
@@ -403,14 +407,12 @@ class Symmetrized(nn.Module):
 def _symmetrize_product(
     model: nn.Module | Callable[..., Any],
     symmetry: Symmetry,
+    factors: list[Symmetry],
     how: How | None,
     samples: int | None,
     options: dict[str, Any],
 ) -> Symmetrized:
     """One wrapper for each factor; the outermost one declares the whole."""
-    factors = factor_symmetries(symmetry)
-    if factors is None:
-        raise refuse_product(symmetry)
     for factor, is_orbit in inside_out(factors):
         one: How | None = "orbit" if is_orbit else how if type(factor.group) in KINDS else None
         count = None if one == "canonical" or (is_orbit and factor.group.order != math.inf) else samples

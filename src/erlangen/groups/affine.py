@@ -264,7 +264,7 @@ class Translation(SemidirectProduct):
     """Translations of R^n; proposal normal with standard deviation `scale` (in the units of the points)."""
 
     def __init__(self, n: int, scale: float = DEFAULT_TRANSLATION_SCALE) -> None:
-        check_size("Translation", n, 1)
+        check_size("Translation", n, 1, 10_000)
         option = _option("scale", scale, DEFAULT_TRANSLATION_SCALE)
         super().__init__(TrivialGroup(n), translation_scale=scale, name=f"Translation({n}{option})")
 

@@ -104,7 +104,7 @@ class Group(ABC):
         if self.order == math.inf:  # not math.isinf: an int beyond the range of floats is a valid order
             raise OrbitError(f"{self.name} is infinite and cannot be listed; use .sample(n) or .grid(n)")
         if self.order > MAX_ENUMERATION:
-            size = f"{self.order:,}" if self.order < 10**15 else f"about 10^{math.log10(self.order):.0f}"
+            size = order_text(self)
             raise OrbitError(
                 f"{self.name} has {size} elements, more than the {MAX_ENUMERATION:,} that are listed at most; "
                 "use .sample(n)"
@@ -227,3 +227,8 @@ def loose_tol(dtype: torch.dtype) -> float:
     1e-3, as products of many elements drift and printed ones have few digits; more for the half precisions.
     """
     return max(1e-3, 8 * torch.finfo(dtype).eps) if dtype.is_floating_point else 0.0
+
+
+def order_text(group: Group) -> str:
+    """The order for people; Python refuses to write out integers of thousands of digits."""
+    return f"{group.order:,}" if group.order < 10**15 else f"about 10^{math.log10(group.order):.0f}"

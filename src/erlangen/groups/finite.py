@@ -15,11 +15,14 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.errors import DtypeError, GroupError, OrbitError, ShapeError, check_finite, check_floating, is_whole
-from erlangen.groups.base import MAX_ENUMERATION, Group, default_tol
+from erlangen.groups.base import MAX_ENUMERATION, Group, default_tol, order_text
 from erlangen.groups.closure import CLOSED_TOL, close_under_product, nearest_matrix, snap
 from erlangen.groups.rotations import draw_device
 
 _CAYLEY_LIMIT = 2_048  # a larger Cayley table (over 16 MB as int32) is not kept: products go through the matrices
+
+MAX_SIZE = 10**6
+"""Largest n of a cyclic or dihedral group, whose matrices are all kept."""
 
 
 class FiniteMatrixGroup(Group):
@@ -313,8 +316,8 @@ def finite_grid(group: Group, n: int, device: torch.device | str | None) -> Tens
     """All elements of a finite group for ``n >= order``; `GroupError` otherwise."""
     if n < group.order:
         raise GroupError(
-            f"{group.name}: a grid of n = {n} elements would leave out some of its {group.order}; "
-            f"ask for n >= {group.order}, or use .sample({n})"
+            f"{group.name}: a grid of n = {n} elements would leave out some of its {order_text(group)}; "
+            f"ask for all of them, or use .sample({n})"
         )
     return group.elements(device=device)
 
@@ -339,10 +342,12 @@ def sample_device(device: torch.device | str | None, generator: Generator | None
     return torch.get_default_device() if generator is None else generator.device
 
 
-def check_positive(group: str, argument: str, value: object) -> None:
-    """Raise `GroupError` unless a constructor's argument is a positive int."""
+def check_positive(group: str, argument: str, value: object, most: int = MAX_SIZE) -> None:
+    """Raise `GroupError` unless a constructor's argument is a positive int, of at most `most`."""
     if not is_whole(value, 1):
         raise GroupError(f"{group}({value}): {argument} must be a positive integer, got {value!r}")
+    if value > most:
+        raise GroupError(f"{group}: {argument} can be at most {most:,}, got {value}")
 
 
 def is_integer(g: Tensor) -> bool:

@@ -47,7 +47,7 @@ class TrivialGroup(MatrixGroup):
     """The identity alone, acting on R^n; the linear part of `Translation`."""
 
     def __init__(self, n: int) -> None:
-        check_size("TrivialGroup", n, 1)
+        check_size("TrivialGroup", n, 1, 10_000)
         super().__init__(f"TrivialGroup({n})", torch.zeros(0, n, n, dtype=torch.float64))
         self.order = 1
 
@@ -256,7 +256,7 @@ class Scaling(MatrixGroup):
     is_compact = False
 
     def __init__(self, n: int, *, scale: float = DEFAULT_SCALE) -> None:
-        check_size("Scaling", n, 1)
+        check_size("Scaling", n, 1, 10_000)
         super().__init__(scaled_name(f"Scaling({n})", scale), torch.eye(n, dtype=torch.float64)[None])
         self.scale = scale
 

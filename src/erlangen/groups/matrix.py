@@ -162,10 +162,16 @@ def is_orthogonal(g: Tensor, tol: float) -> Tensor:
     return is_close(g.mT @ g, torch.eye(g.shape[-1], dtype=g.dtype, device=g.device), tol)
 
 
-def check_size(name: str, n: int, least: int) -> None:
-    """Raise `GroupError` unless n is an integer of at least `least`."""
+MAX_DIMENSION = 100
+"""Largest matrices of a group with a Lie algebra: a basis of all of them has n^4 numbers, 0.8 GB for n = 100."""
+
+
+def check_size(name: str, n: int, least: int, most: int = MAX_DIMENSION) -> None:
+    """Raise `GroupError` unless n is an integer from `least` to `most`."""
     if not is_whole(n, least):
         raise GroupError(f"{name} needs an integer dimension of at least {least}, got {n!r}")
+    if n > most:
+        raise GroupError(f"{name} can be built up to the dimension {most}, got {n}")
 
 
 def scaled_name(name: str, scale: float) -> str:

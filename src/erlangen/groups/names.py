@@ -63,6 +63,9 @@ _GROUPS = {
 _ALIASES = {"T": "Translation", "GLPlus": "GL+", "C": "Cyclic", "Z": "Cyclic", "D": "Dihedral", "S": "Symmetric"}
 _SHORT = re.compile(r"([A-Za-z]+\+?)(\d+)")  # C8, D4, S5, SO3, GL+2
 _CALL = re.compile(r"([A-Za-z_]\w*\+?)\s*(?:\((.*)\))?")
+MAX_LENGTH = 1000
+"""Letters of the longest name."""
+
 _PRODUCT = re.compile(r"\s+[x×]\s+")
 _COMMA = re.compile(r",")
 _OPTION = re.compile(r"(\w+)\s*=\s*(.*)")
@@ -89,6 +92,10 @@ def group(name: str | Group) -> Group:
         return name
     if not isinstance(name, str):
         raise UnknownNameError(f"group is a {type(name).__name__}; give a Group, or its name such as 'SO(3)'")
+    if len(name) > MAX_LENGTH:
+        raise UnknownNameError(
+            f"group = {name[:40]!r}...: a name has at most {MAX_LENGTH} letters, this one {len(name)}"
+        )
     factors = [_single(part) for part in _split(name.strip(), _PRODUCT) or [""]]
     return factors[0] if len(factors) == 1 else DirectProduct(*factors)
 
@@ -128,6 +135,8 @@ def _arguments(text: str, key: str, words: list[str]) -> tuple[list[int | Group]
 def _integer(text: str, key: str, word: str) -> int:
     if not re.fullmatch(r"[+-]?\d+", word):
         raise GroupError(f"{text!r}: {word!r} is not an integer; write {_signature(key)} with integers")
+    if len(word) > 18:
+        raise GroupError(f"{text[:40]!r}: {word[:20]}... is too large; write {_signature(key)} with smaller integers")
     return int(word)
 
 

@@ -13,6 +13,12 @@ from erlangen.groups.base import Group
 from erlangen.groups.finite import check_positive, finite_grid, is_integer, random_integers, sample_device
 from erlangen.groups.rotations import draw_device
 
+MAX_PLACES = 200_000
+"""Largest n of `Symmetric`: its order alone is a number of a million digits."""
+
+MAX_AXES = 64
+"""Axes of the largest array of torch."""
+
 
 class Symmetric(Group):
     """All permutations of n places.
@@ -23,7 +29,7 @@ class Symmetric(Group):
     """
 
     def __init__(self, n: int) -> None:
-        check_positive("Symmetric", "n", n)
+        check_positive("Symmetric", "n", n, MAX_PLACES)
         self.n = n
         self.name = f"Symmetric({n})"
         self.order = math.factorial(n)
@@ -107,10 +113,12 @@ class Shifts(Group):
     """
 
     def __init__(self, *sizes: int) -> None:
-        if not sizes:
-            raise GroupError("Shifts(): needs the size of each axis, for example Shifts(28, 28)")
+        if not 0 < len(sizes) <= MAX_AXES:
+            raise GroupError(
+                f"Shifts(): needs the size of each axis, for example Shifts(28, 28); at most {MAX_AXES} of them"
+            )
         for size in sizes:
-            check_positive("Shifts", "each size", size)
+            check_positive("Shifts", "each size", size, 2**31)
         self.sizes = sizes
         self.name = f"Shifts({','.join(map(str, sizes))})"
         self.order = math.prod(sizes)

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from erlangen.groups.matrix import (
     DEFAULT_SCALE,
+    MAX_DIMENSION,
     MatrixGroup,
     check_size,
     is_close,
@@ -33,7 +34,7 @@ class Sp(MatrixGroup):
     is_compact = False
 
     def __init__(self, n: int, *, scale: float = DEFAULT_SCALE) -> None:
-        check_size("Sp", n, 1)
+        check_size("Sp", n, 1, MAX_DIMENSION // 2)
         super().__init__(scaled_name(f"Sp({n})", scale), _symplectic_form(n) @ symmetric_basis(2 * n))
         self.n, self.scale = n, scale
 

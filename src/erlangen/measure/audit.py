@@ -29,6 +29,7 @@ from erlangen.measure.models import Model, ModelLike
 from erlangen.measure.orbit import Orbit, orbit
 from erlangen.measure.plan import Plan
 from erlangen.measure.report import AuditReport, Source
+from erlangen.measure.scale import Scale, check_scale, spread_factors
 from erlangen.symmetry import Symmetry
 from erlangen.version import __version__
 
@@ -50,6 +51,7 @@ def audit(
     *,
     metric: str | Metric | MetricFunction | None = None,
     elements: int | Tensor | None = None,
+    scale: Scale = "norm",
     chunk: int | None = None,
     seed: int = 0,
     layers: bool = False,
@@ -72,6 +74,11 @@ def audit(
             where higher is better. Default: accuracy for integer labels, mse for floating ones. Without labels it compares
             with the consensus alone.
         elements: ``None`` (all of a small finite group, 72 on a circle, else 256), a number, or a tensor of elements.
+        scale: what errors are relative to: "norm", ``||f(x)||`` of each sample, or "spread", how much f varies over the
+            samples. An offset hides a violation from the norm: a total energy of -1e4 that moves by 1 is wrong by 1e-4 of
+            itself, and by all that it says if energies differ by 1. The Lie derivative, the consensus and layers keep the
+            norm, and so do all errors where there is no spread: one sample, constant answers, labels, resampled answers; the
+            report's ``settings["scale"]`` tells.
         chunk: elements per model call; by default found by timing and kept per model and shape. Results agree between
             chunks to rounding; fix it to make them bit-equal.
         seed: seed of sampled elements and of the bootstrap.
@@ -93,6 +100,7 @@ def audit(
         DataError, CheckpointError: labels of another length; a resume file of another audit.
     """
     symmetry = declared_symmetry(model, symmetry)
+    check_scale(scale)
     check_chunk(chunk)
     spread = {"local": local_blocks, "ray": ray_blocks}.get(engine)
     if spread is None:
@@ -122,6 +130,7 @@ def audit(
             state.cut(count)
             state.store(state.begun, one_block(plan, visited.elements, state.begun, kept))
         head = take(x, slice(0, SIDE_SAMPLES))
+        factors = spread_factors(wrapped, symmetry, visited.elements, x, width) if scale == "spread" else None
         smooth = symmetry.group.dim > 0 and all(leaf.is_floating_point() for leaf in tree_leaves(base))
         local, jumps = generator_errors(wrapped, symmetry, head) if smooth else (None, None)
         floor = resampling_floor(wrapped, symmetry, visited.elements, head)
@@ -136,7 +145,7 @@ def audit(
         symmetry=symmetry,
         orbit=visited,
         certificate="exact" if exact and complete else "statistical",
-        errors=state.errors[:, done],
+        errors=(state.errors if factors is None else state.errors * factors)[:, done],
         base=None if state.base is None else state.base[done],
         scores=None if state.scores is None else state.scores[:, done],
         consensus=state.consensus[:, done],
@@ -153,6 +162,7 @@ def audit(
             "device": str(tree_leaves(x)[0].device),
             "samples_per_block": width,
             "chunk": chunk,
+            "scale": "norm" if factors is None else "spread",
             "engine": engine,
             "erlangen": __version__,
             "torch": torch.__version__,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -23,6 +24,7 @@ from erlangen.measure.checks import check_chunk, check_data, float_dtype, probe
 from erlangen.measure.evaluate import Block, Chunk, evaluate_block, relative_error, squares
 from erlangen.measure.models import Model, ModelLike
 from erlangen.measure.orbit import orbit
+from erlangen.measure.scale import Scale, check_scale, spread_factors
 from erlangen.symmetry import Symmetry
 
 Reduction = Literal["mean", "max", "none"]
@@ -47,6 +49,7 @@ def equivariance_error(
     *,
     elements: int | Tensor | None = None,
     reduce: Reduction = "mean",
+    scale: Scale = "norm",
     chunk: int | None = None,
     seed: int = 0,
 ) -> Tensor:
@@ -58,23 +61,31 @@ def equivariance_error(
         x: a batch ``[B, ...]``, or a tree of batches.
         elements: as for `erlangen.measure.orbit`.
         reduce: "mean" or "max" over elements and samples (a scalar), or "none" (``[K, B]``).
+        scale: "norm" divides by ``||f(x)||``; "spread" by how much f varies over the samples, as for `erlangen.audit`.
         chunk: elements per model call; by default found by timing.
         seed: seed of sampled elements.
 
     Raises:
-        What `erlangen.audit` raises; `UnknownNameError` for another `reduce`.
+        What `erlangen.audit` raises; `UnknownNameError` for another `reduce` or `scale`.
     """
     symmetry = declared_symmetry(model, symmetry)
     if reduce not in ("mean", "max", "none"):
         raise UnknownNameError(f"reduce = {reduce!r} is not known; choose 'mean', 'max' or 'none'")
-    errors = _on_orbits(model, symmetry, x, elements, chunk, seed).errors
+    check_scale(scale)
+    errors = _on_orbits(model, symmetry, x, elements, chunk, seed, scale).errors
     if reduce == "none":
         return errors
     return errors.mean() if reduce == "mean" else errors.max()
 
 
 def _on_orbits(
-    model: ModelLike, symmetry: Symmetry, x: Tree, elements: int | Tensor | None, chunk: int | None, seed: int
+    model: ModelLike,
+    symmetry: Symmetry,
+    x: Tree,
+    elements: int | Tensor | None,
+    chunk: int | None,
+    seed: int,
+    scale: Scale,
 ) -> Block:
     """Errors of a batch, all at once."""
     check_chunk(chunk)
@@ -85,7 +96,9 @@ def _on_orbits(
     with wrapped.measuring():
         probe(wrapped, symmetry, x)
         policy = Chunk.of(wrapped, x, chunk)
-        return evaluate_block(wrapped, symmetry, visited.elements, x, None, None, policy, consensus=False)
+        block = evaluate_block(wrapped, symmetry, visited.elements, x, None, None, policy, consensus=False)
+        factors = spread_factors(wrapped, symmetry, visited.elements, x) if scale == "spread" else None
+    return block if factors is None else replace(block, errors=block.errors * factors)
 
 
 def assert_equivariant(
@@ -107,7 +120,7 @@ def assert_equivariant(
     """
     symmetry = declared_symmetry(model, symmetry)
     x, _ = Model(model).read(x)
-    block = _on_orbits(model, symmetry, x, elements, None, seed)
+    block = _on_orbits(model, symmetry, x, elements, None, seed, "norm")
     usual = 1e-12 if float_dtype(x) == torch.float64 else 1e-5
     bounds = dict(tol) if isinstance(tol, Mapping) else {}
     unknown = [entry for entry in bounds if entry not in block.entries]

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from erlangen import plots
 from erlangen.actions import Tree
 from erlangen.errors import MissingExtraError
 from erlangen.files import write_text
 from erlangen.measure.error import Resampling
+from erlangen.measure.intervals import crossed_interval
 from erlangen.measure.layers import LayerError
 from erlangen.measure.metrics import Metric
 from erlangen.measure.models import Model
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from rich.table import Table
-
-RESAMPLES = 1000
-"""Bootstrap resamples behind every interval."""
 
 
 class Source(NamedTuple):
@@ -49,7 +47,7 @@ class AuditReport:
         orbit: the elements visited.
         certificate: "exact" when every element of a finite group was visited and moves inputs and answers of these very
             shapes without loss; otherwise "statistical".
-        errors: relative equivariance error ``[K, B]``.
+        errors: equivariance error ``[K, B]``, relative to what ``settings["scale"]`` says.
         base: metric of the samples as they are ``[B]``, ``None`` without labels.
         scores: metric along the orbits ``[K, B]``, ``None`` without labels.
         consensus: metric against the consensus ``[K, B]``; the relative distance to it if there is no metric.
@@ -152,13 +150,13 @@ class AuditReport:
         ]
 
     def interval(self, table: Tensor) -> tuple[float, float]:
-        """95 % bootstrap interval of the mean of a ``[K, B]`` table, resampling samples (1000 times, seeded)."""
-        per_sample = table.mean(0)
-        generator = Generator().manual_seed(self.seed)
-        draws = torch.randint(len(per_sample), (RESAMPLES, len(per_sample)), generator=generator)
-        means = per_sample[draws].mean(1)
-        low, high = torch.quantile(means, means.new_tensor([0.025, 0.975])).tolist()
-        return low, high
+        """95 % bootstrap interval of the mean of a ``[K, B]`` table (1000 resamples, seeded).
+
+        It is for other samples of the same kind, and, where the elements were drawn at random, for other elements too: both
+        are resampled. A grid, all elements of a group, and elements that were given are taken as they are. Corrected for
+        small numbers; see `erlangen.measure.intervals`.
+        """
+        return crossed_interval(table, rows_sampled=self.orbit.method == "sample", seed=self.seed)
 
     def element_name(self, index: int) -> str:
         """An element of the orbit in words, such as "rotation by 40°" or "shift by (2, 0)"."""

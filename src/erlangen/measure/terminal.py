@@ -23,7 +23,8 @@ def summary_table(report: AuditReport) -> Table:
     table.add_column(style="bold")
     table.add_column()
     low, high = report.interval(report.errors)
-    table.add_row("equivariance error", f"{report.error:.3g}  (95 % interval {low:.3g} to {high:.3g})")
+    over = " over spread" if report.settings.get("scale") == "spread" else ""
+    table.add_row("equivariance error" + over, f"{report.error:.3g}  (95 % interval {low:.3g} to {high:.3g})")
     where = report.element_name(int(report.errors.max(1).values.argmax()))
     table.add_row("worst error", f"{report.worst_error:.3g}  ({where})")
     for path, (mean, worst) in report.entry_errors.items():

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from erlangen.errors import RepresentationError
 from erlangen.groups import SO, O, planar_rotation
+from erlangen.groups.base import order_text
 from erlangen.reps.base import Rep, Sum
 from erlangen.reps.finite import Table
 from erlangen.reps.irreducible import irreducible
@@ -149,7 +150,7 @@ def _decompose_finite(rep: Rep) -> Decomposition:
     table = Table.of(rep.group)
     if int(rep.group.order) * rep.size**2 > MAX_TABLE:
         raise RepresentationError(
-            f"{rep!r}: {rep.group.order} matrices [{rep.size}, {rep.size}] are more than {MAX_TABLE:,} numbers; "
+            f"{rep!r}: {order_text(rep.group)} matrices [{rep.size}, {rep.size}] are more than {MAX_TABLE:,} numbers; "
             "decompose the summands or factors one by one, or restrict to a smaller group"
         )
     matrices = rep.rho(table.elements, dtype=torch.float64).double()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from erlangen.errors import GroupElementError, RepresentationError, first_index
 from erlangen.groups import MAX_ENUMERATION, Group
+from erlangen.groups.base import order_text
 from erlangen.reps.embedding import embedding
 
 _CHUNK = 4_000_000  # products or distances computed at once
@@ -31,7 +32,7 @@ class Table:
         """
         if group.order > MAX_ENUMERATION:
             raise RepresentationError(
-                f"{group.name} has order {group.order}, but a finite group of at most {MAX_ENUMERATION:,} elements is "
+                f"{group.name} has order {order_text(group)}, but a finite group of at most {MAX_ENUMERATION:,} elements is "
                 "needed here; restrict to a finite subgroup, or use V and T(p, q)"
             )
         return _table(group)

@@ -6,17 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
 
+from torch import Tensor
+
 from erlangen.actions import Tree
 from erlangen.errors import ErlangenError, SymmetryError
 from erlangen.measure.audit import audit
-from erlangen.measure.models import ModelLike
+from erlangen.measure.models import Model, ModelLike
+from erlangen.measure.scale import Scale, check_scale, rounding_of, spread_factors
 from erlangen.soft.evidence import DataFinding, weigh
 from erlangen.symmetry import Symmetry
 
 
 @dataclass(frozen=True)
 class Finding:
-    """How far a model is from one symmetry: mean relative error, its 95 % interval, the worst error, and the verdict.
+    """How far a model is from one symmetry: mean error, its 95 % interval, the worst error, and the verdict.
+
+    Errors are relative to the spread of the answers, or to their norm, as `discover` was asked.
 
     `resampling` is the error that the action itself brings where it interpolates or loses data (pictures under rotations
     that are no quarter turns), as `erlangen.measure.error.resampling_floor` measures it on the model's answers; ``None``
@@ -37,6 +42,7 @@ def discover(
     candidates: Sequence[Symmetry],
     x: Tree,
     *,
+    scale: Scale = "spread",
     tol: float | None = None,
     elements: int | None = None,
     seed: int = 0,
@@ -46,6 +52,7 @@ def discover(
     *,
     data: tuple[Tree, Tree],
     candidates: Sequence[Symmetry],
+    groups: Tensor | Sequence[int] | None = None,
     tol: float | None = None,
     elements: int | None = None,
     seed: int = 0,
@@ -56,15 +63,20 @@ def discover(
     x: Tree | None = None,
     *,
     data: tuple[Tree, Tree] | None = None,
+    groups: Tensor | Sequence[int] | None = None,
+    scale: Scale = "spread",
     tol: float | None = None,
     elements: int | None = None,
     seed: int = 0,
 ) -> list[Finding] | list[DataFinding]:
     """Measure a model, or data, against candidate symmetries, the best one first.
 
-    A model is audited. Data have a symmetry if ``(g x, g y)`` is as likely as ``(x, y)``: a regressor that was fitted to other
-    samples is then as wrong on moved samples as on those that were not moved. `erlangen.soft.evidence.weigh` says which
-    regressor, and what this cannot see.
+    A model is audited, and its errors are compared with how much its answers vary, so that no offset hides a violation.
+
+    Data have a symmetry if ``(g x, g y)`` is as likely as ``(x, y)``: a regressor that was fitted to other samples is then as
+    wrong on moved samples as on those that were not moved. `erlangen.soft.evidence.weigh` says which regressor, and what this
+    cannot see. Rows count as independent draws; where they are not (repeated measurements, frames of one recording), `groups`
+    says which belong together.
 
     >>> import torch, erlangen as er
     >>> flips = [er.Symmetry(g, input="points", output="invariant") for g in ("SO(3)", "SE(3)")]
@@ -83,13 +95,20 @@ def discover(
         candidates: the symmetries to try.
         data: ``(x, y)`` instead of a model: trees of tensors ``[N, ...]``, N at least 20; targets are one floating tensor,
             or class labels ``[N]``.
-        tol: a symmetry of a model holds when the worst relative error is at most this (0.001 by default); one of data when
-            the interval of its cost begins at or below this share of the targets' variance (0 by default).
+        groups: with data, one integer per row ``[N]``: equal ones for rows that are not independent of one another; at least
+            20 groups. They are held out, moved and resampled together.
+        scale: with a model, "spread" or "norm", as for `erlangen.audit`; answers that are resampled keep the norm.
+        tol: a symmetry of a model holds when the worst error is at most this (0.001 by default), or no more than rounding
+            makes of answers of that size; one of data when the interval of its cost begins at or below this share of the
+            targets' variance (0 by default).
 
     Raises:
         SymmetryError: no candidates, or for data a group that is not compact.
         ErlangenError: neither or both of a model with x and of data, or a number out of range.
-        DataError: fewer than 20 samples, or uneven ones.
+        DataError: fewer than 20 samples or groups, or uneven ones.
+
+    Warns:
+        RepeatedRowsWarning: many rows have near copies, and `groups` does not say why.
     """
     candidates = list(candidates)
     if not candidates or not all(isinstance(candidate, Symmetry) for candidate in candidates):
@@ -97,17 +116,28 @@ def discover(
     if data is not None:
         if model is not None or x is not None:
             raise ErlangenError("data is given together with a model or x; ask about one of the two")
-        return weigh(*data, candidates, moves=8 if elements is None else elements, tol=_tol(tol, 0.0), seed=seed)
+        moves = 8 if elements is None else elements
+        return weigh(*data, candidates, groups=groups, moves=moves, tol=_tol(tol, 0.0), seed=seed)
+    if groups is not None:
+        raise ErlangenError("groups says which rows of data=(x, y) belong together; a model has no rows")
     if model is None or x is None:
         raise ErlangenError("give a model with x, or data=(x, y)")
     tol = _tol(tol, 1e-3)
     findings: list[Finding] = []
+    check_scale(scale)
+    wrapped = Model(model)
     for symmetry in candidates:
         report = audit(model, symmetry, x, elements=elements, seed=seed, progress=False)
-        interval = report.interval(report.errors)
+        factors = None
+        if scale == "spread":
+            with wrapped.measuring(quiet=True):
+                factors = spread_factors(wrapped, symmetry, report.orbit.elements, x)
+        errors = report.errors if factors is None else report.errors * factors
+        rounding = 0.0 if factors is None else rounding_of(x) * factors
+        holds = bool((errors <= tol).logical_or(errors <= rounding).all())
         floor = None if report.resampling is None else report.resampling["model"]
-        holds = report.worst_error <= tol
-        findings.append(Finding(symmetry, report.error, interval, report.worst_error, holds, floor))
+        found = Finding(symmetry, float(errors.mean()), report.interval(errors), float(errors.max()), holds, floor)
+        findings.append(found)
     return sorted(findings, key=lambda finding: finding.error)
 
 

@@ -215,7 +215,8 @@ class Verify:
     seed: int = 0
     """Seed of all randomness."""
     json: Path | None = None
-    """Write the entries here, as a list, after every system; "-" prints them instead of the table."""
+    """Write the entries here, as a list, after every system, beside those of other systems, scales and seeds that are there;
+    "-" prints them instead of the table."""
     engine: Literal["local", "ray"] = "local"
     """Where to compute: this process, or Ray workers."""
     resume: tyro.conf.FlagCreatePairsOff[bool] = False

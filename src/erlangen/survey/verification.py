@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from erlangen.errors import DataError, ErlangenError, MissingExtraError, UnknownNameError
+from erlangen.files import locked
 from erlangen.remote import Failure, ray_session, require_ray, results
 from erlangen.survey.claims import Scale
 from erlangen.survey.ledger import discover_systems, fingerprint, run, system_name
@@ -93,7 +94,9 @@ def verify(
 
     At scale ``"full"`` every entry is written to ``out/<system>.json``, and at any scale all of them, in the order of
     `systems`, to `file`. Both are replaced at once when a system finishes, so an interrupted or killed call loses what
-    was running and nothing else. What a system raises becomes its outcome and does not stop the others.
+    was running and nothing else. What else `file` holds stays behind them: an entry is replaced by one of the same system,
+    scale and seed alone, so that several calls at once may have one file. What a system raises becomes its outcome and does
+    not stop the others.
 
     Args:
         systems: what `erlangen.survey.ledger.load_system` takes; by default all systems of the library.
@@ -137,6 +140,8 @@ class _Keeper:
         self.kept: dict[str, Entry] = {}
         for folder in [path for path in (out, file and file.parent) if path is not None]:
             check_writable(folder)
+        if file is not None and file.exists():
+            _items_of(file)
         if out is not None:
             # A damaged file is somebody's result: it is named now, and not replaced without a word after ten minutes.
             paths = [out / f"{name}.json" for name in self.names]
@@ -146,7 +151,11 @@ class _Keeper:
         """Entries of earlier runs of the same code, scale and seed."""
         if self.out is None and self.file is None:
             raise DataError("nothing to resume from: at scale 'smoke', name the file of the entries (--json FILE)")
-        known = self.kept | (_entries_of(self.file) if self.file is not None and self.file.exists() else {})
+        items = _items_of(self.file) if self.file is not None and self.file.exists() else []
+        mine = [
+            item for item in items if "error" not in item and (item["scale"], item["seed"]) == (self.scale, self.seed)
+        ]
+        known = self.kept | {entry["system"]: entry for entry in mine}
         return {name: known[name] for name in self.names if name in known and self._is_same(known[name])}
 
     def keep(self, outcome: Outcome) -> Outcome:
@@ -157,9 +166,18 @@ class _Keeper:
             if self.out is not None and self.kept.get(outcome.system) != outcome.entry:
                 write_json(self.out / f"{outcome.system}.json", outcome.entry)
         if self.file is not None:
-            done = [self.outcomes[name] for name in self.names if name in self.outcomes]
-            write_json(self.file, items_of(done, self.scale, self.seed))
+            with locked(self.file):
+                write_json(self.file, self._joined(self.file))
         return outcome
+
+    def _joined(self, file: Path) -> list[Entry]:
+        """What is done here, in its order, then what else the file holds, perhaps of others who write there."""
+        done = [self.outcomes[name] for name in self.names if name in self.outcomes]
+        own = {_key(item): item for item in items_of(done, self.scale, self.seed)}
+        there = {_key(item): item for item in _items_of(file)} if file.exists() else {}
+        order = [(name, self.scale, self.seed) for name in self.names]
+        every = there | own
+        return [every[key] for key in dict.fromkeys((*order, *there)) if key in every]
 
     def _is_same(self, entry: Entry) -> bool:
         # A fingerprint says that the code is the same that would run now, whatever the version is called.
@@ -167,17 +185,30 @@ class _Keeper:
         return "options" not in entry and code == fingerprint(self.names[entry["system"]])
 
 
-def _entries_of(file: Path) -> dict[str, Entry]:
-    """Entries in a file that `verify` wrote, without those that could not run."""
+def _key(item: Entry) -> tuple[str, str, int]:
+    """What an item of a file is about; no two are about the same."""
+    return item["system"], item["scale"], item["seed"]
+
+
+def _items_of(file: Path) -> list[Entry]:
+    """Items in a file that `verify` wrote: entries, and what could not run."""
     items = read_json(file)
     try:
         if not isinstance(items, list):
             raise DataError(f"it holds a {type(items).__name__}")
-        entries = [item for item in items if not (isinstance(item, dict) and "error" in item)]
-        entries = [upgraded(entry) for entry in entries]
+        return [item if _has_failed(item) else upgraded(item) for item in items]
     except ErlangenError as error:
         raise DataError(f"{str(file)!r} is no list of entries that verify wrote: {error}; remove it") from error
-    return {entry["system"]: entry for entry in entries}
+
+
+def _has_failed(item: object) -> bool:
+    """Whether this stands for a system that could not run."""
+    if not isinstance(item, dict) or "error" not in item:
+        return False
+    kinds = {"system": str, "scale": str, "seed": int}
+    if not all(isinstance(item.get(key), kind) for key, kind in kinds.items()):
+        raise DataError("it holds an error of no system")
+    return True
 
 
 def _names(systems: Sequence[str]) -> dict[str, str]:

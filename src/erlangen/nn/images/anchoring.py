@@ -151,9 +151,10 @@ class PolyphaseAnchor(nn.Module):
     differ from the best by less than 8 units of rounding (1e-6 of it in float32, 2e-15 in float64) the norm of a fixed,
     lopsided, non-linear mixture of each pixel and its neighbours decides, then that of a mixture of mixtures over a larger
     distance, and so on until the mixtures reach around the image. Where those tie, too, the image does not tell its
-    components apart, or barely: constant and periodic ones. Then the first in the order of (i, j) is taken, which leaves a constant map as it is, and the answer may
-    change with the shift (not where the image repeats itself exactly: then equal components are equal images). `on_tie` says
-    what to do about it. That is not checked in compiled code and under ``torch.func``, and neither are NaN and Inf.
+    components apart, or barely: constant and periodic ones. Then the first in the order of (i, j) is taken, which leaves a
+    constant map as it is, and the answer may change with the shift (not where the image repeats itself exactly: then equal
+    components are equal images). `on_tie` says what to do about it. That is not checked in compiled code and under
+    ``torch.func``, and neither are NaN and Inf.
 
     Do not anchor by norm what comes out of a layer norm: all its pixels have the same norm, and so have the components.
 

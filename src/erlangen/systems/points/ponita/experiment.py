@@ -156,7 +156,7 @@ def grids_part(run: Run[Budget], trained: list[Oriented]) -> Part:
         model = random_network(seed) if kind == "random" else trained[run.seeds.index(seed)]
         x, y = charges_ahead(sizes.total, seed, True)
         tests = {key: value[-sizes.test :] for key, value in x.items()}
-        other = Oriented(model.net.with_directions(count)).eval()
+        other = Oriented(model.net.with_directions(count)).cpu().eval()  # a copy; the data are there
         few = {key: value[: run.budget.few] for key, value in tests.items()}
         return {
             "directions": count,

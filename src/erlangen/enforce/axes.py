@@ -1,0 +1,51 @@
+"""Principal axes of a covariance and their derivative, in programs that run and in those that are compiled."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from erlangen.numerics import eigh
+from erlangen.tracing import carries_derivative
+
+ORDER = 2
+"""Derivatives of compiled axes are right up to this order: forces, and training on forces."""
+
+
+def principal_axes(covariance: Tensor, differentiable: bool | None) -> tuple[Tensor, Tensor]:
+    """Eigenvalues ``[..., n]``, ascending, and eigenvectors in columns ``[..., n, n]`` of symmetric matrices.
+
+    Args:
+        covariance: ``[..., n, n]``, float32 or float64.
+        differentiable: whether gradients flow through the vectors; ``None`` where a derivative can be taken through the
+            covariance. They are `erlangen.numerics.eigh`'s, finite where eigenvalues coincide.
+    """
+    wanted = carries_derivative(covariance) if differentiable is None else differentiable
+    if not wanted:
+        values, axes = torch.linalg.eigh(covariance.detach())
+    elif torch.compiler.is_compiling():
+        values, axes = _refined(covariance)
+    else:
+        values, axes = eigh(covariance)[:2]
+    return values, axes
+
+
+def _refined(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """The same by plain operations, for compilers, which cannot follow a function with derivatives of its own.
+
+    Corrections that are zero, but whose derivatives are not: perturbation theory as a fixed point, ``V <- V + V E`` with
+    ``E_ij = (V^T A V + l_j (I - V^T V))_ij / (l_j - l_i)`` and ``E_ii = (I - V^T V)_ii / 2`` (Ogita and Aishima 2018). Each
+    step makes one more order of the derivatives right. Eigenvalues carry no gradient here; frames compare them alone.
+    """
+    values, axes = torch.linalg.eigh(covariance.detach())
+    difference = values[..., None, :] - values[..., :, None]
+    largest = values.abs().amax(-1)[..., None, None]
+    denominator = difference.square() + torch.finfo(values.dtype).eps * largest.square()
+    reciprocal = difference / torch.where(denominator == 0, 1.0, denominator)
+    eye = torch.eye(values.shape[-1], dtype=values.dtype, device=values.device)
+    for _ in range(ORDER):
+        away = eye - axes.mT @ axes
+        mixed = axes.mT @ covariance @ axes + values[..., None, :] * away
+        step = mixed * reciprocal + torch.diag_embed(away.diagonal(dim1=-2, dim2=-1)) / 2
+        axes = axes + axes @ (step - step.detach())
+    return values, axes
