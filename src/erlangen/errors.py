@@ -125,6 +125,10 @@ class TrainModeWarning(ErlangenWarning):
     """A module came in train mode and was switched to eval mode for the measurement."""
 
 
+class LayoutWarning(ErlangenWarning):
+    """A tensor looks as if its axes lay in another order than declared."""
+
+
 class StepWarning(ErlangenWarning):
     """A derivative by differences depends on the step, as that of a function with jumps does."""
 

@@ -10,7 +10,7 @@ from torch import nn
 
 import erlangen as er
 from erlangen.actions import Field, Image
-from erlangen.errors import ActionError, ShapeError
+from erlangen.errors import ActionError, LayoutWarning, ShapeError
 
 
 def rotation(degrees, dtype=torch.float32):
@@ -439,3 +439,46 @@ def test_a_learned_shift_that_starts_at_the_identity_finds_its_place():
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# --- channels last ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("group", ["C4", "D4", "SO(2)", "SE(2)", "Shifts(6, 6)"])
+@pytest.mark.parametrize("size", [(2, 6, 6, 3), (6, 6, 3)])
+def test_channels_last_moves_as_channels_first(group, size, generator):
+    first, last = (er.actions.parse_action(text).on(er.group(group)) for text in ("image", 'image(channels="last")'))
+    x = torch.randn(5, *size, generator=generator)
+    g = first.group.sample(5, generator=generator)
+    assert torch.equal(last.act(g, x), first.act(g, x.movedim(-1, -3)).movedim(-3, -1))
+    assert torch.equal(last.is_exact(g, x), first.is_exact(g, x.movedim(-1, -3)))
+    ours, theirs = last.mask(g, x), first.mask(g, x.movedim(-1, -3))
+    assert (ours is None) == (theirs is None)
+    if ours is not None:
+        assert torch.equal(ours.expand(x.shape), theirs.movedim(-3, -1).expand(x.shape))
+
+
+def test_channels_last_turns_as_rot90(generator):
+    x = torch.randn(4, 8, 8, 3, generator=generator)
+    action = Image(channels="last").on(er.Cyclic(4))
+    assert torch.equal(
+        action.act(torch.arange(4), x), torch.stack([torch.rot90(p, k, (0, 1)) for k, p in enumerate(x)])
+    )
+    assert action.name == "image(channels=last)"
+    assert er.actions.parse_action(action.name) == action.action
+    sym = er.Symmetry("C4", input="image(channels=last)", output="invariant")
+    assert er.assert_equivariant(lambda x: x.mean((1, 2)), x, sym) < 1e-6
+    with pytest.raises(ActionError, match="channels = 'middle': choose one of first, last"):
+        Image(channels="middle")
+    with pytest.raises(ShapeError, match="at least 3 data axes"):
+        action.act(torch.arange(4), x[..., 0])
+
+
+@pytest.mark.parametrize("shape", [(2, 32, 32, 3), (2, 28, 28, 1), (2, 8, 12, 4)])
+def test_what_looks_like_channels_last_is_told(shape):
+    action = Image(padding="circular").on(er.Translation(2))
+    with pytest.warns(LayoutWarning, match=rf"pictures of {shape[1]} x {shape[2]} pixels .*image\(channels=\"last\"\)"):
+        action.act(torch.eye(3).expand(2, 3, 3), torch.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 32, 32), (2, 16, 8, 8), (2, 1, 9, 3), (2, 4, 4, 4), (2, 9, 3)])
+def test_what_does_not_is_not(shape):
+    Image().on(er.Cyclic(2)).act(torch.tensor([0, 1]), torch.zeros(shape))  # warnings are errors here

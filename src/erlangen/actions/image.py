@@ -14,6 +14,7 @@ has another shape, so it raises `ActionError`. A rotation of `SO(2)` by the same
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -26,7 +27,7 @@ from typing_extensions import override
 
 from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, count_used, expand_mask, lead_view
 from erlangen.actions.discrete import Rolled
-from erlangen.errors import ActionError, ShapeError, first_index
+from erlangen.errors import ActionError, LayoutWarning, ShapeError, first_index
 from erlangen.groups import MAX_ENUMERATION, Group, Shifts
 from erlangen.tracing import is_traced
 
@@ -41,19 +42,28 @@ ON_GRID = 1e-4
 class Image(Action):
     """Images ``[..., H, W]`` (channels first), every channel moved alike.
 
+    A `LayoutWarning` tells where the shape looks like ``[..., H, W, C]``.
+
     Args:
         interpolation: how values between pixels are read: "nearest", "bilinear" or "bicubic".
         padding: what lies outside: "zeros", "border" (the nearest pixel) or "circular" (a torus).
+        channels: "last" for images ``[..., H, W, C]``, as TensorFlow, JAX and image files have them.
     """
 
     interpolation: Interpolation = "bilinear"
     padding: Padding = "zeros"
-    item_ndim = 2
+    channels: Literal["first", "last"] = "first"
+
+    @property
+    def item_ndim(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Height and width, and the channels behind them."""
+        return 2 if self.channels == "first" else 3
 
     def __post_init__(self) -> None:
         for key, value, allowed in (
             ("interpolation", self.interpolation, ("nearest", "bilinear", "bicubic")),
             ("padding", self.padding, ("zeros", "border", "circular")),
+            ("channels", self.channels, ("first", "last")),
         ):
             if value not in allowed:
                 raise ActionError(f"{key} = {value!r}: choose one of {', '.join(allowed)}")
@@ -61,7 +71,11 @@ class Image(Action):
     @property
     @override
     def name(self) -> str:
-        return _name("image", self.interpolation, self.padding)
+        return _name("image", self.interpolation, self.padding, channels=self.channels)
+
+    def _first(self) -> Image:
+        """The same for channels first."""
+        return Image(self.interpolation, self.padding)
 
     def check_group(self, group: Group) -> None:
         """The group must act on the plane."""
@@ -74,7 +88,14 @@ class Image(Action):
     def apply(self, group: Group, g: Tensor, x: Tree) -> Tensor:
         """Move pixels where that is exact, resample elsewhere."""
         lead = len(group.batch_shape(g))
-        x = check_tensor(x, self.name, lead=lead, item_ndim=2)
+        x = check_tensor(x, self.name, lead=lead, item_ndim=self.item_ndim)
+        if self.channels == "last":
+            # A width of 3 is what the channels become, and no sign of another order.
+            return self._first()._moved(group, g, x.movedim(-1, -3)).movedim(-3, -1)
+        _tell_layout(x, lead)
+        return self._moved(group, g, x)
+
+    def _moved(self, group: Group, g: Tensor, x: Tensor) -> Tensor:
         if isinstance(group, Shifts):
             return Rolled().apply(group, g, x)
         linear, shift = plane_map(group, g)
@@ -101,6 +122,8 @@ class Image(Action):
         """Elements that permute the H x W pixels: quarter turns of squares, half turns, flips, translations of a torus."""
         if isinstance(group, Shifts):
             return super().is_exact(group, g, x)
+        if self.channels == "last":
+            return self._first().is_exact(group, g, x.movedim(-1, -3))
         linear, shift = plane_map(group, g)
         height, width = x.shape[-2:]
         return maps_grid(linear, shift, height, width, self.padding)
@@ -113,6 +136,9 @@ class Image(Action):
         """Boolean ``[*batch of g, 1..., H, W]``: pixels whose value was read from inside the image."""
         if isinstance(group, Shifts) or self.padding == "circular":
             return None
+        if self.channels == "last":
+            known = self._first().mask(group, g, x.movedim(-1, -3))
+            return None if known is None else known.movedim(-3, -1)
         linear, shift = plane_map(group, g)
         height, width = x.shape[-2:]
         columns, rows = _source(linear, shift, height, width)
@@ -129,6 +155,8 @@ class Image(Action):
     @override
     def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tensor:
         full = expand_mask(group, g, known, x)
+        if self.channels == "last":
+            return self._first().move_mask(group, g, full.movedim(-1, -3), x.movedim(-1, -3)).movedim(-3, -1)
         if isinstance(group, Shifts):
             return Rolled().apply(group, g, full)
         linear, shift = plane_map(group, g)
@@ -206,10 +234,29 @@ class Field(Action):
         return self._image().move_mask(group, g, full.all(-3, keepdim=True), x[..., :1, :, :])
 
 
-def _name(kind: str, interpolation: str, padding: str, components: str = "up") -> str:
+SMALLEST = 8
+"""Axes as long as this are no channels, where the last one has 1, 3 or 4 entries."""
+
+
+def _tell_layout(x: Tensor, lead: int) -> None:
+    """Warn where images ``[..., C, H, W]`` look like ``[..., H, W, C]``."""
+    if x.ndim < lead + 3 or is_traced():
+        return
+    rows, columns, last = x.shape[-3:]
+    if last in (1, 3, 4) and rows >= SMALLEST and columns >= SMALLEST and rows not in (1, 3, 4):
+        warnings.warn(
+            f"x has shape {tuple(x.shape)} and is taken as {rows} channels of {columns} x {last} pixels; if these are pictures "
+            f'of {rows} x {columns} pixels with {last} channels, write image(channels="last")',
+            LayoutWarning,
+            stacklevel=4,
+        )
+
+
+def _name(kind: str, interpolation: str, padding: str, components: str = "up", channels: str = "first") -> str:
     options = [] if interpolation == "bilinear" else [f"interpolation={interpolation}"]
     options += [] if padding == "zeros" else [f"padding={padding}"]
     options += [] if components == "up" else [f"components={components}"]
+    options += [] if channels == "first" else [f"channels={channels}"]
     return kind + (f"({', '.join(options)})" if options else "")
 
 

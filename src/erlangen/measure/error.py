@@ -120,7 +120,7 @@ def assert_equivariant(
     """
     symmetry = declared_symmetry(model, symmetry)
     x, _ = Model(model).read(x)
-    block = _on_orbits(model, symmetry, x, elements, None, seed)
+    block = _on_orbits(model, symmetry, x, elements, None, seed, "norm")
     usual = 1e-12 if float_dtype(x) == torch.float64 else 1e-5
     bounds = dict(tol) if isinstance(tol, Mapping) else {}
     unknown = [entry for entry in bounds if entry not in block.entries]
