@@ -1,10 +1,10 @@
 """The delicate functions that everything stands on: norm, angle, eigenvalues, log, sqrt, and their gradients.
 
-Every function takes batches ``[..., n]`` of vectors or ``[..., n, n]`` of matrices in float32 or float64 and
-keeps dtype and device. The decompositions refuse bfloat16 and float16 (`DtypeError`) and switch autocast off
-inside, because below float32 they lose all digits; on the CPU, `eigh` takes large batches on several threads.
-Derivatives are formed at scale one and keep their digits at any size of the matrices. Where one does not exist
-(norm at 0, eigenvectors at equal eigenvalues) the gradient is finite and each docstring says what it is.
+Every function takes batches ``[..., n]`` of vectors or ``[..., n, n]`` of matrices in float32 or float64 and keeps dtype and
+device. The decompositions refuse bfloat16 and float16 (`DtypeError`) and switch autocast off inside, because below float32
+they lose all digits; on the CPU, `eigh` takes large batches on several threads. Derivatives are formed at scale one and
+keep their digits at any size of the matrices. Where one does not exist (norm at 0, eigenvectors at equal eigenvalues) the
+gradient is finite and each docstring says what it is.
 """
 
 from __future__ import annotations
@@ -17,14 +17,7 @@ import torch
 from torch import Tensor
 
 from erlangen._threads import compose_symmetric, decompose_symmetric
-from erlangen.errors import (
-    DtypeError,
-    MatrixFunctionError,
-    ShapeError,
-    check_finite,
-    check_floating,
-    first_index,
-)
+from erlangen.errors import DtypeError, MatrixFunctionError, ShapeError, check_finite, check_floating, first_index
 
 MAX_NEWTON_STEPS = 60
 """Steps of the square-root iteration; about log2(1 / angle to the negative axis) + 8 are used."""
