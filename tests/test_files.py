@@ -156,6 +156,15 @@ def test_no_flipped_byte_of_tensors_passes():
             read_tensors(damaged, {"fingerprint"})
 
 
+def test_the_same_content_makes_the_same_file():
+    tensors, texts = {"b": torch.ones(2), "a": torch.zeros(3)}, {"key": "x", "ä": "ü", "z": "1"}
+    first = sealed_tensors(tensors, texts)
+    assert all(sealed_tensors(tensors, texts) == first for _ in range(20))
+    read, named = read_tensors(first, unsealed=set())
+    assert named == texts
+    assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
+
+
 def test_archives_without_a_seal_are_checked_by_their_own_sums():
     """Version 0.1.0 wrote these; numpy's numbers in them, which it could not read again, can be read now."""
     file = io.BytesIO()

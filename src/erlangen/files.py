@@ -236,6 +236,12 @@ def sealed_tensors(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> b
     from safetensors.torch import save
 
     data = save(tensors, metadata={**metadata, "sha256": 64 * "0"})
+    # The library writes the texts in an order that changes from call to call; the same content makes the same file.
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = header.encode()
+    text += b" " * (-len(text) % 8)
+    data = len(text).to_bytes(8, "little") + text + data[8 + length :]
     return data.replace(_UNSEALED, b'"sha256":"' + hashlib.sha256(data).hexdigest().encode() + b'"', 1)
 
 
