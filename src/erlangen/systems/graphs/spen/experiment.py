@@ -217,7 +217,6 @@ def molecules_part(run: Run[Budget], data: str, label: Label, epochs: int, *, va
                 "SPEN",
                 name,
                 "accuracy",
-                margin=0.01,
                 statement=f"Accuracy at telling unseen molecules with {CLASSES[data]} from others, SPEN over {words}.",
             )
             for name, slug, words in (("GIN", "gin", "GIN"), ("WL kernel", "kernel", "the WL kernel"))
