@@ -7,7 +7,7 @@ What flows between two layers is a stream of n units. A key g of the stream chan
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -144,19 +144,25 @@ class WeightStreams:
     def keys(self, g: Tensor) -> dict[str, Tensor]:
         """The key of each stream in an element of `group`, by name."""
         group = self.group
-        parts = group.split(g) if len(self.streams) > 1 and isinstance(group, DirectProduct) else (g,)
-        # A stream may itself have a product for a group, whose components lie side by side in that of all.
-        keys: dict[str, Tensor] = {}
-        at = 0
+        if len(self.streams) == 1 or not isinstance(group, DirectProduct):
+            return {self.streams[0].name: g}
+        parts = iter(group.split(g))
+        return {stream.name: _gathered(stream.group, parts) for stream in self.streams}
+
+    def joined(self, keys: Mapping[str, Tensor]) -> Tensor:
+        """The element of `group` with these keys; the inverse of `keys`."""
+        group = self.group
+        if set(keys) != {stream.name for stream in self.streams}:
+            raise SymmetryError(
+                f"keys are those of {', '.join(keys)}; give one for each of {[s.name for s in self.streams]}"
+            )
+        if len(self.streams) == 1 or not isinstance(group, DirectProduct):
+            return keys[self.streams[0].name]
+        parts: list[Tensor] = []
         for stream in self.streams:
-            if len(self.streams) > 1 and isinstance(stream.group, DirectProduct):
-                count = len(stream.group.factors)
-                keys[stream.name] = stream.group.join(*parts[at : at + count])
-            else:
-                count = 1
-                keys[stream.name] = parts[at]
-            at += count
-        return keys
+            key = keys[stream.name]
+            parts += stream.group.split(key) if isinstance(stream.group, DirectProduct) else (key,)
+        return group.join(*parts)
 
     def act(self, g: Tensor, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The weights after the change g; the first axes of every tensor stand against those of g.
@@ -261,6 +267,13 @@ class Weights(Action):
         if not isinstance(x, Mapping):
             raise ActionError(f"x is {tree_structure(x)}, but weights are tensors by name, as state_dict() gives them")
         return self.streams.act(g, x)
+
+
+def _gathered(group: Group, parts: Iterator[Tensor]) -> Tensor:
+    """The next element of a factor; a product inside of a product lies there with its own factors side by side."""
+    if not isinstance(group, DirectProduct):
+        return next(parts)
+    return group.join(*(next(parts) for _ in group.factors))
 
 
 def tensor_shapes(model: nn.Module) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], tuple[tuple[str, str], ...]]:
