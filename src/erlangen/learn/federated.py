@@ -121,8 +121,8 @@ def federated_average(
     0.666667
 
     McMahan et al. (2017), algorithm 1, with all clients in every round. Proximal terms (FedProx) and the like belong into
-    `train`, which sees the weights of the server when it is called. Averages are taken in float64 and rounded once; integer buffers are
-    those of the first client.
+    `train`, which sees the weights of the server when it is called. Averages are taken in float64 and rounded once;
+    integer buffers are those of the first client.
 
     Args:
         model: changed in place; the global model.
