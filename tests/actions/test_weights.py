@@ -217,6 +217,23 @@ def test_wrong_keys_are_seen() -> None:
     assert (twin(x) - net(x)).norm() > 0.1 * net(x).norm()
 
 
+def test_groups_of_many_generators_have_no_lie_derivatives() -> None:
+    """Two thousand directions, two calls each, would be most of an audit, and be of no use to a reader."""
+    net = mlp(None, (4, 12, 3)).double()
+    streams = weight_streams(net, torch.zeros(1, 4).double())  # GL+(12), of dimension 144
+    sym = er.Symmetry(streams.group, input=Weights(streams), output="invariant")
+    answers = er.measure.function_of_weights(net, torch.ones(2, 4).double())
+    assert er.audit(answers, sym, er.measure.stack_weights(net), elements=5).lie_derivative is None
+    few = weight_streams(mlp(nn.ReLU()), torch.zeros(1, 4))
+    sym = er.Symmetry(few.group, input=Weights(few), output="invariant")
+    net = mlp(nn.ReLU()).double()
+    answers = er.measure.function_of_weights(net, torch.ones(2, 4).double())
+    report = er.audit(answers, sym, er.measure.stack_weights(net), elements=5)
+    assert report.lie_derivative is not None
+    assert report.lie_derivative.shape == (14,)
+    assert report.lie_derivative.max() < 1e-6
+
+
 def test_several_networks_at_once_and_one_by_one() -> None:
     nets = [build("relu")[0] for _ in range(2)]
     with torch.no_grad():

@@ -282,7 +282,9 @@ def _run_flower(server: Callable[[Ask], T], client: Client, clients: int, cpus: 
 def _flower() -> Any:
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # read when it is imported
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a notice about GPUs that nobody asked for
+    os.environ.setdefault(
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
+    )  # silences a notice about GPUs that nobody asked for
     try:
         for part in ("app", "clientapp", "serverapp", "simulation"):
             importlib.import_module(f"flwr.{part}")

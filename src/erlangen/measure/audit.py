@@ -36,6 +36,9 @@ from erlangen.version import __version__
 SIDE_SAMPLES = 32
 """Samples used for the side measurements: Lie derivative, resampling floor, layers."""
 
+MAX_GENERATORS = 64
+"""Largest dimension of a group whose Lie derivatives are part of an audit: each one takes two calls of the model."""
+
 ANNOUNCE_SECONDS = 20.0
 """Audits expected to take longer say so on stderr."""
 
@@ -131,7 +134,9 @@ def audit(
             state.store(state.begun, one_block(plan, visited.elements, state.begun, kept))
         head = take(x, slice(0, SIDE_SAMPLES))
         factors = spread_factors(wrapped, symmetry, visited.elements, x, width) if scale == "spread" else None
-        smooth = symmetry.group.dim > 0 and all(leaf.is_floating_point() for leaf in tree_leaves(base))
+        smooth = 0 < symmetry.group.dim <= MAX_GENERATORS and all(
+            leaf.is_floating_point() for leaf in tree_leaves(base)
+        )
         local, jumps = generator_errors(wrapped, symmetry, head) if smooth else (None, None)
         floor = resampling_floor(wrapped, symmetry, visited.elements, head)
         rows = layer_errors(model, symmetry, head, visited.elements) if layers else None

@@ -53,7 +53,7 @@ class AuditReport:
         consensus: metric against the consensus ``[K, B]``; the relative distance to it if there is no metric.
         metric: the metric, if any.
         samples: indices of the samples covered ``[B]``.
-        lie_derivative: relative error per generator, for Lie groups.
+        lie_derivative: relative error per generator, for Lie groups of dimension 64 at most.
         resampling: error that belongs to the action alone, when it resamples.
         layers: error behind every layer, when asked for.
         complete: False when the audit was interrupted.
