@@ -16,10 +16,11 @@ from erlangen.groups.generated import Generated, GeneratedGroup
 from erlangen.groups.grids import circle_grid, so3_grid, sphere_grid
 from erlangen.groups.linear import CSO, SL, SO, GLPlus, Lorentz, O, Scaling, TrivialGroup
 from erlangen.groups.matrix import MatrixGroup
-from erlangen.groups.names import group
+from erlangen.groups.names import domain, group
 from erlangen.groups.permutations import Shifts, Symmetric
 from erlangen.groups.polar_charts import GroupSamples, LinearGroup, PolarChart, PolarSampler
 from erlangen.groups.products import DirectProduct
+from erlangen.groups.ranges import Domain, ProductRange, Range, SimpleRange
 from erlangen.groups.rotations import (
     axis_angle_to_matrix,
     matrix_to_axis_angle,
@@ -40,6 +41,7 @@ __all__ = [
     "Cyclic",
     "Dihedral",
     "DirectProduct",
+    "Domain",
     "E",
     "FiniteMatrixGroup",
     "Flow",
@@ -60,6 +62,8 @@ __all__ = [
     "PolarChart",
     "PolarSampler",
     "PolarSqrt",
+    "ProductRange",
+    "Range",
     "SE",
     "SL",
     "SO",
@@ -68,6 +72,7 @@ __all__ = [
     "SemidirectProduct",
     "Shifts",
     "Similarity",
+    "SimpleRange",
     "Sp",
     "Stabilizer",
     "StabilizerGroup",
@@ -78,6 +83,7 @@ __all__ = [
     "TrivialGroup",
     "axis_angle_to_matrix",
     "circle_grid",
+    "domain",
     "group",
     "iwasawa",
     "matrix_to_axis_angle",

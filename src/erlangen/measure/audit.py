@@ -109,7 +109,7 @@ def audit(
     x, y = wrapped.read(x, y)
     samples = check_data(x, y)
     scorer = resolve_metric(metric, y)
-    visited = orbit(symmetry.group, elements, seed=seed, dtype=float_dtype(x), device=tree_leaves(x)[0].device)
+    visited = orbit(symmetry.domain, elements, seed=seed, dtype=float_dtype(x), device=tree_leaves(x)[0].device)
     _check_memory(len(visited), samples)
     started = time.perf_counter()
     with wrapped.measuring():

@@ -92,7 +92,7 @@ def _on_orbits(
     wrapped = Model(model)
     x, _ = wrapped.read(x)
     check_data(x)
-    visited = orbit(symmetry.group, elements, seed=seed, dtype=float_dtype(x), device=tree_leaves(x)[0].device)
+    visited = orbit(symmetry.domain, elements, seed=seed, dtype=float_dtype(x), device=tree_leaves(x)[0].device)
     with wrapped.measuring():
         probe(wrapped, symmetry, x)
         policy = Chunk.of(wrapped, x, chunk)

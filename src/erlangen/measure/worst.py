@@ -49,7 +49,8 @@ def worst_case(
     """Search for the element under which the whole batch fares worst.
 
     First the orbit of `erlangen.measure.orbit`; then, for Lie groups, `rounds` rounds of `tries` random steps
-    ``g exp(r a)`` around the best so far, r starting at 0.5 and halved after each round without gain.
+    ``g exp(r a)`` around the best so far, r starting at 0.5 and halved after each round without gain. In a range, steps that
+    leave it end on its border.
 
     Args:
         model, symmetry, x, y, metric, elements, seed: as for `erlangen.audit`. Without labels the relative equivariance
@@ -70,7 +71,7 @@ def worst_case(
         )
     scorer = resolve_metric(metric, y) if y is not None else None
     group, dtype = symmetry.group, float_dtype(x)
-    visited = orbit(group, elements, seed=seed, dtype=dtype, device=tree_leaves(x)[0].device)
+    visited = orbit(symmetry.domain, elements, seed=seed, dtype=dtype, device=tree_leaves(x)[0].device)
     generator = Generator().manual_seed(seed)
 
     def badness(g: Tensor) -> tuple[Tensor, float]:
@@ -93,6 +94,7 @@ def worst_case(
         for _ in range(rounds if group.dim else 0):
             steps = radius * torch.randn(tries, group.dim, generator=generator, dtype=torch.float64).to(best)
             near = group.compose(best, group.exp(steps))
+            near = near if symmetry.within is None else symmetry.within.clamp(near)
             values, _ = badness(near)
             tried += tries
             index = int(values.argmax())

@@ -37,7 +37,7 @@ class Augment:
         group = self.symmetry.group
         if self.elements is None:
             dtype = like.dtype if like.is_floating_point() else None
-            g = group.sample(samples, generator=generator, dtype=dtype).to(like.device)
+            g = self.symmetry.domain.sample(samples, generator=generator, dtype=dtype).to(like.device)
         else:
             index = torch.randint(len(self.elements), (samples,), generator=generator)
             g = self.elements[index].to(like.device)
@@ -115,7 +115,7 @@ def augment(
         policy: see above.
         probability: share of the samples that are moved at all.
         elements: draw from these ``[K, *shape]`` instead of the whole group (Haar measure where the group is compact, its
-            documented proposal elsewhere).
+            documented proposal elsewhere) or the range that the symmetry names.
         model: the model in training, for all policies but "uniform".
         loss: ``loss(prediction, target) -> [B]``, not negative, for all policies but "uniform".
         limit: largest accepted mean loss on moved samples, for "constrained"; one for all or one each.
@@ -158,5 +158,5 @@ def _uniform(symmetry: object, probability: float, elements: Tensor | None) -> A
     if elements is not None:
         if not isinstance(elements, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise OrbitError(f"elements is a {type(elements).__name__}; give a tensor of elements [K, ...]")
-        elements = orbit(symmetry.group, elements).elements
+        elements = orbit(symmetry.domain, elements).elements
     return Augment(symmetry, probability, elements)
