@@ -132,14 +132,15 @@ class O(MatrixGroup):  # noqa: E742 - the group's name
     ``O(1)`` changes the sign of a line: a `FiniteMatrixGroup` of two elements, with indices as all finite groups.
     """
 
-    def __new__(cls, n: int = 0) -> Self:  # copies are made without n
+    # Copies are made without n.
+    def __new__(cls, n: int = 0) -> Self:
         """O(n); a finite group for n = 1, which has no algebra."""
         if cls is O and n == 1:
             signs = FiniteMatrixGroup("O(1)", torch.tensor([[[1.0]], [[-1.0]]], dtype=torch.float64))
             return cast("Self", signs)
         return super().__new__(cls)
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int) -> None:  # pyright: ignore[reportInconsistentConstructor]
         check_size("O", n, 2)
         super().__init__(f"O({n})", skew_basis(n))
         self._rotations = SO(n)
