@@ -9,11 +9,12 @@ from torch import Generator, Tensor
 
 from erlangen.actions import Tree, tree_leaves
 from erlangen.errors import DataError, OrbitError
+from erlangen.measure.bring import bring
 from erlangen.measure.checks import check_data, check_labels, float_dtype, probe
 from erlangen.measure.error import declared_symmetry
 from erlangen.measure.evaluate import Chunk, evaluate_block
 from erlangen.measure.metrics import Metric, MetricFunction, resolve_metric
-from erlangen.measure.models import Model, ModelLike
+from erlangen.measure.models import ModelLike
 from erlangen.measure.orbit import orbit
 from erlangen.symmetry import Symmetry
 
@@ -60,8 +61,7 @@ def worst_case(
     symmetry = declared_symmetry(model, symmetry)
     if rounds < 0 or tries < 1:
         raise OrbitError(f"rounds = {rounds}, tries = {tries}: rounds must be 0 or more, tries 1 or more")
-    wrapped = Model(model)
-    x, y = wrapped.read(x, y)
+    wrapped, symmetry, x, y = bring(model, symmetry, x, y)
     check_data(x, y)
     if y is None and metric is not None:
         name = metric if isinstance(metric, str) else getattr(metric, "name", getattr(metric, "__name__", "metric"))
