@@ -30,6 +30,7 @@ from erlangen.measure.models import Model, ModelLike
 from erlangen.measure.orbit import Orbit, orbit
 from erlangen.measure.plan import Plan
 from erlangen.measure.report import AuditReport, Source
+from erlangen.measure.rows import plain
 from erlangen.measure.scale import Scale, check_scale, spread_factors
 from erlangen.symmetry import Symmetry
 from erlangen.version import __version__
@@ -70,7 +71,8 @@ def audit(
         x: a batch ``[B, ...]`` or a dict or tuple of batches, as the input action moves them: tensors, arrays of any
             library, or lists of numbers. Also a list of samples, which may differ in size, `erlangen.data.GraphData` (under
             "graph"), and a DataLoader or data set with or without labels. Samples of different size are padded; a model
-            with an argument ``mask`` gets the mask ``[B, N]`` of rows that exist, any other one never sees padding.
+            with an argument ``mask`` gets the mask ``[B, N]`` of rows that exist, any other one never sees padding. Answers
+            with a row for each row are zero where there is none, in errors and metrics.
         y: labels or targets ``[B, ...]``. They move with the output action; one that is a function of yours moves targets
             that have the shape of the answers, and must say with `labels` how others move (`erlangen.actions.Custom`).
         metric: "accuracy", "mse", "mae", "cosine", "cross_entropy", "iou", a `Metric`, or ``fn(prediction, target) -> [N]``
@@ -110,7 +112,7 @@ def audit(
         raise UnknownNameError(f"engine = {engine!r} is not known; choose 'local' or 'ray'")
     wrapped, symmetry, x, y = bring(model, symmetry, x, y)
     samples = check_data(x, y)
-    scorer = resolve_metric(metric, y)
+    scorer = resolve_metric(metric, plain(y))
     visited = orbit(symmetry.domain, elements, seed=seed, dtype=float_dtype(x), device=tree_leaves(x)[0].device)
     _check_memory(len(visited), samples)
     started = time.perf_counter()

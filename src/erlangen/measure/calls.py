@@ -86,13 +86,15 @@ def is_estimator(target: object) -> bool:
     return not callable(target) and not isinstance(target, type) and callable(getattr(target, "predict", None))
 
 
-def invoke(fn: Callable[..., Any], x: Tree, **more: Any) -> Any:
-    """``fn(x)``, ``fn(*x)`` or ``fn(**x)``, as the signature asks; `more` is passed by name."""
+def invoke(fn: Callable[..., Any], x: Tree, *, like: Callable[..., Any] | None = None, **more: Any) -> Any:
+    """``fn(x)``, ``fn(*x)`` or ``fn(**x)``, as the signature asks, of `like` if given; `more` is passed by name."""
     if not isinstance(x, (dict, tuple)):
         return fn(x, **more)
     if isinstance(x, dict):
         more = {name: value for name, value in more.items() if name not in x}
-    shown = functools.partial(fn.forward if isinstance(fn, nn.Module) else fn, **more) if more else fn
+    shown = like or fn
+    if more:
+        shown = functools.partial(shown.forward if isinstance(shown, nn.Module) else shown, **more)
     style = call_style(shown, x)
     if style == "args":
         return fn(*x, **more)

@@ -22,10 +22,10 @@ from erlangen.actions import (
     tree_leaves,
     tree_map,
 )
-from erlangen.actions.discrete import gather_axis
 from erlangen.errors import DataError, ModelError
 from erlangen.groups import DirectProduct, Group, Symmetric
 from erlangen.measure.calls import parameters_of
+from erlangen.measure.rows import Rows, blanked, marked
 from erlangen.symmetry import Symmetry
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Padding:
     Attributes:
         nested: whether the data lie under "x", beside the mask; else the mask is an entry of a graph.
         padded: for every tensor of the data, in order, the axes that were padded.
-        axes: for every tensor of the answer, in order, its axis of rows, or ``None``.
+        axes: for every tensor of the answer, in order, its axis of rows from the end, or ``None``.
     """
 
     nested: bool
@@ -80,7 +80,7 @@ class Padding:
         """The answer to a padded batch."""
         data, mask = self.parts(x)
         if takes_mask(model.call):
-            return self._blank(model.answer(x, masked=True), mask)
+            return self._marked(blanked(model.answer(x, masked=True), mask, self.axes or []), mask)
         sizes = mask.sum(1)
         pieces: list[Tree] = []
         order: list[Tensor] = []
@@ -91,7 +91,15 @@ class Padding:
             pieces.append(self._spread(answer, mask[rows]))
             order.append(rows)
         back = torch.cat(order).argsort()
-        return tree_map(lambda *leaves: torch.cat(leaves)[back.to(leaves[0].device)], *pieces)
+        return self._marked(tree_map(lambda *leaves: torch.cat(leaves)[back.to(leaves[0].device)], *pieces), mask)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether answers have a row for each row of the sample."""
+        return any(axis is not None for axis in self.axes or [])
+
+    def _marked(self, answer: Tree, mask: Tensor) -> Tree:
+        return marked(answer, mask.to(tree_leaves(answer)[0].device)) if self.has_rows else answer
 
     def _cut(self, x: Tree, mask: Tensor) -> Tree:
         """Rows that exist, of samples ``[B, N, ...]`` that all have equally many."""
@@ -100,7 +108,9 @@ class Padding:
 
         def cut(leaf: Tensor) -> Tensor:
             for axis in next(axes):
-                leaf = gather_axis(leaf, rows.to(leaf.device), axis - leaf.ndim)
+                shape = [len(rows), *[1] * (leaf.ndim - 1)]
+                shape[axis] = rows.shape[1]
+                leaf = torch.take_along_dim(leaf, rows.to(leaf.device).reshape(shape), axis)
             return leaf
 
         return tree_map(cut, x)
@@ -113,25 +123,12 @@ class Padding:
             axis = next(place, None)
             if axis is None:
                 return leaf
-            room = leaf.new_zeros(*leaf.shape[:axis], mask.shape[1], *leaf.shape[axis + 1 :]).movedim(axis, 1)
-            room[mask.to(leaf.device)] = leaf.movedim(axis, 1).flatten(0, 1)
+            leaf = leaf.movedim(axis, 1)
+            room = leaf.new_zeros(len(mask), mask.shape[1], *leaf.shape[2:])
+            room[mask.to(leaf.device)] = leaf.flatten(0, 1)
             return room.movedim(1, axis)
 
         return tree_map(spread, answer)
-
-    def _blank(self, answer: Tree, mask: Tensor) -> Tree:
-        """Answers of a model that was given the mask, zero where there is no row."""
-        place = iter(self.axes or [])
-
-        def blank(leaf: Tensor) -> Tensor:
-            axis = next(place, None)
-            if axis is None:
-                return leaf
-            shape = [len(mask), *[1] * (leaf.ndim - 1)]
-            shape[axis] = mask.shape[1]
-            return leaf.masked_fill(~mask.to(leaf.device).reshape(shape), 0)
-
-        return tree_map(blank, answer)
 
 
 def _row_axis(model: Model, few: tuple[int, ...], many: tuple[int, ...], less: int, more: int) -> int | None:
@@ -143,7 +140,7 @@ def _row_axis(model: Model, few: tuple[int, ...], many: tuple[int, ...], less: i
             f"{model.name} answers with {list(few)} to a sample of {less} rows and with {list(many)} to one of {more}; one axis "
             "may have as many entries as the sample has rows"
         )
-    return axes[0]
+    return axes[0] - len(few)
 
 
 def takes_mask(fn: Callable[..., Any]) -> bool:
@@ -154,6 +151,13 @@ def takes_mask(fn: Callable[..., Any]) -> bool:
 
 
 # --- actions ---------------------------------------------------------------------------------------------------------
+def with_rows(symmetry: Symmetry, padding: Padding) -> Symmetry:
+    """The same symmetry for answers that have a row for each row of the sample."""
+    moved = mask_action(symmetry.input.action, symmetry.group)
+    output = Rows(symmetry.output.action, moved, tuple(padding.axes or ()))
+    return Symmetry(symmetry.domain, input=symmetry.input.action, output=output)
+
+
 def padded_symmetry(symmetry: Symmetry) -> Symmetry:
     """The same symmetry of ``{"x": ..., "mask": ...}``: where rows move, their mask moves with them."""
     action = symmetry.input.action

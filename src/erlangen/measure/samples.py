@@ -47,6 +47,13 @@ class Samples(NamedTuple):
     axes: list[list[int]]
 
 
+class Padded(NamedTuple):
+    """Samples of different size in training: a tree of tensors ``[B, N, ...]``, and bool ``[B, N]``, the rows that exist."""
+
+    x: Tree
+    mask: Tensor
+
+
 # --- loaders and data sets -------------------------------------------------------------------------------------------
 def unloaded(x: Any, y: Any = None) -> tuple[Any, Any]:
     """Inputs and labels of a DataLoader, a data set, or `GraphData`; anything else as it is.

@@ -16,6 +16,7 @@ from erlangen.measure.evaluate import Chunk, evaluate_block
 from erlangen.measure.metrics import Metric, MetricFunction, resolve_metric
 from erlangen.measure.models import ModelLike
 from erlangen.measure.orbit import orbit
+from erlangen.measure.rows import plain
 from erlangen.symmetry import Symmetry
 
 
@@ -69,7 +70,7 @@ def worst_case(
             f"metric {name!r} compares answers with labels: pass y, or leave metric out to search for the largest "
             "equivariance error"
         )
-    scorer = resolve_metric(metric, y) if y is not None else None
+    scorer = resolve_metric(metric, plain(y)) if y is not None else None
     group, dtype = symmetry.group, float_dtype(x)
     visited = orbit(symmetry.domain, elements, seed=seed, dtype=dtype, device=tree_leaves(x)[0].device)
     generator = Generator().manual_seed(seed)

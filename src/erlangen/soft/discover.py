@@ -13,7 +13,7 @@ from erlangen.errors import DataError, ErlangenError, SymmetryError
 from erlangen.measure.audit import audit
 from erlangen.measure.bring import read_pairs
 from erlangen.measure.models import ModelLike
-from erlangen.measure.samples import unloaded
+from erlangen.measure.samples import Padded, unloaded
 from erlangen.measure.scale import Scale, check_scale, rounding_of, spread_factors
 from erlangen.soft.evidence import DataFinding, weigh
 from erlangen.symmetry import Symmetry
@@ -149,6 +149,10 @@ def _pair(data: Any) -> tuple[Tree, Tree]:
     """Inputs and targets, of two entries or of a loader."""
     pair = data if isinstance(data, (tuple, list)) and len(data) == 2 else unloaded(data)  # pyright: ignore[reportUnknownArgumentType]
     x, y = read_pairs(*pair)  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(x, Padded):
+        raise DataError(
+            "data has samples of different size, which the regressor cannot compare; fit a model and ask about it"
+        )
     if y is None:
         raise DataError(f"data is a {type(data).__name__} without targets; give (x, y), or a loader of such pairs")
     return x, y
