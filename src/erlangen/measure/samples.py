@@ -169,7 +169,7 @@ def collated(
         _with_adjacency(tree, f"{name}[{i}]", action) if isinstance(action, Graph) else tree
         for i, tree in enumerate(trees)
     ]
-    first = _flat(trees[0], name)
+    first = _flat(trees[0], f"{name}[0]")
     rows = [_flat(tree, f"{name}[{i}]") for i, tree in enumerate(trees)]
     for i, row in enumerate(rows):
         same = list(row) == list(first) and all(row[path].ndim == first[path].ndim for path in first)
@@ -220,7 +220,7 @@ def _flat(tree: Tree, name: str) -> dict[str, Tensor]:
         return {"": torch.tensor(tree)}
     if not isinstance(tree, (dict, list, tuple)):
         raise DataError(
-            f"{name} is a {type(tree).__name__}; give an array, or a dict or tuple of arrays, for every sample"
+            f"{name} is a {type(tree).__name__}; give a tensor or an array, or a dict or tuple of these, for every sample"
         )
     items: list[tuple[Any, Any]] = list(tree.items() if isinstance(tree, dict) else enumerate(tree))
     return {f"[{key!r}]{path}": leaf for key, value in items for path, leaf in _flat(value, f"{name}[{key!r}]").items()}
