@@ -175,7 +175,7 @@ def test_an_audit_of_a_gain() -> None:
 
 
 def test_refused_scalings() -> None:
-    for group in ("SO(3)", "Cyclic(4)", "Translation(2)", "SL(2)", "Shifts(4)"):
+    for group in ("SO(3)", "SO(1000)", "E(3)", "Cyclic(4)", "Translation(2)", "SL(2)", "Shifts(4)"):
         with pytest.raises(ActionError, match="scal"):
             Scaled().on(er.group(group))
     with pytest.raises(ActionError, match="not 0"):

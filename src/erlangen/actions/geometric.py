@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from erlangen.actions.base import Action, Part, Tree, broadcast_lead, check_tensor, lead_view, matmul_rows, tree_map
 from erlangen.errors import ActionError, ShapeError, is_whole
-from erlangen.groups import DirectProduct, Group, Shifts
+from erlangen.groups import SO, DirectProduct, Group, O, SemidirectProduct, Shifts
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,9 @@ class Scaled(Action):
 
     def check_group(self, group: Group) -> None:
         """The group must have scalings."""
-        if group.space_dim < 1 or isinstance(group, (Shifts, DirectProduct)) or not group.dim:
+        inner = group.H if isinstance(group, SemidirectProduct) else group
+        rigid = isinstance(inner, (SO, O))  # whose algebra may be large
+        if group.space_dim < 1 or isinstance(group, (Shifts, DirectProduct)) or not group.dim or rigid:
             raise ActionError(
                 f"{self.name}: {group.name} has no scalings; it fits Scaling(n), CSO(n), Similarity(n), GL+(n)"
             )
