@@ -418,7 +418,8 @@ CASES = {
         GroupElementError, r"elements\[0\] is not an element of SO\(3\)"),
     "augment: no elements": (
         lambda u: er.augment(u.sym, elements=torch.zeros(0, 3, 3)), OrbitError, "give a non-empty batch"),
-    "augment: an array": (lambda u: er.augment(u.sym)(u.x.numpy()), DataError, "x is ndarray; give a tensor"),
+    "augment: an array of words": (
+        lambda u: er.augment(u.sym)(np.array(["a", "b"])), DataError, "x is an array of <U1, such as .*'a'"),
     "augment: integers": (lambda u: er.augment(u.sym)(u.x.long()), DtypeError, r"call x.float\(\)"),
     "relax: no symmetries": (lambda u: er.relax(u.net, []), SymmetryError, "must be a non-empty list of er.Symmetry"),
     "relax: keys that differ": (
@@ -429,7 +430,8 @@ CASES = {
     "fit: a function": (lambda u: u.fit(lambda x: x), ModelError, "model is a function; only a torch module can be trained"),
     "fit: nothing to train": (lambda u: u.fit(nn.Flatten()), ModelError, "Flatten has no trainable parameters"),
     "fit: too few labels": (lambda u: u.fit(y=u.y[:3]), DataError, r"x and y have the lengths \[3, 4\]; give equally many"),
-    "fit: an array": (lambda u: u.fit(y=u.y.numpy()), DataError, "y is ndarray; give a tensor"),
+    "fit: an array of words": (
+        lambda u: u.fit(y=np.array(["a"] * len(u.y))), DataError, "y is an array of <U1, such as .*'a'"),
     "fit: no epochs": (lambda u: u.fit(epochs=0), ErlangenError, "epochs = 0: give a positive integer"),
     "fit: rate of zero": (lambda u: u.fit(lr=0.0), ErlangenError, "lr = 0.0: give a positive number"),
     "fit: patience without validation": (

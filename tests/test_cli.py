@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -198,3 +199,99 @@ def test_a_program_that_uses_the_library_keeps_its_interrupts():
         [sys.executable, "-c", command + begun + after], check=True, env=environment, capture_output=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
+
+
+# --- actions of the user, ranges, tolerances -------------------------------------------------------------------------
+MINE = '''"""Actions and answers of a user."""
+
+import torch
+
+import erlangen as er
+
+
+def turn(g, x):
+    return x @ g.mT
+
+
+class Points(er.actions.Points):
+    pass
+
+
+tree = {"energy": "invariant", "forces": "vectors"}
+near = er.SO(3).within(degrees=1)
+number = 3
+
+
+def energies(pos):
+    return {"energy": 1e4 + pos.norm(dim=-1).sum(1, keepdim=True), "forces": pos + torch.tensor([0.5, 0.0, 0.0])}
+
+
+def offset(pos):
+    return 1e4 + pos[:, 0, :1]
+
+
+with open("ran.txt", "a") as file:
+    file.write("x")
+'''
+
+
+@pytest.fixture
+def mine(work):
+    Path("mine.py").write_text(MINE)
+    return work
+
+
+def test_actions_of_the_user(mine, capsys):
+    """The same numbers as by name, and the file is run once."""
+    assert audit("--json", "named.json", "--elements", "8") == 0
+    for i, action in enumerate(("mine.py:turn", "mine.py:Points")):
+        assert audit("--json", f"mine{i}.json", "--elements", "8", action=action) == 0
+        named, own = (json.loads(Path(f).read_text())["error"]["by_element"] for f in ("named.json", f"mine{i}.json"))
+        assert own == pytest.approx(named, rel=1e-4)
+    capsys.readouterr()
+    assert Path("ran.txt").read_text() == "x"
+
+
+def test_groups_and_ranges_of_the_command_line(mine):
+    assert audit("--json", "far.json") == 0
+    errors = [json.loads(Path("far.json").read_text())["error"]["mean"]]
+    for group in ("SO(3) within 1 degrees", "mine.py:near"):
+        assert audit("--json", "near.json", group=group) == 0
+        found = json.loads(Path("near.json").read_text())
+        assert found["symmetry"]["group"] == "SO(3) within 1 degrees"
+        errors.append(found["error"]["mean"])
+    assert errors[1] == errors[2] < 0.1 * errors[0]
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        ("mine.py:missing", "input = 'mine.py:missing': mine.py has no 'missing'; it has"),
+        ("none.py:turn", "input: there is no file 'none.py'"),
+        ("no.module:turn", "input: no module 'no.module'"),
+        ("mine.py:", "write package.module:name or file.py:name"),
+        ("mine.py:number", "is a int; name a function fn(g, x)"),
+    ],
+)
+def test_what_is_no_action_is_one_line(mine, capsys, action, message):
+    assert audit(action=action) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_tolerances_of_entries_and_the_scale(mine, capsys):
+    def run(*extra, target="mine.py:energies", output="mine.py:tree"):
+        words = ["--group", "SO(3)", "--input", "points", "--output", output, "--data", "x.npy", "--elements", "8"]
+        return cli.run(["audit", target, *words, *extra])
+
+    np.save("x.npy", np.load("data.npz")["x"])
+    assert run() == 0
+    assert run("--tol", "energy=1e-5") == 0
+    assert run("--tol", "energy=1e-5", "--tol", "forces=1e-3") == 1
+    assert run("--tol", "forces=10") == 0
+    assert run("--tol", "1e-3") == 1
+    assert run("--tol", "1e-5", "--tol", "forces=10") == 0
+    assert run("--tol", "torque=1") == 2
+    assert "the answer has energy, forces" in capsys.readouterr().err
+    assert run("--tol", "small") == 2
+    assert run("--max-error", "1e-3", target="mine.py:offset", output="invariant") == 0
+    assert run("--max-error", "1e-3", "--scale", "spread", target="mine.py:offset", output="invariant") == 1

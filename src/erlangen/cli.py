@@ -1,6 +1,6 @@
 """The command line: `erlangen demo`, `audit`, `explore`, and the survey, `erlangen list`, `show`, `claims`, `run` and `verify`.
 
-Exit codes: 0 done; 1 the measured error is above --max-error, or a claim fails; 2 bad usage, bad input, or a model or a
+Exit codes: 0 done; 1 the measured error is above --max-error or --tol, or a claim fails; 2 bad usage, bad input, or a model or a
 system that cannot be measured; 3 an optional package is missing (the message names it); 130 interrupted.
 """
 
@@ -20,6 +20,7 @@ from erlangen.version import __version__
 
 if TYPE_CHECKING:
     from erlangen.measure import AuditReport
+    from erlangen.symmetry import Symmetry
 
 DESCRIPTION = """Measure and enforce symmetry of models, and the claims of published ones.
 
@@ -28,11 +29,12 @@ examples:
   erlangen audit model.onnx --group "SO(2)" --input image --output invariant --data images/ --html report.html
   erlangen audit my_package.nets:model --group "SE(3)" --input points --output invariant --data test.npz
   erlangen audit net.py:model --group "Dihedral(4)" --input image --output image --data test.pt --max-error 1e-4
+  erlangen audit net.py:model --group "SO(2) within 15 degrees" --input net.py:turn --output invariant --data test.pt
   erlangen explore --demo
   erlangen list
   erlangen verify --all
 
-exit codes: 0 done, 1 error above --max-error or a claim that fails, 2 bad usage or input, or a system that cannot run,
+exit codes: 0 done, 1 error above --max-error or --tol, or a claim that fails, 2 bad usage or input, or a system that cannot run,
 3 missing optional package, 130 interrupted. Of several systems the worst, in the order 2, 1, 3, 0.
 `--debug` anywhere shows the traceback of an error, `--version` the version.
 """
@@ -77,17 +79,20 @@ class Audit:
     target: tyro.conf.Positional[str]
     """The model: package.module:name, file.py:name (an object, or a class without arguments), or a file.onnx."""
     group: str
-    """The group: "SO(3)", "SE(2)", "Cyclic(8)", "Dihedral(4)", "Symmetric(5)", "Shifts(28,28)", ..."""
+    """The group: "SO(3)", "SE(2)", "Cyclic(8)", "Dihedral(4)", "Symmetric(5)", "Shifts(28,28)", ...; a range of one: "SO(2)
+    within 15 degrees", "Translation(2) within 3 pixels"; or yours, file.py:name."""
     input: str
-    """How it acts on inputs: points, vectors, image, permuted, "vectors + vectors", ..."""
+    """How it acts on inputs: points, vectors, image, permuted, "vectors + vectors", ...; or an action of yours, file.py:fn."""
     output: str
-    """How it acts on outputs: invariant, vectors, image, ..."""
+    """How it acts on outputs: invariant, vectors, image, ..., or file.py:fn."""
     data: Path
     """Inputs: .npz, .npy, .pt, .safetensors, .parquet or a folder of images; labels are read from it too."""
     labels: Path | None = None
     """A separate file with the labels."""
     metric: str | None = None
     """accuracy, mse, mae, cosine or cross_entropy; by default accuracy for integer labels, mse for others."""
+    scale: Literal["norm", "spread"] = "norm"
+    """What errors are relative to: the size of each answer, or how much answers vary, which sees past an offset."""
     elements: int | None = None
     """How many group elements; by default all of a small finite group, 72 on a circle, else 256."""
     chunk: int | None = None
@@ -106,6 +111,8 @@ class Audit:
     """Write the numbers here; "-" prints them instead of the table."""
     max_error: float | None = None
     """Exit with 1 when the mean equivariance error, or that of one entry of a dict or tuple, is above."""
+    tol: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Exit with 1 when the worst error is above: 1e-3 for all, forces=1e-3 for one entry of an answer; may be repeated."""
 
     def run(self) -> int:
         """Run the audit, print or write the report."""
@@ -113,12 +120,12 @@ class Audit:
         from erlangen.errors import DataError
         from erlangen.measure import audit
         from erlangen.measure.targets import load_target
-        from erlangen.symmetry import Symmetry
 
         for option, path in (("--html", self.html), ("--json", self.json), ("--resume", self.resume)):
             if path is not None and not path.parent.is_dir():
                 raise DataError(f"{option} {str(path)!r}: there is no folder {str(path.parent)!r}; create it first")
-        symmetry = Symmetry(self.group, input=self.input, output=self.output)
+        tolerances = _tolerances(self.tol)
+        symmetry = _symmetry(self.group, self.input, self.output)
         batch = load_data(self.data, labels=self.labels)
         report = audit(
             load_target(self.target),
@@ -126,6 +133,7 @@ class Audit:
             batch.x,
             batch.y,
             metric=self.metric,
+            scale=self.scale,
             elements=self.elements,
             chunk=self.chunk,
             seed=self.seed,
@@ -143,7 +151,8 @@ class Audit:
         if self.html is not None:
             report.to_html(self.html)
         means = [report.error, *(mean for mean, _ in report.entry_errors.values())]
-        return int(self.max_error is not None and max(means) > self.max_error)
+        above = self.max_error is not None and max(means) > self.max_error
+        return int(above or _exceeds(report, tolerances))
 
 
 @dataclass
@@ -153,11 +162,11 @@ class Explore:
     target: tyro.conf.Positional[str | None] = None
     """The model, as for `erlangen audit`."""
     group: str | None = None
-    """The group: "SO(3)", "SE(2)", "Dihedral(4)", "Symmetric(5)", "Shifts(28,28)", ..."""
+    """The group, or a range of one, as for `erlangen audit`."""
     input: str | None = None
-    """How it acts on inputs: points, vectors, image, permuted, "vectors + vectors", ..."""
+    """How it acts on inputs, as for `erlangen audit`."""
     output: str | None = None
-    """How it acts on outputs: invariant, vectors, image, ..."""
+    """How it acts on outputs, as for `erlangen audit`."""
     data: Path | None = None
     """Inputs, with labels where there are any, as for `erlangen audit`."""
     compare: str | None = None
@@ -210,13 +219,12 @@ class Explore:
         from erlangen.errors import DataError
         from erlangen.measure import audit
         from erlangen.measure.targets import load_target
-        from erlangen.symmetry import Symmetry
 
         given = {"--group": self.group, "--input": self.input, "--output": self.output, "--data": self.data}
         missing = [name for name, value in {"TARGET": self.target, **given}.items() if value is None]
         if missing or self.group is None or self.data is None:
             raise DataError(f"{', '.join(missing)} missing; give them, or explore the demo's models with --demo")
-        symmetry = Symmetry(self.group, input=self.input, output=self.output)
+        symmetry = _symmetry(self.group, self.input, self.output)
         batch = load_data(self.data, labels=self.labels)
         targets = [name for name in (self.target, self.compare) if name is not None]
         reports = [
@@ -233,6 +241,46 @@ class Explore:
             for name in targets
         ]
         return reports, tuple(self.classes.split(",")) if self.classes else ()
+
+
+def _symmetry(group: str, input: str | None, output: str | None) -> Symmetry:  # noqa: A002
+    """The symmetry that the options name; files that they name are run."""
+    from erlangen.measure.targets import load_action, load_group
+    from erlangen.symmetry import Symmetry
+
+    sides = {
+        name: None if text is None else load_action(text, name) for name, text in (("input", input), ("output", output))
+    }
+    return Symmetry(load_group(group), **sides)
+
+
+def _tolerances(words: Sequence[str]) -> dict[str, float]:
+    """Bounds of --tol by entry; "" for all."""
+    from erlangen.errors import DataError
+
+    found: dict[str, float] = {}
+    for word in words:
+        entry, _, number = word.rpartition("=")
+        try:
+            found[entry] = float(number)
+        except ValueError:
+            raise DataError(f"--tol {word}: write a number, 1e-3, or entry=number, forces=1e-3") from None
+        if not found[entry] >= 0:
+            raise DataError(f"--tol {word}: give a number that is not negative")
+    return found
+
+
+def _exceeds(report: AuditReport, tolerances: dict[str, float]) -> bool:
+    """Whether a worst error is above its bound; entries without one of their own have that of all."""
+    from erlangen.errors import UnknownNameError
+
+    worst = {entry: error for entry, (_, error) in report.entry_errors.items()} or {"": report.worst_error}
+    for entry in tolerances:
+        if entry and entry not in worst:
+            known = ", ".join(report.entry_errors) or "no entries, but one tensor"
+            raise UnknownNameError(f"--tol names {entry!r}, but the answer has {known}")
+    bounds = {entry: tolerances.get(entry, tolerances.get("", float("inf"))) for entry in worst}
+    return any(worst[entry] > bound for entry, bound in bounds.items())
 
 
 Command = (

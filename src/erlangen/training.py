@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from erlangen._checkpoint import Options, metric_row, options_of, plain, restore_optimizer, write_checkpoint
+from erlangen._training_data import forward, read_training
 from erlangen.actions import Tree, tree_leaves, tree_map
 from erlangen.errors import CheckpointError, DataError, ErlangenError, ModelError, NotFiniteError, check_sizes, is_whole
 from erlangen.files import read_archive, reading
@@ -115,7 +116,7 @@ class FitResult:
 def fit(
     model: nn.Module,
     x: Tree,
-    y: Tree,
+    y: Tree | None = None,
     *,
     loss: Loss,
     epochs: int,
@@ -126,7 +127,7 @@ def fit(
     schedule: Callable[[float], float] | None = None,
     transform: Callable[..., Any] | None = None,
     objective: Objective | None = None,
-    validation: tuple[Tree, Tree] | None = None,
+    validation: tuple[Tree, Tree] | Any | None = None,
     metrics: dict[str, Loss] | None = None,
     patience: int | None = None,
     clip: float | None = None,
@@ -145,7 +146,9 @@ def fit(
     Args:
         model: trained in place; on return it holds the best weights by validation loss, or the last ones without
             validation data.
-        x, y: trees of tensors ``[N, ...]``, held in memory.
+        x, y: trees of tensors ``[N, ...]``, arrays of any library or lists, held in memory; or x is a DataLoader or data set
+            that holds both. Models of several arguments get a tuple by position and a dict by name. Lists of samples of
+            different size are padded; the model then needs an argument ``mask``, and gets bool ``[B, N]``.
         loss: ``loss(model(x), y)``, a scalar.
         epochs: passes over the data.
         batch_size: samples per step and device.
@@ -156,7 +159,7 @@ def fit(
         transform: ``transform(x, y, generator=...) -> (x, y)`` on every batch, such as ``er.augment(symmetry)``.
         objective: ``objective(model, x, y)``, a scalar that is minimised in place of ``loss(model(x), y)``, for what needs the
             inputs: ``lambda model, x, y: loss(model(x), y) + penalty(x)``. Validation uses `loss`.
-        validation: ``(x, y)``, measured after every epoch.
+        validation: ``(x, y)``, or what holds both, measured after every epoch.
         metrics: more functions like `loss`, measured on the validation data.
         patience: stop after so many epochs without a better validation loss.
         clip: largest norm of the gradient.
@@ -178,6 +181,7 @@ def fit(
         CheckpointError: the checkpoint is damaged, or of another model or kind of optimizer.
     """
     _check_options(model, epochs, batch_size, lr, clip, patience, validation)
+    x, y, validation = read_training(model, x, y, validation)
     samples = _check_data(x, y, validation)
     place = _place(place, former)
     from lightning_fabric import Fabric
@@ -196,7 +200,7 @@ def fit(
     wrapped, opt = fabric.setup(model, made)
     run = _Run(fabric, wrapped, model, opt, Path(checkpoint) if checkpoint else None, options, kind)
     run.resume(patience, scheduled=schedule is not None)
-    value = objective or (lambda module, inputs, targets: loss(module(inputs), targets))
+    value = objective or (lambda module, inputs, targets: loss(forward(module, model, inputs), targets))
     with torch.random.fork_rng(devices=[]), _bar(progress, epochs, fabric.is_global_zero) as advance:
         advance(run.epoch)
         while run.epoch < epochs and not run.result.stopped_early:
@@ -366,7 +370,7 @@ class _Run:
         for start in range(0, samples, batch_size):
             window = slice(start, start + batch_size)
             xb, yb = (tree_map(self.fabric.to_device, _take(tree, window)) for tree in data)
-            answer = self.wrapped(xb)
+            answer = forward(self.wrapped, self.model, xb)
             for name, function in functions.items():
                 totals[name] += float(function(answer, yb).mean()) * tree_leaves(xb)[0].shape[0]
         return {name: total / samples for name, total in totals.items()}

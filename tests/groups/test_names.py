@@ -1,5 +1,7 @@
 """Names of groups, and what is said about wrong ones."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -180,7 +182,9 @@ def test_the_group_of_a_sign() -> None:
     """O(1) is {1, -1} on a line."""
     G = group("O(1)")
     assert (G.name, G.order, G.space_dim) == ("O(1)", 2, 1)
-    assert group("O1") == G
+    assert group("O1") == O(1) == G
+    assert copy.deepcopy(O(1)) == G
+    assert copy.deepcopy(O(2)) == O(2)
     assert group(G.name) == G
     assert G.linear(G.elements()).flatten().tolist() == [1, -1]
     assert G.compose(G.elements()[:, None], G.elements()).tolist() == [[0, 1], [1, 0]]

@@ -231,6 +231,75 @@ def test_systems_of_ones_own(survey, tmp_path, capsys):
     assert "is no system: it needs SYSTEM" in capsys.readouterr().err
 
 
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """An installed package with a system, as pip leaves it: a module and the entry points in its metadata."""
+    site = tmp_path / "site"
+    info = site / "games-1.0.dist-info"
+    (site / "games").mkdir(parents=True)
+    info.mkdir()
+    (site / "games" / "__init__.py").write_text("")
+    write_system(site / "games", "dice", BODIES["good"])
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: games\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[erlangen.systems]\ndice = games.dice\n")
+    monkeypatch.syspath_prepend(str(site))
+    yield info
+    for name in [name for name in sys.modules if name.split(".")[0] == "games"]:
+        del sys.modules[name]
+
+
+def test_systems_of_installed_packages(survey, package, capsys):
+    assert cli.run(["list", "--json"]) == 0
+    rows = {row["system"]: row for row in json.loads(capsys.readouterr().out)}
+    assert list(rows) == ["failing", "good", "dice"]
+    assert (rows["dice"]["area"], rows["dice"]["title"]) == ("games", "A title | of dice")
+    assert cli.run(["run", "dice", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["system"] == "dice"
+    assert cli.run(["verify", "dice", "--scale", "full"]) == 0
+    capsys.readouterr()
+    assert cli.run(["claims", "--json"]) == 0
+    assert [row["system"] for row in json.loads(capsys.readouterr().out)] == ["dice"] * 2
+    (package / "entry_points.txt").write_text("[erlangen.systems]\ngood = games.dice\n")
+    assert cli.run(["list"]) == 2
+    assert "systems of one name" in capsys.readouterr().err
+
+
+def test_systems_in_files_and_folders(survey, capsys):
+    """Only what has a SYSTEM is run; packages count, and their results are found by their name."""
+    mine = Path("mine")
+    (mine / "dice").mkdir(parents=True)
+    write_system(mine, "coins", BODIES["good"])
+    facts, body = write_system(mine / "dice", "__init__", "").read_text(), BODIES["failing"]
+    (mine / "dice" / "experiment.py").write_text(facts.split("SYSTEM")[0] + "\ndef ran(): ...\n" + body)
+    (mine / "script.py").write_text("raise RuntimeError('this is no system, and not to be run')\n")
+    (mine / "broken.py").write_text("def (")
+    assert cli.run(["list", "--json", "--systems", "mine"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["area"], row["system"]) for row in rows] == [
+        ("invented", "failing"), ("invented", "good"), ("mine", "coins"), ("mine", "dice"),
+    ]  # fmt: skip
+    assert cli.run(["verify", "mine/coins.py", "mine/dice/__init__.py", "--scale", "full"]) == 1
+    capsys.readouterr()
+    assert cli.run(["claims", "--csv", "--systems", "mine/coins.py", "--systems", "mine/dice/__init__.py"]) == 0
+    found = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["system"] for row in found] == ["coins", "coins", "dice"]
+    assert cli.run(["list", "--systems", "mine"]) == 0
+    assert "of other code" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("none.py", "there is no file"),
+        ("none", "there is no folder or file"),
+        (".", "has SYSTEM = System(...) at its top"),
+    ],
+)
+def test_places_without_systems(survey, capsys, place, words):
+    assert cli.run(["list", "--systems", place]) == 2
+    assert words in capsys.readouterr().err
+
+
 # --- options by type -------------------------------------------------------------------------------------------------
 def options(
     scale,

@@ -9,9 +9,10 @@ torch.Size([1, 5, 3])
 
 from erlangen.actions.base import Action, Custom, GroupAction, Part, Tree, tree_leaves, tree_map, tree_structure
 from erlangen.actions.boxes import Boxes
+from erlangen.actions.classes import Classes
 from erlangen.actions.compose import DirectSum, Factors, Sequence, TreeAction, trajectory
 from erlangen.actions.discrete import Graph, Permuted, Rolled
-from erlangen.actions.geometric import SPD, Invariant, Points, Pseudovectors, Vectors
+from erlangen.actions.geometric import SPD, Invariant, Points, Pseudovectors, Scaled, Vectors
 from erlangen.actions.image import Field, Image
 from erlangen.actions.names import ActionLike, parse_action
 from erlangen.actions.signs import Sign, Swap
@@ -22,6 +23,7 @@ __all__ = [
     "Action",
     "ActionLike",
     "Boxes",
+    "Classes",
     "Custom",
     "DirectSum",
     "Factors",
@@ -37,6 +39,7 @@ __all__ = [
     "Pseudovectors",
     "Rolled",
     "SPD",
+    "Scaled",
     "Sequence",
     "Sign",
     "Stream",

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, expand_mask, tree_structure
 from erlangen.actions.geometric import Invariant
-from erlangen.errors import ActionError, DtypeError, ShapeError
+from erlangen.errors import ActionError, DtypeError, ShapeError, is_whole
 from erlangen.groups import Group, Shifts, Symmetric
 from erlangen.tracing import is_traced
 
@@ -76,13 +76,23 @@ class Permuted(Action):
 
     Args:
         axis: the node axis, negative; -2 for features ``[..., n, F]``, -1 for one number per node.
+        fixed: positions that stay, such as ``(0, -1)`` for the tokens CLS and SEP; the axis has n rows beside them, which
+            count from 0 on in their order.
     """
 
     axis: int = -2
+    fixed: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.axis >= 0:
             raise ActionError(f"axis = {self.axis}: count the node axis from the end, for example axis=-2")
+        given: object = self.fixed
+        if is_whole(given):
+            object.__setattr__(self, "fixed", (given,))
+        elif not isinstance(given, (tuple, list)) or not all(map(is_whole, given)):  # pyright: ignore[reportUnknownArgumentType]
+            raise ActionError(f"fixed = {given!r}: give the positions that stay, for example fixed=(0, -1)")
+        else:
+            object.__setattr__(self, "fixed", tuple(self.fixed))
 
     @property
     def item_ndim(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -92,7 +102,11 @@ class Permuted(Action):
     @property
     @override
     def name(self) -> str:
-        return "permuted" if self.axis == -2 else f"permuted(axis={self.axis})"
+        options = [
+            *([] if self.axis == -2 else [f"axis={self.axis}"]),
+            *([f"fixed={self.fixed}"] if self.fixed else []),
+        ]
+        return f"permuted({', '.join(options)})" if options else "permuted"
 
     def check_group(self, group: Group) -> None:
         """Only permutations permute."""
@@ -101,8 +115,25 @@ class Permuted(Action):
     def apply(self, group: Group, g: Tensor, x: Tree) -> Tensor:
         """Move the rows."""
         x = check_tensor(x, self.name, lead=g.ndim - 1, item_ndim=self.item_ndim, floating=False)
-        _check_nodes(x, self.axis, group)
-        return gather_axis(x, group.inverse(g).to(x.device), self.axis)
+        if not self.fixed:
+            _check_nodes(x, self.axis, group)
+        return gather_axis(x, self._sources(group, g, x.shape[self.axis]).to(x.device), self.axis)
+
+    def _sources(self, group: Group, g: Tensor, length: int) -> Tensor:
+        """The row that comes to each of the `length` places."""
+        back = group.inverse(g)
+        if not self.fixed:
+            return back
+        stay = {place % length for place in self.fixed if -length <= place < length}
+        if len(stay) != len(self.fixed) or length - len(stay) != group.shape[0]:
+            raise ShapeError(
+                f"axis {self.axis} of x has {length} rows, of which {self.fixed} stay; {group.name} permutes {group.shape[0]} "
+                f"others, so give {group.shape[0] + len(self.fixed)}"
+            )
+        free = torch.tensor([place for place in range(length) if place not in stay], device=g.device)
+        sources = torch.arange(length, device=g.device).repeat(*g.shape[:-1], 1)
+        sources[..., free] = free[back]
+        return sources
 
     @override
     def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tensor:

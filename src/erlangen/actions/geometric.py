@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from typing_extensions import override
 
 from erlangen.actions.base import Action, Part, Tree, broadcast_lead, check_tensor, lead_view, matmul_rows, tree_map
 from erlangen.errors import ActionError, ShapeError, is_whole
-from erlangen.groups import Group, Shifts
+from erlangen.groups import SO, DirectProduct, Group, O, SemidirectProduct, Shifts
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,73 @@ class Invariant(Action):
     @override
     def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tree:
         return known
+
+
+@dataclass(frozen=True)
+class Scaled(Action):
+    """Data times a power of the scaling: audio and its gain, intensities, energies of degree k. Any tensor or tree.
+
+    >>> import torch, erlangen as er
+    >>> Scaled(2).on(er.Scaling(1)).act(torch.tensor([[3.0]]), torch.ones(2, 4))[0].tolist()
+    [9.0, 9.0, 9.0, 9.0]
+
+    The scaling of an element is ``|det|^(1/n)`` of its linear part: s for `Scaling`, CSO and `Similarity`, and 1 for rotations.
+    An audit of a gain: ``er.Symmetry("Scaling(1) within factor 4", input="scaled", output="invariant")``; "scaled^2" for
+    outputs that grow by the square.
+
+    Args:
+        power: the exponent.
+        size: length of the last axis, needed only inside a sum of actions.
+    """
+
+    power: float = 1
+    size: int | None = None
+    item_ndim = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.power, (str, bool)) or not math.isfinite(self.power) or self.power == 0:
+            raise ActionError(
+                f"scaled({self.power!r}): the power must be a number that is not 0; 'invariant' does not scale"
+            )
+        if self.size is not None and not is_whole(self.size, 1):
+            raise ActionError(f"scaled(size={self.size}): the size of the last axis must be a positive integer")
+
+    @property
+    @override
+    def name(self) -> str:
+        power = "" if self.power == 1 else f"^{self.power:g}"
+        return f"scaled{power}" if self.size is None else f"scaled({self.power:g}, {self.size})"
+
+    def check_group(self, group: Group) -> None:
+        """The group must have scalings."""
+        inner = group.H if isinstance(group, SemidirectProduct) else group
+        rigid = isinstance(inner, (SO, O))  # whose algebra may be large
+        if group.space_dim < 1 or isinstance(group, (Shifts, DirectProduct)) or not group.dim or rigid:
+            raise ActionError(
+                f"{self.name}: {group.name} has no scalings; it fits Scaling(n), CSO(n), Similarity(n), GL+(n)"
+            )
+        steps = group.linear(group.exp(0.1 * torch.eye(group.dim, dtype=torch.float64)))
+        if bool((torch.linalg.det(steps) - 1).abs().max() < 1e-9):
+            raise ActionError(
+                f"{self.name}: {group.name} keeps volumes, so it scales nothing; it fits Scaling(n), CSO(n), ..."
+            )
+
+    def width(self, group: Group) -> int | None:
+        """The declared size."""
+        return self.size
+
+    def apply(self, group: Group, g: Tensor, x: Tree) -> Tree:
+        """Every tensor of x times the scaling."""
+        batch = group.batch_shape(g)
+        linear = group.linear(g)
+        scales = torch.linalg.det(linear).abs() ** (self.power / group.space_dim)
+
+        def scale(leaf: Tree) -> Tensor:
+            leaf = check_tensor(leaf, self.name, lead=len(batch), item_ndim=0)
+            broadcast_lead(tuple(batch), tuple(leaf.shape[: len(batch)]))
+            return leaf * lead_view(scales, len(batch), leaf).to(leaf)
+
+        return tree_map(scale, x)
 
 
 @dataclass(frozen=True)

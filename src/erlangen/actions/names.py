@@ -10,9 +10,10 @@ from typing import Any
 
 from erlangen.actions.base import Action, Custom
 from erlangen.actions.boxes import Boxes
+from erlangen.actions.classes import classes
 from erlangen.actions.compose import DirectSum, Factors, Sequence, TreeAction, trajectory
 from erlangen.actions.discrete import Graph, Permuted, Rolled
-from erlangen.actions.geometric import SPD, Invariant, Points, Pseudovectors, Vectors
+from erlangen.actions.geometric import SPD, Invariant, Points, Pseudovectors, Scaled, Vectors
 from erlangen.actions.image import Field, Image
 from erlangen.actions.signs import Sign, Swap
 from erlangen.errors import ActionError, UnknownNameError
@@ -32,6 +33,8 @@ NAMES: dict[str, Callable[..., Action]] = {
     "trajectory": trajectory,
     "sequence": Sequence,
     "sign": Sign,
+    "scaled": Scaled,
+    "classes": classes,
     "swap": Swap,
 }
 
@@ -39,6 +42,7 @@ ActionLike = Action | str | Mapping[str, Any] | list[Any] | tuple[Any, ...] | Ca
 """What is accepted where an action is asked for: an action, a string, a tree of these, or a function ``fn(g, x)``."""
 
 _TERM = re.compile(r"^(?:(\d+)\s*\*\s*)?([A-Za-z_]\w*)\s*(?:\((.*)\))?$", re.DOTALL)
+_POWER = re.compile(r"\bscaled\s*\^\s*(-?\d+(?:\.\d+)?)")
 
 
 def parse_action(spec: ActionLike, *, name: str = "action") -> Action:
@@ -87,7 +91,7 @@ MAX_MULTIPLICITY = 10_000
 
 
 def _repeated(term: str, name: str) -> list[Action]:
-    match = _TERM.match(term.strip())
+    match = _TERM.match(_POWER.sub(r"scaled(\1)", term.strip()))
     if match is None:
         raise UnknownNameError(f"{name} = {term.strip()!r} cannot be read; write for example 'points' or '2*vectors'")
     count, word, arguments = match.groups()

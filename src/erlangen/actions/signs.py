@@ -125,15 +125,19 @@ def signs_of(group: Group, g: Tensor) -> Tensor:
     return torch.linalg.det(group.linear(g, dtype=torch.float64).double()).sign()
 
 
-def _need_signs(group: Group, name: str) -> None:
+def has_signs(group: Group) -> bool:
+    """Whether some elements have the sign -1, see `Sign`."""
     if isinstance(group, Cyclic):
-        has = int(group.order) % 2 == 0
-    elif isinstance(group, Symmetric):
-        has = group.order > 1
-    else:
-        has = group.space_dim > 0 and not isinstance(group, DirectProduct)
-        has = has and bool((signs_of(group, group.discrete_generators) < 0).any())
-    if not has:
+        return int(group.order) % 2 == 0
+    if isinstance(group, Symmetric):
+        return group.order > 1
+    if group.space_dim == 0 or isinstance(group, DirectProduct):
+        return False
+    return bool((signs_of(group, group.discrete_generators) < 0).any())
+
+
+def _need_signs(group: Group, name: str) -> None:
+    if not has_signs(group):
         hint = "declare one action per factor, as 'sign * invariant'" if isinstance(group, DirectProduct) else (
             "it fits O(1), Flip, O(n), E(n), Dihedral(n), Symmetric(n) and Cyclic(n) of even n"
         )  # fmt: skip

@@ -149,7 +149,7 @@ def is_sortable(action: Action) -> bool:
         children: list[Any] = [action.tree[key] for key in action.keys]
         fits = all(isinstance(child, Invariant) or is_sortable(child) for child in children)
         return fits and any(is_sortable(child) for child in children)
-    return isinstance(action, (Permuted, Graph))
+    return isinstance(action, Graph) or (isinstance(action, Permuted) and not action.fixed)
 
 
 def spectral_signature(adj: Tensor) -> Tensor:

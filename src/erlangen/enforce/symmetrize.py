@@ -140,8 +140,8 @@ def symmetrize(
         compiles.
 
     Raises:
-        SymmetryError: `symmetry` is not a `Symmetry`, `how` and `frame` contradict each other, or the model is already
-            symmetrized under a group that has to stand around this one.
+        SymmetryError: `symmetry` is not a `Symmetry`, or one of a range, which is no group; `how` and `frame` contradict each
+            other, or the model is already symmetrized under a group that has to stand around this one.
         GroupError: the method does not exist for the group.
         ActionError: the method cannot read the input action.
         ModelError: `model` is not a module or function.
@@ -151,6 +151,12 @@ def symmetrize(
     """
     if not isinstance(symmetry, Symmetry):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise SymmetryError(f"symmetry is a {type(symmetry).__name__}; give er.Symmetry(group, input=..., output=...)")
+    if symmetry.within is not None:
+        raise SymmetryError(
+            f"{symmetry.within.name} is a set of elements and no group: an average over it is not invariant under any of them, "
+            f"and what respects all of them exactly respects all that they generate; symmetrize under {symmetry.group.name}, or "
+            "train with er.augment(symmetry) and measure with er.audit"
+        )
     _check_options(how, samples, on_degenerate, chunk)
     if frame is None and takes_product(symmetry, how):
         factors = factor_symmetries(symmetry)

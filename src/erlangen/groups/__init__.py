@@ -17,10 +17,11 @@ from erlangen.groups.grids import circle_grid, so3_grid, sphere_grid
 from erlangen.groups.linear import CSO, SL, SO, GLPlus, Lorentz, O, Scaling, TrivialGroup
 from erlangen.groups.matrix import MatrixGroup
 from erlangen.groups.monomial import Hyperoctahedral, Monomial
-from erlangen.groups.names import group
+from erlangen.groups.names import domain, group
 from erlangen.groups.permutations import Shifts, Symmetric
 from erlangen.groups.polar_charts import GroupSamples, LinearGroup, PolarChart, PolarSampler
 from erlangen.groups.products import DirectProduct
+from erlangen.groups.ranges import Domain, ProductRange, Range, SimpleRange
 from erlangen.groups.rotations import (
     axis_angle_to_matrix,
     matrix_to_axis_angle,
@@ -41,6 +42,7 @@ __all__ = [
     "Cyclic",
     "Dihedral",
     "DirectProduct",
+    "Domain",
     "E",
     "FiniteMatrixGroup",
     "Flow",
@@ -63,6 +65,8 @@ __all__ = [
     "PolarChart",
     "PolarSampler",
     "PolarSqrt",
+    "ProductRange",
+    "Range",
     "SE",
     "SL",
     "SO",
@@ -71,6 +75,7 @@ __all__ = [
     "SemidirectProduct",
     "Shifts",
     "Similarity",
+    "SimpleRange",
     "Sp",
     "Stabilizer",
     "StabilizerGroup",
@@ -81,6 +86,7 @@ __all__ = [
     "TrivialGroup",
     "axis_angle_to_matrix",
     "circle_grid",
+    "domain",
     "group",
     "iwasawa",
     "matrix_to_axis_angle",

@@ -286,7 +286,7 @@ class SE(_Isometries):
 
 
 class E(_Isometries):
-    """Rotations, reflections and translations of R^n, n >= 2: R^n x| O(n)."""
+    """Rotations, reflections and translations of R^n, n >= 1: R^n x| O(n)."""
 
     H_of = O
 

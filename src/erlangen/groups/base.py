@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
@@ -24,6 +25,9 @@ from torch import Generator, Tensor
 from erlangen.errors import GroupElementError, GroupError, OrbitError, ShapeError, first_index
 from erlangen.numerics import full_precision
 from erlangen.tracing import is_traced
+
+if TYPE_CHECKING:
+    from erlangen.groups.ranges import Range
 
 MAX_ENUMERATION = 50_000
 """Largest number of elements that `Group.elements` lists; larger orbits are sampled."""
@@ -117,6 +121,39 @@ class Group(ABC):
     def grid(self, n: int, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
         """n quasi-uniform elements ``[n, *shape]``, deterministic. Groups without one raise `GroupError`."""
         raise GroupError(f"{self.name} has no quasi-uniform grid; use .sample(n, generator=...)")
+
+    def within(
+        self,
+        limit: float | None = None,
+        *,
+        degrees: float | None = None,
+        distance: float | None = None,
+        factor: float | None = None,
+    ) -> Range:
+        """The elements near the identity: a set, and no group, for `erlangen.Symmetry`.
+
+        >>> import erlangen as er
+        >>> near = er.SO(3).within(degrees=15)
+        >>> near.contains(near.sample(5)).all()
+        tensor(True)
+
+        Audits, augmentation and `discover` visit these elements alone. What has no limit is unlimited:
+        ``SE(2).within(degrees=15)`` shifts as `SE` does. In names: "SO(3) within 15 degrees", "Translation(2) within 3 pixels",
+        "SE(2) within 15 degrees and 3", "Scaling(2) within factor 1.2".
+
+        Args:
+            limit: `distance`, of groups of shifts alone (`Translation`, `Shifts`).
+            degrees: largest angle of a rotation, of SO, SE, CSO, Similarity, circles of rotations, and finite groups without
+                mirrors; in R^4 and R^5 of every plane that turns.
+            distance: largest length of a shift, in the units of the points, in pixels of images.
+            factor: largest scaling; its inverse is the smallest.
+
+        Raises:
+            GroupError: the group has no such elements, or a limit is out of range.
+        """
+        from erlangen.groups.ranges import make_range
+
+        return make_range(self, limit, degrees, distance, factor)
 
     # --- Lie algebra ---------------------------------------------------------------------------------------------
     @property

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from functools import cached_property, partial
+from typing import Self, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from erlangen.errors import GroupElementError, GroupError, first_index
+from erlangen.groups.finite import FiniteMatrixGroup
 from erlangen.groups.grids import check_count, circle_angles, so3_grid
 from erlangen.groups.matrix import (
     DEFAULT_SCALE,
@@ -126,9 +128,20 @@ class SO(MatrixGroup):
 
 
 class O(MatrixGroup):  # noqa: E742 - the group's name
-    """Rotations and reflections of R^n, n >= 2: SO(n) and one reflection, in the basis of `SO`."""
+    """Rotations and reflections of R^n, n >= 2: SO(n) and one reflection, in the basis of `SO`.
 
-    def __init__(self, n: int) -> None:
+    ``O(1)`` changes the sign of a line: a `FiniteMatrixGroup` of two elements, with indices as all finite groups.
+    """
+
+    # Copies are made without n.
+    def __new__(cls, n: int = 0) -> Self:
+        """O(n); a finite group for n = 1, which has no algebra."""
+        if cls is O and n == 1:
+            signs = FiniteMatrixGroup("O(1)", torch.tensor([[[1.0]], [[-1.0]]], dtype=torch.float64))
+            return cast("Self", signs)
+        return super().__new__(cls)
+
+    def __init__(self, n: int) -> None:  # pyright: ignore[reportInconsistentConstructor]
         check_size("O", n, 2, MAX_ORTHOGONAL)
         super().__init__(f"O({n})", partial(skew_basis, n), dim=n * (n - 1) // 2, n=n)
         self._rotations = SO(n)

@@ -7,16 +7,15 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
-
 from erlangen.errors import GroupError, UnknownNameError
 from erlangen.groups.affine import SE, Affine, E, SemidirectProduct, Similarity, Translation
 from erlangen.groups.base import Group
-from erlangen.groups.finite import Cyclic, Dihedral, FiniteMatrixGroup, Icosahedral, Octahedral, Tetrahedral
+from erlangen.groups.finite import Cyclic, Dihedral, Icosahedral, Octahedral, Tetrahedral
 from erlangen.groups.linear import CSO, SL, SO, GLPlus, Lorentz, O, Scaling, TrivialGroup
 from erlangen.groups.monomial import Hyperoctahedral, Monomial
 from erlangen.groups.permutations import Shifts, Symmetric
 from erlangen.groups.products import DirectProduct
+from erlangen.groups.ranges import Domain, ProductRange
 from erlangen.groups.symplectic import Sp
 
 
@@ -31,16 +30,9 @@ def _monomial(n: int, *, sets: float = 1, **scale: float) -> Group:
     return Monomial(n, sets=int(sets) if sets == int(sets) else sets, **scale)  # pyright: ignore[reportArgumentType]
 
 
-def _orthogonal(n: int) -> Group:
-    """O(n); O(1) is the group of two elements that change the sign of a line, with indices as elements."""
-    if n != 1:
-        return O(n)
-    return FiniteMatrixGroup("O(1)", torch.tensor([[[1.0]], [[-1.0]]], dtype=torch.float64))
-
-
 _GROUPS = {
     "SO": _Entry(SO, ("n",)),
-    "O": _Entry(_orthogonal, ("n",)),
+    "O": _Entry(O, ("n",)),
     "SE": _Entry(SE, ("n",), ("translation_scale",)),
     "E": _Entry(E, ("n",), ("translation_scale",)),
     "Translation": _Entry(Translation, ("n",), ("scale",), by_place=1),
@@ -75,6 +67,11 @@ MAX_LENGTH = 1000
 
 _PRODUCT = re.compile(r"\s+[x×]\s+")
 _COMMA = re.compile(r",")
+_WITHIN = re.compile(r"(.*\S)\s+within\s+(.*)")
+_LIMIT = re.compile(r"(factor\s+)?([0-9.eE+-]+)\s*([A-Za-z°]*)")
+_UNITS = {"degrees": "degrees", "degree": "degrees", "deg": "degrees", "°": "degrees"} | dict.fromkeys(
+    ("", "pixels", "pixel", "px", "units"), "distance"
+)
 _OPTION = re.compile(r"(\w+)\s*=\s*(.*)")
 
 
@@ -104,8 +101,49 @@ def group(name: str | Group) -> Group:
         raise UnknownNameError(
             f"group = {name[:40]!r}...: a name has at most {MAX_LENGTH} letters, this one {len(name)}"
         )
+    if _WITHIN.fullmatch(name.strip()):
+        raise GroupError(f"group = {name!r}: a range is no group; er.Symmetry and er.groups.domain take it")
     factors = [_single(part) for part in _split(name.strip(), _PRODUCT) or [""]]
     return factors[0] if len(factors) == 1 else DirectProduct(*factors)
+
+
+def domain(name: str | Domain) -> Domain:
+    """The group of a name, or the range of one: "SO(2) within 15 degrees", "Translation(2) within 3 pixels".
+
+    Limits are angles ("15 degrees"), lengths ("3", "3 pixels") and scalings ("factor 1.2"), joined by "and". In products every
+    factor has its own: "SO(2) within 15 degrees x Symmetric(5)".
+
+    >>> domain("SE(2) within 15 degrees and 3 pixels")
+    SE(2) within 15 degrees and 3
+
+    Raises:
+        UnknownNameError, GroupError: as `group`; and for limits that cannot be read or that the group does not have.
+    """
+    if not isinstance(name, str):
+        return name
+    if " within " not in name or len(name) > MAX_LENGTH:
+        return group(name)
+    factors = [_single_domain(part) for part in _split(name.strip(), _PRODUCT)]
+    return factors[0] if len(factors) == 1 else ProductRange(*factors)
+
+
+def _single_domain(text: str) -> Domain:
+    match = _WITHIN.fullmatch(text)
+    if match is None:
+        return _single(text)
+    limits: dict[str, float] = {}
+    for word in re.split(r"\s+and\s+", match[2]):
+        found = _LIMIT.fullmatch(word.strip())
+        key = None if found is None else "factor" if found[1] else _UNITS.get(found[3])
+        if found is None or key is None or (found[1] and found[3]):
+            raise GroupError(
+                f"{text!r}: the limit {word.strip()!r} cannot be read; write '15 degrees', '3', '3 pixels' or 'factor 1.2', "
+                "with 'and' between them"
+            )
+        if key in limits:
+            raise GroupError(f"{text!r} gives two limits of one kind ({key})")
+        limits[key] = _number(text, found[2])
+    return _single(match[1]).within(**limits)
 
 
 def _single(text: str) -> Group:

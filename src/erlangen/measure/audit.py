@@ -19,6 +19,7 @@ from torch import Tensor
 
 from erlangen.actions import Tree, tree_leaves
 from erlangen.errors import OrbitError, UnknownNameError
+from erlangen.measure.bring import bring
 from erlangen.measure.checkpoint import Progress
 from erlangen.measure.checks import check_chunk, check_data, check_labels, float_dtype, probe, take
 from erlangen.measure.engine import local_blocks, one_block, ray_blocks
@@ -29,6 +30,7 @@ from erlangen.measure.models import Model, ModelLike
 from erlangen.measure.orbit import Orbit, orbit
 from erlangen.measure.plan import Plan
 from erlangen.measure.report import AuditReport, Source
+from erlangen.measure.rows import plain
 from erlangen.measure.scale import Scale, check_scale, spread_factors
 from erlangen.symmetry import Symmetry
 from erlangen.version import __version__
@@ -70,7 +72,10 @@ def audit(
             with `predict`, or the path of an ONNX file; `erlangen.measure.Model` says how each is called.
         symmetry: what is declared; ``None`` takes ``model.symmetry``.
         x: a batch ``[B, ...]`` or a dict or tuple of batches, as the input action moves them: tensors, arrays of any
-            library, or lists of numbers.
+            library, or lists of numbers. Also a list of samples, which may differ in size, `erlangen.data.GraphData` (under
+            "graph"), and a DataLoader or data set with or without labels. Samples of different size are padded; a model
+            with an argument ``mask`` gets the mask ``[B, N]`` of rows that exist, any other one never sees padding. Answers
+            with a row for each row are zero where there is none, in errors and metrics.
         y: labels or targets ``[B, ...]``. They move with the output action; one that is a function of yours moves targets
             that have the shape of the answers, and must say with `labels` how others move (`erlangen.actions.Custom`).
         metric: "accuracy", "mse", "mae", "cosine", "cross_entropy", "iou", a `Metric`, or ``fn(prediction, target) -> [N]``
@@ -108,11 +113,10 @@ def audit(
     spread = {"local": local_blocks, "ray": ray_blocks}.get(engine)
     if spread is None:
         raise UnknownNameError(f"engine = {engine!r} is not known; choose 'local' or 'ray'")
-    wrapped = Model(model)
-    x, y = wrapped.read(x, y)
+    wrapped, symmetry, x, y = bring(model, symmetry, x, y)
     samples = check_data(x, y)
-    scorer = resolve_metric(metric, y)
-    visited = orbit(symmetry.group, elements, seed=seed, dtype=float_dtype(x), device=tree_leaves(x)[0].device)
+    scorer = resolve_metric(metric, plain(y))
+    visited = orbit(symmetry.domain, elements, seed=seed, dtype=float_dtype(x), device=tree_leaves(x)[0].device)
     _check_memory(len(visited), samples)
     started = time.perf_counter()
     with wrapped.measuring():
@@ -139,7 +143,7 @@ def audit(
         )
         local, jumps = generator_errors(wrapped, symmetry, head) if smooth else (None, None)
         floor = resampling_floor(wrapped, symmetry, visited.elements, head)
-        rows = layer_errors(model, symmetry, head, visited.elements) if layers else None
+        rows = layer_errors(wrapped, symmetry, head, visited.elements) if layers else None
     exact = visited.method == "all" and all(
         bool(action.is_exact(visited.elements.to(tree_leaves(data)[0].device), take(data, slice(0, 1))).all())
         for action, data in ((symmetry.input, x), (symmetry.output, base))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, Literal, cast
@@ -85,12 +86,19 @@ def is_estimator(target: object) -> bool:
     return not callable(target) and not isinstance(target, type) and callable(getattr(target, "predict", None))
 
 
-def invoke(fn: Callable[..., Any], x: Tree) -> Any:
-    """``fn(x)``, ``fn(*x)`` or ``fn(**x)``, as the signature asks."""
-    style = "one" if not isinstance(x, (dict, tuple)) else call_style(fn, x)
+def invoke(fn: Callable[..., Any], x: Tree, *, like: Callable[..., Any] | None = None, **more: Any) -> Any:
+    """``fn(x)``, ``fn(*x)`` or ``fn(**x)``, as the signature asks, of `like` if given; `more` is passed by name."""
+    if not isinstance(x, (dict, tuple)):
+        return fn(x, **more)
+    if isinstance(x, dict):
+        more = {name: value for name, value in more.items() if name not in x}
+    shown = like or fn
+    if more:
+        shown = functools.partial(shown.forward if isinstance(shown, nn.Module) else shown, **more)
+    style = call_style(shown, x)
     if style == "args":
-        return fn(*x)
-    return fn(**cast("dict[str, Any]", x)) if style == "kwargs" else fn(x)
+        return fn(*x, **more)
+    return fn(**cast("dict[str, Any]", x), **more) if style == "kwargs" else fn(x, **more)
 
 
 def call_style(fn: Callable[..., Any], x: dict[str, Any] | tuple[Any, ...]) -> Style:
@@ -102,7 +110,7 @@ def call_style(fn: Callable[..., Any], x: dict[str, Any] | tuple[Any, ...]) -> S
     Raises:
         ModelError: several arguments must be given, and the entries of x are others.
     """
-    found = _parameters(fn)
+    found = parameters_of(fn)
     if found is None:
         return "one"
     positional = [p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -126,7 +134,7 @@ def call_style(fn: Callable[..., Any], x: dict[str, Any] | tuple[Any, ...]) -> S
 _STAR, _STARS = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
 
 
-def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter] | None:
+def parameters_of(fn: Callable[..., Any]) -> list[inspect.Parameter] | None:
     """Parameters of a function, or of the `forward` of a module; ``None`` where Python cannot tell."""
     shown: Any = fn
     if isinstance(fn, torch.jit.ScriptModule):

@@ -47,7 +47,7 @@ def ray_blocks(plan: Plan, starts: Iterable[int], keep: Keep) -> Iterator[tuple[
     with ray_session(ray):
         for module in FROM_FILES:
             ray.cloudpickle.register_pickle_by_value(module)
-        shared = ray.put((plan.model.target, plan.symmetry, plan.elements, plan.metric))
+        shared = ray.put((plan.model.target, plan.model.padding, plan.symmetry, plan.elements, plan.metric))
         tasks = {start: (shared, *plan.block(start), policy.size, start) for start in rest}
         for start, found in results(ray, _work, tasks):
             if isinstance(found, Failure):
@@ -58,7 +58,8 @@ def ray_blocks(plan: Plan, starts: Iterable[int], keep: Keep) -> Iterator[tuple[
 def _work(shared: tuple[Any, ...], x: Any, y: Any, chunk: int, first: int) -> Block:
     """One block on a worker, with one thread: the workers share the machine."""
     torch.set_num_threads(1)
-    target, symmetry, elements, metric = shared
+    target, padding, symmetry, elements, metric = shared
     model = Model(target)
+    model.padding = padding
     with model.measuring(quiet=True):
         return evaluate_block(model, symmetry, elements, x, y, metric, Chunk.of(model, x, chunk), first=first)

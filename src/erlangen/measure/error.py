@@ -20,10 +20,12 @@ from erlangen.errors import (
     SymmetryError,
     UnknownNameError,
 )
+from erlangen.measure.bring import bring
 from erlangen.measure.checks import check_chunk, check_data, float_dtype, probe
 from erlangen.measure.evaluate import Block, Chunk, evaluate_block, relative_error, squares
 from erlangen.measure.models import Model, ModelLike
 from erlangen.measure.orbit import orbit
+from erlangen.measure.samples import unloaded
 from erlangen.measure.scale import Scale, check_scale, spread_factors
 from erlangen.symmetry import Symmetry
 
@@ -89,10 +91,9 @@ def _on_orbits(
 ) -> Block:
     """Errors of a batch, all at once."""
     check_chunk(chunk)
-    wrapped = Model(model)
-    x, _ = wrapped.read(x)
+    wrapped, symmetry, x, _ = bring(model, symmetry, x)
     check_data(x)
-    visited = orbit(symmetry.group, elements, seed=seed, dtype=float_dtype(x), device=tree_leaves(x)[0].device)
+    visited = orbit(symmetry.domain, elements, seed=seed, dtype=float_dtype(x), device=tree_leaves(x)[0].device)
     with wrapped.measuring():
         probe(wrapped, symmetry, x)
         policy = Chunk.of(wrapped, x, chunk)
@@ -119,9 +120,9 @@ def assert_equivariant(
             by entry, ``{"forces": 1e-3}`` or ``{"0": 1e-3}``, and the others have the default.
     """
     symmetry = declared_symmetry(model, symmetry)
-    x, _ = Model(model).read(x)
+    x, _ = unloaded(x)
     block = _on_orbits(model, symmetry, x, elements, None, seed, "norm")
-    usual = 1e-12 if float_dtype(x) == torch.float64 else 1e-5
+    usual = 1e-12 if float_dtype(bring(model, symmetry, x).x) == torch.float64 else 1e-5
     bounds = dict(tol) if isinstance(tol, Mapping) else {}
     unknown = [entry for entry in bounds if entry not in block.entries]
     if unknown:
@@ -169,8 +170,7 @@ def lie_derivative(model: ModelLike, symmetry: Symmetry | None, x: Tree, *, step
         raise OrbitError(f"{symmetry.group.name} is discrete and has no Lie derivative; use equivariance_error")
     if step is not None and not step > 0:
         raise OrbitError(f"step = {step}: give a positive length, or None")
-    wrapped = Model(model)
-    x, _ = wrapped.read(x)
+    wrapped, symmetry, x, _ = bring(model, symmetry, x)
     check_data(x)
     with wrapped.measuring():
         base = probe(wrapped, symmetry, x)

@@ -14,6 +14,7 @@ from erlangen.actions import GroupAction, Tree, tree_leaves, tree_map
 from erlangen.errors import NotFiniteError, first_index
 from erlangen.measure.metrics import Metric, labels_of
 from erlangen.measure.models import Model
+from erlangen.measure.rows import plain
 from erlangen.symmetry import Symmetry
 
 GAIN = 0.8
@@ -67,6 +68,7 @@ def relative_error(
 
 def entry_errors(moved: Tree, expected: Tree, base: Tree, mask: Tree | None = None) -> dict[str, Tensor]:
     """`relative_error` of every tensor of a tree by itself ``[C, B]``, by its path; empty for a tensor alone."""
+    moved, expected, base, mask = plain(moved), plain(expected), plain(base), plain(mask)
     if isinstance(base, Tensor):
         return {}
     leaves = [tree_leaves(tree) for tree in (moved, expected, base)]
@@ -222,7 +224,7 @@ def evaluate_block(
     x_row = tree_map(lambda leaf: leaf[None], x)
     size = squares(base_row)
     errors, scores, answers = [], [], []
-    entries: dict[str, list[Tensor]] = {path: [] for path in tree_paths(base) if path}
+    entries: dict[str, list[Tensor]] = {path: [] for path in tree_paths(plain(base)) if path}
     known = None if kept is None else _known(kept, base)
     start = 0
     while start < len(elements):

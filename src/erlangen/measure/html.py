@@ -49,11 +49,11 @@ def report_page(reports: Sequence[AuditReport], *, title: str | None = None, int
     for report in reports[1:]:
         if report.symmetry != first.symmetry:
             raise SymmetryError(f"reports mix {first.symmetry} and {report.symmetry}; write one page for each")
-    heading = title or f"{first.model} under {first.symmetry.group.name}"
+    heading = title or f"{first.model} under {first.symmetry.domain.name}"
     sym = first.symmetry
     parts = [
         f"<h1>{html.escape(heading)}</h1>",
-        f'<p class="lead"><code>{html.escape(sym.group.name)}</code> acts on the input as '
+        f'<p class="lead"><code>{html.escape(sym.domain.name)}</code> acts on the input as '
         f"<code>{html.escape(sym.input.name)}</code> and on the output as <code>{html.escape(sym.output.name)}</code>. "
         f"{len(first.orbit)} elements ({html.escape(first.orbit.method)}), {len(first.samples)} samples.</p>",
         *(f"<p>{html.escape(paragraph)}</p>" for paragraph in intro),

@@ -43,7 +43,7 @@ def as_tree(data: Any, name: str = "x", *, dtype: torch.dtype | None = None, str
         return {key: as_tree(value, f"{name}[{key!r}]", dtype=dtype, strict=strict) for key, value in items}
     if isinstance(data, (list, tuple)):
         entries = cast("list[Any] | tuple[Any, ...]", data)
-        if _is_numbers(entries):
+        if is_numbers(entries):
             return _from_list(entries, name, dtype, strict)
         read = [as_tree(value, f"{name}[{i}]", dtype=dtype, strict=strict) for i, value in enumerate(entries)]
         kind = cast("Any", type(entries))
@@ -97,12 +97,12 @@ def encode_labels(y: Any, classes: np.ndarray[Any, Any]) -> Any:
     return torch.tensor([known[value] for value in array.tolist()], dtype=torch.int64)
 
 
-def _is_numbers(entries: list[Any] | tuple[Any, ...]) -> bool:
+def is_numbers(entries: list[Any] | tuple[Any, ...]) -> bool:
     """Whether nested lists hold numbers alone; a tuple is structure unless its own entries are numbers."""
     if isinstance(entries, tuple):
         return len(entries) > 0 and all(isinstance(entry, (int, float, np.number)) for entry in entries)
     return all(
-        _is_numbers(cast("list[Any]", entry))
+        is_numbers(cast("list[Any]", entry))
         if isinstance(entry, (list, tuple))
         else isinstance(entry, (int, float, np.number, np.bool_))
         for entry in entries

@@ -38,7 +38,7 @@ class LayerError:
 
 
 def layer_errors(
-    model: ModelLike, symmetry: Symmetry | None, x: Tree, elements: Tensor, *, only: list[str] | None = None
+    model: ModelLike | Model, symmetry: Symmetry | None, x: Tree, elements: Tensor, *, only: list[str] | None = None
 ) -> list[LayerError]:
     """Equivariance error after each layer of a torch module, in the order of execution.
 
@@ -49,11 +49,10 @@ def layer_errors(
         elements: ``[K, *shape]``; 16 of them, evenly spread, are used.
         only: names of the submodules to measure; by default all that have no children.
     """
-    symmetry = declared_symmetry(model, symmetry)
-    if not isinstance(model, nn.Module):
-        raise ModelError(
-            f"layers: {Model(model).name} is no torch module, so its layers cannot be seen; pass layers=False"
-        )
+    wrapped = model if isinstance(model, Model) else Model(model)
+    symmetry, model = declared_symmetry(wrapped.target, symmetry), wrapped.module
+    if model is None:
+        raise ModelError(f"layers: {wrapped.name} is no torch module, so its layers cannot be seen; pass layers=False")
     named = {name: m for name, m in model.named_modules() if name and not any(True for _ in m.children())}
     if only is not None:
         every = dict(model.named_modules())
@@ -63,7 +62,6 @@ def layer_errors(
                 f"layers: {unknown[0]!r} is no submodule; the model has {', '.join(n for n in every if n)}"
             )
         named = {name: every[name] for name in only}
-    wrapped = Model(model)
     candidates = {
         "invariant": parse_action("invariant").on(symmetry.group),
         "input": symmetry.input,

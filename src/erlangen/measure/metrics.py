@@ -12,6 +12,7 @@ from torch import Tensor
 
 from erlangen.actions import Tree, tree_leaves, tree_structure
 from erlangen.errors import DataError, DtypeError, ModelError, NotFiniteError, UnknownNameError, first_index
+from erlangen.measure.rows import plain
 
 MetricFunction = Callable[[Tree, Tree], Tensor]
 
@@ -35,6 +36,7 @@ class Metric:
 
     def __call__(self, prediction: Tree, target: Tree) -> Tensor:
         """Scores ``[N]`` in float64; an error names a metric that returns another shape or NaN."""
+        prediction, target = plain(prediction), plain(target)
         try:
             scores = self.fn(prediction, target)
         except Exception as error:

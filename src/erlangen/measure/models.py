@@ -18,6 +18,7 @@ from erlangen.arrays import tensor_of
 from erlangen.errors import DataError, MissingExtraError, ModelError, TrainModeWarning
 from erlangen.measure.calls import Estimator, invoke, is_estimator
 from erlangen.measure.inputs import as_tree, encode_labels
+from erlangen.measure.padding import Padding
 
 ModelLike = nn.Module | Callable[..., Any] | str | Path | Any
 """A torch module, a function of tensors or of numpy arrays, a fitted estimator, or the path of an ONNX file."""
@@ -61,6 +62,7 @@ class Model:
         self._numpy = isinstance(self._call, Estimator)
         self._answered = False
         self._needs_grad = False
+        self.padding: Padding | None = None
 
     @functools.cached_property
     def device(self) -> torch.device | None:
@@ -91,22 +93,36 @@ class Model:
         """Answer of the model, detached; leaves have the leading axis of x."""
         if self.device is not None:
             x = tree_map(lambda leaf: leaf.to(self.device), x)
+        return self._checked(self.answer(x) if self.padding is None else self.padding.answer(self, x), x)
+
+    @property
+    def call(self) -> Callable[..., Any]:
+        """What is called."""
+        return self._call
+
+    def answer(self, x: Tree, *, masked: bool = False) -> Tree:
+        """The answer as a tree of detached tensors; `masked` data are split into data and mask as `padding` says."""
         try:
             with torch.set_grad_enabled(self._needs_grad):
-                y = self._answer(x)
+                y = self._answer(x, masked)
         except Exception as error:
             if not self._needs_grad and "does not require grad" in str(error):
                 self._needs_grad = True
-                return self(x)
+                return self.answer(x, masked=masked)
             error.add_note(f"raised by the model {self.name}, called with x {tree_structure(x)}")
             raise
-        return self._checked(y, x)
+        if isinstance(y, (float, int, np.generic)) or (isinstance(y, (Tensor, np.ndarray)) and y.ndim == 0):
+            raise ModelError(
+                f"{self.name} returned one number for the whole batch; return one answer per sample, [B, ...]; "
+                "er.measure.per_sample(model) calls a function of one sample on each"
+            )
+        return tree_map(lambda leaf: self._tensor(leaf), as_tree(y, strict=False))
 
-    def _answer(self, x: Tree) -> Any:
+    def _answer(self, x: Tree, masked: bool) -> Any:
         if self._numpy:
-            return self._invoke(tree_map(_to_numpy, x))
+            return self._invoke(tree_map(_to_numpy, x), masked)
         try:
-            y = self._invoke(x)
+            y = self._invoke(x, masked)
         except Exception as torch_error:
             # A numpy function meets a tensor: numpy's own functions refuse it with one of these types, those of other
             # libraries with any, so their first answer decides.
@@ -116,7 +132,7 @@ class Model:
             if (self._answered and not refused) or "does not require grad" in str(torch_error):
                 raise
             try:
-                y = self._invoke(tree_map(_to_numpy, x))
+                y = self._invoke(tree_map(_to_numpy, x), masked)
             except Exception as numpy_error:  # noqa: BLE001 - one of the two is raised
                 if not (refused and isinstance(numpy_error, (TypeError, AttributeError))):
                     raise (numpy_error if refused else torch_error) from None
@@ -127,19 +143,22 @@ class Model:
         self._answered = True
         return y
 
-    def _invoke(self, x: Tree) -> Any:
+    def _invoke(self, x: Tree, masked: bool) -> Any:
         """The model's own answer; the logits, if it is an object that has them."""
-        y = self._call(x) if isinstance(self._call, (OnnxModel, Estimator)) else invoke(self._call, x)
+        if masked and self.padding is not None:
+            data, mask = self.padding.parts(x)
+            if isinstance(self._call, OnnxModel):
+                rest = [name for name in self._call.inputs if name != "mask"]
+                named = data if isinstance(data, dict) else dict(zip(rest, tree_leaves(data), strict=False))
+                y = self._call({**named, "mask": mask})
+            else:
+                y = invoke(self._call, data, mask=mask)
+        else:
+            y = self._call(x) if isinstance(self._call, (OnnxModel, Estimator)) else invoke(self._call, x)
         known = (Tensor, np.ndarray, list, tuple)  # a named tuple with logits is structure that an action can name
         return y if isinstance(y, known) or not hasattr(y, "logits") else y.logits
 
-    def _checked(self, y: Any, x: Tree) -> Tree:
-        if isinstance(y, (float, int, np.generic)) or (isinstance(y, (Tensor, np.ndarray)) and y.ndim == 0):
-            raise ModelError(
-                f"{self.name} returned one number for the whole batch; return one answer per sample, [B, ...]; "
-                "er.measure.per_sample(model) calls a function of one sample on each"
-            )
-        y = tree_map(lambda leaf: self._tensor(leaf), as_tree(y, strict=False))
+    def _checked(self, y: Tree, x: Tree) -> Tree:
         if not any(leaf.numel() for leaf in tree_leaves(y)):
             raise ModelError(
                 f"{self.name} returned {tree_structure(y)}, no numbers at all; return one answer per sample"
@@ -229,6 +248,11 @@ class OnnxModel:
         self._inputs: list[str] = [i.name for i in self._session.get_inputs()]
         sizes = {i.shape[0] for i in self._session.get_inputs() if i.shape and isinstance(i.shape[0], int)}
         self._fixed: int | None = min(sizes) if sizes else None
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the inputs."""
+        return self._inputs
 
     @property
     def dtype(self) -> torch.dtype | None:

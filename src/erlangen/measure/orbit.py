@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.errors import GroupError, OrbitError, is_whole
-from erlangen.groups import Group
+from erlangen.groups import Domain, Group, Range
 
 ALL_UP_TO = 1024
 """Finite groups up to this order are visited whole by default."""
@@ -38,7 +38,7 @@ class Orbit:
 
 
 def orbit(
-    group: Group,
+    group: Domain,
     elements: int | Tensor | None = None,
     *,
     seed: int = 0,
@@ -48,7 +48,7 @@ def orbit(
     """Elements to visit.
 
     Args:
-        group: the group.
+        group: the group, or a range of it.
         elements: ``None``: all of a finite group of at most 1024, else 72 on a circle and 256 elsewhere. A number: all if
             the group has no more, else a quasi-uniform grid where the group has one, else a seeded sample. A tensor: these.
         seed: seed of the sample.
@@ -56,8 +56,9 @@ def orbit(
 
     Raises:
         OrbitError: a number below 1 or above `MAX_COUNT`, an empty tensor, or something that is neither.
-        GroupElementError: a given tensor holds something that is no element.
+        GroupElementError: a given tensor holds something that is no element, or lies outside of the range.
     """
+    whole = group.group if isinstance(group, Range) else group
     if isinstance(elements, Tensor):
         if tuple(elements.shape[1:]) != group.shape or elements.ndim == 0 or elements.shape[0] == 0:
             raise OrbitError(
@@ -68,7 +69,7 @@ def orbit(
         group.check(elements, name="elements")
         if group.element_dtype is None and dtype is not None:
             elements = elements.to(dtype)
-        return Orbit(group, elements.to(device or elements.device), "given", closed=False)
+        return Orbit(whole, elements.to(device or elements.device), "given", closed=False)
     if elements is not None and not is_whole(elements, 1):
         given = f"= {elements!r}" if isinstance(elements, (int, float, str)) else f"is a {type(elements).__name__}"
         raise OrbitError(
@@ -80,10 +81,10 @@ def orbit(
         raise OrbitError(f"elements = {elements}: the orbit is too large; at most {MAX_COUNT} elements can be visited")
     count = elements or (CIRCLE_COUNT if group.dim == 1 and group.is_compact else DEFAULT_COUNT)
     if group.order <= (ALL_UP_TO if elements is None else count):
-        return Orbit(group, group.elements(device=device), "all", closed=True)
+        return Orbit(whole, group.elements(device=device), "all", closed=whole is group)
     try:
         grid = group.grid(count, dtype=dtype, device=device)
     except GroupError:
         generator = Generator().manual_seed(seed)
-        return Orbit(group, group.sample(count, generator=generator, dtype=dtype).to(device or "cpu"), "sample", False)
-    return Orbit(group, grid, "grid", closed=group.name == "SO(2)")
+        return Orbit(whole, group.sample(count, generator=generator, dtype=dtype).to(device or "cpu"), "sample", False)
+    return Orbit(whole, grid, "grid", closed=group.name == "SO(2)")

@@ -74,6 +74,8 @@ def orbit_plots(reports: list[AuditReport], here: Tensor | None = None) -> list[
     """
     values = common_values(reports)
     kind = kind_of_orbit(reports[0].symmetry.group)
+    if reports[0].symmetry.within is not None and kind in _OF_RANGES:
+        kind = _OF_RANGES[kind]
     if kind == "circle":
         return [[_circle(reports, values, here)]]
     if kind == "line":
@@ -87,6 +89,10 @@ def orbit_plots(reports: list[AuditReport], here: Tensor | None = None) -> list[
     if kind == "bars" and len(reports[0].orbit) <= BARS_UP_TO:
         return [[_bars(reports, values, here)]]
     return [[_ranked(reports, values)]]
+
+
+_OF_RANGES = {"circle": "line", "shifts": "ranked"}
+"""How ranges are drawn, where this is not as their group: an arc is a line, and part of a grid of shifts no map."""
 
 
 def _by_model(
@@ -121,9 +127,13 @@ def _line(reports: list[AuditReport], values: Values, here: Tensor | None) -> Cu
     """Values along a group of one dimension: scales in powers of 2, or shifts."""
     group = reports[0].symmetry.group
     unit, name = (
-        (math.log(2), "scale (powers of 2, 0 is the identity)") if isinstance(group, Scaling) else (1.0, "shift")
+        (math.log(2), "scale (powers of 2, 0 is the identity)")
+        if isinstance(group, Scaling)
+        else (math.pi / 180, "rotation (degrees, 0 is the identity)")
+        if not isinstance(group, Translation)
+        else (1.0, "shift")
     )
-    places = _coordinates(reports[0])[:, 0] / unit
+    places = _coordinates(reports[0])[..., 0] / unit
     curves: list[list[tuple[float, float]]] = []
     for report in reports:
         upright = 0.0 if report.upright is None else report.upright
@@ -147,16 +157,22 @@ def _plane(report: AuditReport, values: Values, here: Tensor | None) -> Dots:
 
 def _coordinates(report: AuditReport, here: Tensor | None = None) -> Tensor:
     """Coordinates ``[K, dim]`` of the logarithms of the elements visited, or ``[dim]`` of `here`; float64 on the CPU."""
-    elements = (report.orbit.elements if here is None else here).cpu().double()
-    return report.symmetry.group.log(elements)
+    elements = (report.orbit.elements if here is None else here).cpu()
+    if not elements.is_floating_point():  # a finite group of rotations of the plane
+        angles = _plane_angles(report.symmetry.group.linear(elements, dtype=torch.float64))
+        return torch.where(angles > math.pi, angles - 2 * math.pi, angles)[..., None]
+    return report.symmetry.group.log(elements.double())
 
 
 def _by_angle(reports: list[AuditReport], values: Values, here: Tensor | None) -> Curves:
     """Mean over elements in bins of the rotation angle; the metric as given stands at 0."""
-    edges = torch.linspace(0, 180, 13)
+    within = reports[0].symmetry.within
+    widest = 0.0 if within is None else float(_rotation_angles(linear_parts(reports[0])).max())
+    reach = widest or 180.0
+    edges = torch.linspace(0, reach, 13)
     curves: list[list[tuple[float, float]]] = []
     for report in reports:
-        angles = _rotation_angles(linear_parts(report))
+        angles = _rotation_angles(linear_parts(report)).clamp(max=reach)
         means = value_table(report).mean(1)
         points = [(0.0, report.upright)] if report.upright is not None else [(0.0, 0.0)]
         for low, high in itertools.pairwise(edges):
@@ -166,7 +182,8 @@ def _by_angle(reports: list[AuditReport], values: Values, here: Tensor | None) -
         curves.append(points)
     name = "angle of the rotation (degrees, 0 is the identity)"
     at = None if here is None else float(_rotation_angles(linear_parts(reports[0], here)))
-    return Curves(_by_model(reports, curves), name, values, (0, 180), range(0, 181, 30), identity=True, here=at)
+    ticks = range(0, 181, 30) if reach == 180 else None
+    return Curves(_by_model(reports, curves), name, values, (0, reach), ticks, identity=True, here=at)
 
 
 def _sphere(report: AuditReport, values: Values, here: Tensor | None) -> Sphere:

@@ -180,7 +180,7 @@ class AuditReport:
         return {
             "model": self.model,
             "symmetry": {
-                "group": self.symmetry.group.name,
+                "group": self.symmetry.domain.name,
                 "input": self.symmetry.input.name,
                 "output": self.symmetry.output.name,
             },

@@ -1,4 +1,4 @@
-"""Command-line targets: "package.module:name", "file.py:name", "model.onnx"."""
+"""What command lines name: models, actions and groups, "package.module:name", "file.py:name", "model.onnx"."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
+from erlangen.actions import Action, ActionLike
 from erlangen.errors import DataError, ModelError
+from erlangen.groups import Domain, Group, Range, domain
 from erlangen.measure.models import ModelLike
 
 FROM_FILES: list[ModuleType] = []
 """Modules that were read from a file: workers elsewhere cannot import them and get them by value."""
+
+_RUN: dict[tuple[str, int, int], ModuleType] = {}
+"""Files that were run, by path, time of change and size."""
 
 
 def load_target(target: str) -> ModelLike:
@@ -29,39 +35,111 @@ def load_target(target: str) -> ModelLike:
     """
     if target.endswith(".onnx"):
         return Path(target)
-    place, colon, name = target.rpartition(":")
-    if not colon or not place or not name:
+    if ":" not in target:
         raise DataError(f"target = {target!r}: write package.module:name, file.py:name or file.onnx")
-    module = module_from_file(Path(place)) if place.endswith(".py") else _from_package(place)
-    found: Any = module
-    for part in name.split("."):
-        if not hasattr(found, part):
-            public = [key for key in vars(module) if not key.startswith("_")]
-            raise DataError(f"target = {target!r}: {place} has no {part!r}; it has {', '.join(public[:12])}")
-        found = getattr(found, part)
-    if inspect.isclass(found):
-        try:
-            found = found()
-        except Exception as error:
-            raise ModelError(
-                f"target = {target!r}: {name}() failed: {error}; name an object that is ready to call"
-            ) from error
+    found = _built(load_object(target, "target"), target, "target")
     if not callable(found):
         raise ModelError(f"target = {target!r} is a {type(found).__name__}, which cannot be called")
     return found
 
 
-def module_from_file(path: Path) -> ModuleType:
+def is_object_name(text: str) -> bool:
+    """Whether a text names an object, ``file.py:name`` or ``package.module:name``; no name of a group or action has a colon."""
+    return ":" in text
+
+
+def load_object(target: str, option: str) -> Any:
+    """What ``package.module:name`` or ``file.py:name`` stands for; the module is imported, or the file run, and nothing else.
+
+    Args:
+        target: the text.
+        option: what messages call it.
+
+    Raises:
+        DataError: there is no such file, module or name.
+        ModelError: importing failed.
+    """
+    place, _, name = target.rpartition(":")
+    if not place or not name:
+        raise DataError(f"{option} = {target!r}: write package.module:name or file.py:name")
+    module = module_from_file(Path(place), option) if place.endswith(".py") else _from_package(place, option)
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            public = [key for key in vars(module) if not key.startswith("_")]
+            raise DataError(f"{option} = {target!r}: {place} has no {part!r}; it has {', '.join(public[:12])}")
+        found = getattr(found, part)
+    return found
+
+
+def load_action(text: str, option: str) -> ActionLike:
+    """An action of the command line: a name as "points", or an object of the user, ``file.py:name``.
+
+    The object may be an `Action`, a class of one without arguments, a function ``fn(g, x)``, or a dict or tuple of these.
+
+    Raises:
+        DataError, ModelError: as `load_object`; or the object is no action.
+    """
+    if not is_object_name(text):
+        return text
+    found = _built(load_object(text, option), text, option)
+    if isinstance(found, (Action, Mapping, list, tuple, str)) or callable(found):
+        return cast("ActionLike", found)
+    raise ModelError(
+        f"{option} = {text!r} is a {type(found).__name__}; name a function fn(g, x), an er.actions.Action, or a dict or tuple of "
+        "actions"
+    )
+
+
+def load_group(text: str) -> Domain:
+    """A group of the command line, or a range of one: a name, or an object of the user, ``file.py:name``.
+
+    Raises:
+        DataError, ModelError: as `load_object`; or the object is no group.
+        UnknownNameError, GroupError: as `erlangen.groups.domain`.
+    """
+    if not is_object_name(text):
+        return domain(text)
+    found = _built(load_object(text, "group"), text, "group")
+    if not isinstance(found, (Group, Range)):
+        raise ModelError(f"group = {text!r} is a {type(found).__name__}; name an er.Group or a range of one")
+    return found
+
+
+def _built(found: Any, target: str, option: str) -> Any:
+    """The object itself; of a class what it makes without arguments."""
+    if not inspect.isclass(found):
+        return found
+    try:
+        return found()
+    except Exception as error:
+        name = target.rpartition(":")[2]
+        raise ModelError(
+            f"{option} = {target!r}: {name}() failed: {error}; name an object that is ready to call"
+        ) from error
+
+
+def module_from_file(path: Path, option: str = "target") -> ModuleType:
     """Run a Python file as a module, with its folder on the path, and remember it in `FROM_FILES`.
+
+    A file that was run already, and has not changed since, is not run again: what a command names in it belongs together. An
+    ``__init__.py`` is run as the package that it belongs to.
 
     Raises:
         DataError: there is no such file.
         ModelError: running it failed.
     """
     if not path.is_file():
-        raise DataError(f"target: there is no file {str(path)!r}")
-    name = f"_erlangen_target_{path.stem}"  # never in the way of an installed module of that name
-    spec = importlib.util.spec_from_file_location(name, path)
+        raise DataError(f"{option}: there is no file {str(path)!r}")
+    stat = path.stat()
+    key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size)
+    if key in _RUN:
+        return _RUN[key]
+    package = path.name == "__init__.py"
+    stem = path.resolve().parent.name if package else path.stem
+    name = f"_erlangen_target_{stem}"  # never in the way of an installed module of that name
+    inside = [str(path.resolve().parent)] if package else None
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=inside)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -71,21 +149,23 @@ def module_from_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ModelError(f"target: running {str(path)!r} failed: {type(error).__name__}: {error}") from error
+        FROM_FILES.remove(module)
+        raise ModelError(f"{option}: running {str(path)!r} failed: {type(error).__name__}: {error}") from error
     finally:
         sys.path.pop(0)
+    _RUN[key] = module
     return module
 
 
-def _from_package(name: str) -> ModuleType:
+def _from_package(name: str, option: str) -> ModuleType:
     sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise DataError(
-            f"target: no module {name!r} ({error}); run where it can be imported, or name a file.py"
+            f"{option}: no module {name!r} ({error}); run where it can be imported, or name a file.py"
         ) from error
     except Exception as error:
-        raise ModelError(f"target: importing {name!r} failed: {type(error).__name__}: {error}") from error
+        raise ModelError(f"{option}: importing {name!r} failed: {type(error).__name__}: {error}") from error
     finally:
         sys.path.pop(0)

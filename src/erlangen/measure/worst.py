@@ -9,12 +9,14 @@ from torch import Generator, Tensor
 
 from erlangen.actions import Tree, tree_leaves
 from erlangen.errors import DataError, OrbitError
+from erlangen.measure.bring import bring
 from erlangen.measure.checks import check_data, check_labels, float_dtype, probe
 from erlangen.measure.error import declared_symmetry
 from erlangen.measure.evaluate import Chunk, evaluate_block
 from erlangen.measure.metrics import Metric, MetricFunction, resolve_metric
-from erlangen.measure.models import Model, ModelLike
+from erlangen.measure.models import ModelLike
 from erlangen.measure.orbit import orbit
+from erlangen.measure.rows import plain
 from erlangen.symmetry import Symmetry
 
 
@@ -49,7 +51,8 @@ def worst_case(
     """Search for the element under which the whole batch fares worst.
 
     First the orbit of `erlangen.measure.orbit`; then, for Lie groups, `rounds` rounds of `tries` random steps
-    ``g exp(r a)`` around the best so far, r starting at 0.5 and halved after each round without gain.
+    ``g exp(r a)`` around the best so far, r starting at 0.5 and halved after each round without gain. In a range, steps that
+    leave it end on its border.
 
     Args:
         model, symmetry, x, y, metric, elements, seed: as for `erlangen.audit`. Without labels the relative equivariance
@@ -59,8 +62,7 @@ def worst_case(
     symmetry = declared_symmetry(model, symmetry)
     if rounds < 0 or tries < 1:
         raise OrbitError(f"rounds = {rounds}, tries = {tries}: rounds must be 0 or more, tries 1 or more")
-    wrapped = Model(model)
-    x, y = wrapped.read(x, y)
+    wrapped, symmetry, x, y = bring(model, symmetry, x, y)
     check_data(x, y)
     if y is None and metric is not None:
         name = metric if isinstance(metric, str) else getattr(metric, "name", getattr(metric, "__name__", "metric"))
@@ -68,9 +70,9 @@ def worst_case(
             f"metric {name!r} compares answers with labels: pass y, or leave metric out to search for the largest "
             "equivariance error"
         )
-    scorer = resolve_metric(metric, y) if y is not None else None
+    scorer = resolve_metric(metric, plain(y)) if y is not None else None
     group, dtype = symmetry.group, float_dtype(x)
-    visited = orbit(group, elements, seed=seed, dtype=dtype, device=tree_leaves(x)[0].device)
+    visited = orbit(symmetry.domain, elements, seed=seed, dtype=dtype, device=tree_leaves(x)[0].device)
     generator = Generator().manual_seed(seed)
 
     def badness(g: Tensor) -> tuple[Tensor, float]:
@@ -93,6 +95,7 @@ def worst_case(
         for _ in range(rounds if group.dim else 0):
             steps = radius * torch.randn(tries, group.dim, generator=generator, dtype=torch.float64).to(best)
             near = group.compose(best, group.exp(steps))
+            near = near if symmetry.within is None else symmetry.within.clamp(near)
             values, _ = badness(near)
             tried += tries
             index = int(values.argmax())

@@ -9,10 +9,15 @@ from typing import Any, Literal, cast, get_args, overload
 import torch
 from torch import Generator, Tensor, nn
 
-from erlangen.actions import Tree, tree_leaves
+from erlangen.actions import Tree, tree_leaves, tree_map
 from erlangen.errors import ErlangenError, OrbitError, SymmetryError, UnknownNameError
+from erlangen.measure.bring import labels, sample_count
 from erlangen.measure.checks import batch_length
+from erlangen.measure.evaluate import moved_labels
+from erlangen.measure.inputs import as_tree
 from erlangen.measure.orbit import orbit
+from erlangen.measure.padding import padded_symmetry
+from erlangen.measure.samples import Padded, is_list_of_samples
 from erlangen.soft.policies import AdversarialAugment, ConstrainedAugment, SampleLoss, Transform
 from erlangen.symmetry import Symmetry
 
@@ -26,18 +31,36 @@ class Augment:
     elements: Tensor | None = None
 
     def __call__(self, x: Tree, y: Tree | None = None, *, generator: Generator | None = None) -> Any:
-        """Move a batch; returns ``(x, y)``, or x alone when y is not given."""
-        samples = batch_length(x)
-        g = self.draw(samples, generator, tree_leaves(x)[0])
-        moved = self.symmetry.input.act(g, x)
-        return moved if y is None else (moved, self.symmetry.output.act(g, y))
+        """Move a batch; returns ``(x, y)``, or x alone when y is not given.
+
+        Arrays and lists of numbers come back as tensors, a list of samples (also of different size) as a list of them.
+        """
+        action = self.symmetry.input
+        y = None if y is None else as_tree(labels(y, sample_count(x), self.symmetry.output.action), "y")
+        if is_list_of_samples(x, action.action):
+            each = [as_tree(sample, f"x[{i}]") for i, sample in enumerate(x)]
+            g = self.draw(len(each), generator, tree_leaves(each[0])[0])
+            rows = [tree_map(lambda leaf: leaf[None], sample) for sample in each]
+            moved: Tree = [
+                tree_map(lambda leaf: leaf[0], action.act(g[i : i + 1].to(tree_leaves(row)[0].device), row))
+                for i, row in enumerate(rows)
+            ]
+        elif isinstance(x, Padded):
+            padded = padded_symmetry(self.symmetry).input
+            g = self.draw(batch_length(x), generator, tree_leaves(x)[0])
+            moved = Padded(**padded.act(g, x._asdict()))
+        else:
+            x = as_tree(x)
+            g = self.draw(batch_length(x), generator, tree_leaves(x)[0])
+            moved = action.act(g, x)
+        return moved if y is None else (moved, moved_labels(self.symmetry.output, g, y))
 
     def draw(self, samples: int, generator: Generator | None, like: Tensor) -> Tensor:
         """One element per sample, in the dtype and on the device of `like`."""
         group = self.symmetry.group
         if self.elements is None:
             dtype = like.dtype if like.is_floating_point() else None
-            g = group.sample(samples, generator=generator, dtype=dtype).to(like.device)
+            g = self.symmetry.domain.sample(samples, generator=generator, dtype=dtype).to(like.device)
         else:
             index = torch.randint(len(self.elements), (samples,), generator=generator)
             g = self.elements[index].to(like.device)
@@ -115,7 +138,7 @@ def augment(
         policy: see above.
         probability: share of the samples that are moved at all.
         elements: draw from these ``[K, *shape]`` instead of the whole group (Haar measure where the group is compact, its
-            documented proposal elsewhere).
+            documented proposal elsewhere) or the range that the symmetry names.
         model: the model in training, for all policies but "uniform".
         loss: ``loss(prediction, target) -> [B]``, not negative, for all policies but "uniform".
         limit: largest accepted mean loss on moved samples, for "constrained"; one for all or one each.
@@ -158,5 +181,5 @@ def _uniform(symmetry: object, probability: float, elements: Tensor | None) -> A
     if elements is not None:
         if not isinstance(elements, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise OrbitError(f"elements is a {type(elements).__name__}; give a tensor of elements [K, ...]")
-        elements = orbit(symmetry.group, elements).elements
+        elements = orbit(symmetry.domain, elements).elements
     return Augment(symmetry, probability, elements)

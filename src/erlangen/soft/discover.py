@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
 
 from torch import Tensor
 
 from erlangen.actions import Tree
-from erlangen.errors import ErlangenError, SymmetryError
+from erlangen.errors import DataError, ErlangenError, SymmetryError
 from erlangen.measure.audit import audit
-from erlangen.measure.models import Model, ModelLike
+from erlangen.measure.bring import read_pairs
+from erlangen.measure.models import ModelLike
+from erlangen.measure.samples import Padded, unloaded
 from erlangen.measure.scale import Scale, check_scale, rounding_of, spread_factors
 from erlangen.soft.evidence import DataFinding, weigh
 from erlangen.symmetry import Symmetry
@@ -50,7 +52,7 @@ def discover(
 @overload
 def discover(
     *,
-    data: tuple[Tree, Tree],
+    data: tuple[Tree, Tree] | Any,
     candidates: Sequence[Symmetry],
     groups: Tensor | Sequence[int] | None = None,
     tol: float | None = None,
@@ -62,7 +64,7 @@ def discover(
     candidates: Sequence[Symmetry] = (),
     x: Tree | None = None,
     *,
-    data: tuple[Tree, Tree] | None = None,
+    data: tuple[Tree, Tree] | Any = None,
     groups: Tensor | Sequence[int] | None = None,
     scale: Scale = "spread",
     tol: float | None = None,
@@ -93,8 +95,8 @@ def discover(
     Args:
         model, x, elements, seed: as for `erlangen.audit`. With data, `elements` is a number per sample, 8 by default.
         candidates: the symmetries to try.
-        data: ``(x, y)`` instead of a model: trees of tensors ``[N, ...]``, N at least 20; targets are one floating tensor,
-            or class labels ``[N]``.
+        data: ``(x, y)`` instead of a model, N samples, at least 20: tensors, arrays and lists as for `erlangen.audit`; targets
+            are one floating tensor, or class labels ``[N]``. Also a DataLoader or data set that holds both.
         groups: with data, one integer per row ``[N]``: equal ones for rows that are not independent of one another; at least
             20 groups. They are held out, moved and resampled together.
         scale: with a model, "spread" or "norm", as for `erlangen.audit`; answers that are resampled keep the norm.
@@ -117,7 +119,8 @@ def discover(
         if model is not None or x is not None:
             raise ErlangenError("data is given together with a model or x; ask about one of the two")
         moves = 8 if elements is None else elements
-        return weigh(*data, candidates, groups=groups, moves=moves, tol=_tol(tol, 0.0), seed=seed)
+        x, y = _pair(data)
+        return weigh(x, y, candidates, groups=groups, moves=moves, tol=_tol(tol, 0.0), seed=seed)
     if groups is not None:
         raise ErlangenError("groups says which rows of data=(x, y) belong together; a model has no rows")
     if model is None or x is None:
@@ -125,20 +128,34 @@ def discover(
     tol = _tol(tol, 1e-3)
     findings: list[Finding] = []
     check_scale(scale)
-    wrapped = Model(model)
+    x, _ = unloaded(x)  # once, as a loader that shuffles is read in another order each time
     for symmetry in candidates:
         report = audit(model, symmetry, x, elements=elements, seed=seed, progress=False)
-        factors = None
+        assert report.source is not None
+        factors, (wrapped, data, _) = None, report.source
         if scale == "spread":
             with wrapped.measuring(quiet=True):
-                factors = spread_factors(wrapped, symmetry, report.orbit.elements, x)
+                factors = spread_factors(wrapped, report.symmetry, report.orbit.elements, data)
         errors = report.errors if factors is None else report.errors * factors
-        rounding = 0.0 if factors is None else rounding_of(x) * factors
+        rounding = 0.0 if factors is None else rounding_of(data) * factors
         holds = bool((errors <= tol).logical_or(errors <= rounding).all())
         floor = None if report.resampling is None else report.resampling["model"]
         found = Finding(symmetry, float(errors.mean()), report.interval(errors), float(errors.max()), holds, floor)
         findings.append(found)
     return sorted(findings, key=lambda finding: finding.error)
+
+
+def _pair(data: Any) -> tuple[Tree, Tree]:
+    """Inputs and targets, of two entries or of a loader."""
+    pair = data if isinstance(data, (tuple, list)) and len(data) == 2 else unloaded(data)  # pyright: ignore[reportUnknownArgumentType]
+    x, y = read_pairs(*pair)  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(x, Padded):
+        raise DataError(
+            "data has samples of different size, which the regressor cannot compare; fit a model and ask about it"
+        )
+    if y is None:
+        raise DataError(f"data is a {type(data).__name__} without targets; give (x, y), or a loader of such pairs")
+    return x, y
 
 
 def _tol(tol: float | None, default: float) -> float:

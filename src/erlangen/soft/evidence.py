@@ -76,7 +76,8 @@ def weigh(
 
     Whether a symmetry counts as contradicted is a permutation test. If it holds, the errors of a sample, as it is and moved,
     are exchangeable, so the mean error of samples as they are is compared with that of random picks among each sample's
-    errors. Unlike the interval this is exact, however heavy the tails of the errors are.
+    errors. Unlike the interval this is exact, however heavy the tails of the errors are. For a range of a group ("SO(2) within
+    15 degrees") the sample and the first of its moves are compared: more of them are not exchangeable with it.
 
     All of this assumes that rows are independent draws. Repeated measurements of one thing, frames of one recording or
     augmented copies are not: where every row stands four times, a symmetry that holds is mostly rejected. With
@@ -130,7 +131,7 @@ def weigh(
         errors = [plain]
         generator = Generator().manual_seed(seed)
         for _ in range(moves):
-            g = symmetry.group.sample(len(starts), generator=generator, dtype=float_dtype(x))[cluster]
+            g = symmetry.domain.sample(len(starts), generator=generator, dtype=float_dtype(x))[cluster]
             z = _features(symmetry.input.act(g.to(tree_leaves(x)[0].device), x))
             t = _targets(symmetry.output.act(g.to(y.device), y), y)
             parts = [(m(z[i]) - t[i]).square().sum(1) for m, i in zip(models, folds, strict=True)]
@@ -138,7 +139,9 @@ def weigh(
         moved = torch.stack(errors[1:]).mean(0)
         interval = cluster_interval((moved - plain) / variance, held, seed=seed)
         error, baseline = (float(part.mean()) / variance for part in (moved, plain))
-        holds = interval[0] <= tol or not _contradicted(torch.stack(errors), held, seed)
+        # Several moves of one sample are exchangeable with it for draws from a group; from a range, one of them is.
+        rows = errors if symmetry.within is None else errors[:2]
+        holds = interval[0] <= tol or not _contradicted(torch.stack(rows), held, seed)
         findings.append(DataFinding(symmetry, error - baseline, interval, error, baseline, holds))
     return sorted(findings, key=lambda finding: finding.cost)
 

@@ -122,7 +122,7 @@ class SoftEquivariance(nn.Module):
         variance = _variance(base_row)
         rows = []
         for symmetry in self.symmetries:
-            g = symmetry.group.sample(self.samples, generator=self._generator, dtype=like.dtype).to(like.device)[
+            g = symmetry.domain.sample(self.samples, generator=self._generator, dtype=like.dtype).to(like.device)[
                 :, None
             ]
             answer = on_orbit(model, symmetry, g, x_row)  # pyright: ignore[reportArgumentType]
@@ -264,7 +264,8 @@ def relax(
         Projection form: call ``penalty.adjust()`` once, or give ``penalty.schedule(...)`` to `erlangen.fit`.
 
     Raises:
-        SymmetryError: no symmetries, ones on different spaces, or ends that move otherwise than the representations.
+        SymmetryError: no symmetries, ones on different spaces, or ends that move otherwise than the representations; for
+            projection, ranges of groups.
         RepresentationError: `representations` is missing, or sizes do not fit the layers.
         ModelError: no linear layers.
         UnknownNameError: another method.
@@ -274,6 +275,11 @@ def relax(
     if not symmetries or not all(isinstance(symmetry, Symmetry) for symmetry in symmetries):
         raise SymmetryError("symmetries must be a non-empty list of er.Symmetry(group, input=..., output=...)")
     if method == "projection":
+        ranges = [symmetry.within.name for symmetry in symmetries if symmetry.within is not None]
+        if ranges:
+            raise SymmetryError(
+                f"{ranges[0]} is no group, so no weights belong to it; take method='sampled', or the group"
+            )
         if representations is None:
             raise RepresentationError(
                 "representations is missing: method='projection' needs those of the input, of every hidden space and of the "

@@ -21,30 +21,33 @@ _NO_SYSTEMS = "The survey has no systems yet."
 
 @dataclass
 class List:
-    """List the systems of the survey, with the verdicts of their last full runs."""
+    """List the systems of the survey, of installed packages and of yours, with the verdicts of their last full runs."""
 
     results: Path | None = None
     """Folder of results, as `verify --scale full` writes them; by default results/ here, else those of the library."""
+
+    systems: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """A file.py with a system of yours, or a folder of such; may be repeated. Naming a file runs it."""
 
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print JSON."""
 
     def run(self) -> int:
         """Print the table; 2 if something in it cannot be read."""
-        from erlangen.survey.ledger import discover_systems
-        from erlangen.survey.printing import paper_console, system_rows, system_table
+        from erlangen.survey.finding import known_systems
+        from erlangen.survey.printing import paper_console, system_table
         from erlangen.survey.results import ledger_folder
 
-        systems = discover_systems()
+        systems = known_systems(self.systems)
         if not systems:
             print(_NO_SYSTEMS)
             return 0
         results = ledger_folder(self.results)
+        with _quiet_stdout():
+            table, rows, damages = system_table(systems, results)
         if self.json:
-            rows, damages = system_rows(systems, results)
             _print_json(rows)
         else:
-            table, damages = system_table(systems, results)
             paper_console().print(table)
         for damage in damages:
             print(f"erlangen: {damage}", file=sys.stderr)
@@ -171,17 +174,20 @@ class Claims:
     """Print JSON."""
     results: Path | None = None
     """Folder of results, as `verify --scale full` writes them; by default results/ here, else those of the library."""
+    systems: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """A file.py with a system of yours, or a folder of such; may be repeated. Naming a file runs it."""
 
     def run(self) -> int:
         """Print the claims; 2 if something cannot be read."""
         from erlangen.errors import DataError
-        from erlangen.survey.ledger import discover_systems
+        from erlangen.survey.finding import known_systems
         from erlangen.survey.printing import claim_rows, claim_table, paper_console
         from erlangen.survey.results import ledger_folder
 
         if self.csv and self.json:
             raise DataError("--csv and --json: give one of the two")
-        rows, damages = claim_rows(discover_systems(), ledger_folder(self.results))
+        with _quiet_stdout():
+            rows, damages = claim_rows(known_systems(self.systems), ledger_folder(self.results))
         if self.json:
             _print_json(rows)
         elif self.csv:

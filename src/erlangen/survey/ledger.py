@@ -8,7 +8,6 @@ import importlib
 import inspect
 import math
 import os
-import pkgutil
 import platform
 import re
 import time
@@ -19,40 +18,29 @@ from typing import Any, cast, get_args
 
 from erlangen.errors import UnknownNameError, is_whole
 from erlangen.survey.claims import ClaimError, Result, Scale, System
+from erlangen.survey.finding import discover_systems, known_systems
 from erlangen.survey.fingerprints import code_fingerprint
 from erlangen.survey.options import check_options, takes_run
 from erlangen.survey.runs import Run
 from erlangen.version import __version__
 
-__all__ = ["discover_systems", "experiment_module", "fingerprint", "load_facts", "load_system", "run", "system_name"]
-
-
-def discover_systems() -> dict[str, str]:
-    """Dotted module path of every system by name, in the order of area and name; no system is imported.
-
-    Raises:
-        ClaimError: two areas hold systems of one name.
-    """
-    import erlangen.systems
-
-    found: dict[str, str] = {}
-    for area in sorted(module.name for module in pkgutil.iter_modules(erlangen.systems.__path__) if module.ispkg):
-        folders = [str(Path(root) / area) for root in erlangen.systems.__path__]
-        for name in sorted(module.name for module in pkgutil.iter_modules(folders)):
-            if name.startswith("_"):
-                continue
-            path = f"{erlangen.systems.__name__}.{area}.{name}"
-            if name in found:
-                raise ClaimError(f"{found[name]} and {path} are systems of one name; rename one")
-            found[name] = path
-    return found
+__all__ = [
+    "discover_systems",
+    "experiment_module",
+    "fingerprint",
+    "known_systems",
+    "load_facts",
+    "load_system",
+    "run",
+    "system_name",
+]
 
 
 def load_system(system: str | ModuleType) -> tuple[str, System, Callable[..., Result]]:
     """Name, facts and experiment of a system.
 
     Args:
-        system: its name in `discover_systems` (hyphens stand for underscores), the arXiv identifier or a part of the title of
+        system: its name in `known_systems` (hyphens stand for underscores), the arXiv identifier or a part of the title of
             its paper, the dotted path of a module, a file ``"path/to/system.py"``, or the module. In a package the experiment is
             in its module ``experiment``.
 
@@ -103,7 +91,9 @@ def system_name(system: str | ModuleType) -> str:
     """
     if isinstance(system, ModuleType):
         return system.__name__.rpartition(".")[2]
-    return Path(system).stem if system.endswith(".py") else _path_of(system).rpartition(".")[2]
+    if not system.endswith(".py"):
+        return _path_of(system).rpartition(".")[2]
+    return Path(system).resolve().parent.name if Path(system).name == "__init__.py" else Path(system).stem
 
 
 def run(
@@ -214,7 +204,7 @@ def _is_json(value: object) -> bool:
 
 def _path_of(system: str) -> str:
     """The dotted path of a name, an arXiv identifier or a part of one title; a dotted path is itself."""
-    known = discover_systems()
+    known = known_systems()
     name = system.replace("-", "_")
     if name in known:
         return known[name]
@@ -247,7 +237,7 @@ def _imported(path: str) -> ModuleType:
     except ModuleNotFoundError as error:
         # Only the path itself is the caller's mistake; a package that the system needs is reported as what it is.
         if error.name is not None and f"{path}.".startswith(f"{error.name}."):
-            raise UnknownNameError(f"there is no module {path!r}; pass a name of discover_systems()") from error
+            raise UnknownNameError(f"there is no module {path!r}; pass a name of known_systems()") from error
         raise
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from erlangen.errors import DataError
+from erlangen.survey.finding import area_of
 from erlangen.survey.ledger import fingerprint, load_facts
 from erlangen.survey.results import cell_text, count_verdicts, read_entry, row_tables, verdict_text
 
@@ -39,11 +40,11 @@ VERDICTS = ("holds", "fails", "undecided", "not measurable here")
 """What a full run can say of a claim."""
 
 
-def system_table(systems: Mapping[str, str], results: Path) -> tuple[Table, list[str]]:
-    """The survey with the verdicts of its full runs, and what could not be read, one line each.
+def system_table(systems: Mapping[str, str], results: Path) -> tuple[Table, list[dict[str, Any]], list[str]]:
+    """The survey with the verdicts of its full runs, the same as rows, and what could not be read, one line each.
 
     Args:
-        systems: dotted path by name, as of `erlangen.survey.ledger.discover_systems`.
+        systems: path of a module or file by name, as of `erlangen.survey.finding.known_systems`.
         results: folder of results.
     """
     table = Table(title=f"{len(systems)} systems; claims of the full runs in {results}", title_justify="left")
@@ -53,7 +54,7 @@ def system_table(systems: Mapping[str, str], results: Path) -> tuple[Table, list
     for row in rows:
         counts = ["?" if row["run"] == "damaged" else "" if row[word] is None else str(row[word]) for word in VERDICTS]
         table.add_row(row["area"], row["system"], str(row["year"] or "?"), *counts, row["run"])
-    return table, damages
+    return table, rows, damages
 
 
 def system_rows(systems: Mapping[str, str], results: Path) -> tuple[list[dict[str, Any]], list[str]]:
@@ -61,14 +62,14 @@ def system_rows(systems: Mapping[str, str], results: Path) -> tuple[list[dict[st
     rows: list[dict[str, Any]] = []
     damages: list[str] = []
     for name, path in systems.items():
-        row: dict[str, Any] = {"area": path.split(".")[-2], "system": name, "title": None, "year": None, "arxiv": None}
+        row: dict[str, Any] = {"area": area_of(path), "system": name, "title": None, "year": None, "arxiv": None}
         try:
-            facts = load_facts(name)
+            facts = load_facts(path)
             row |= {"title": facts.title, "year": facts.year, "arxiv": facts.arxiv}
         except Exception as error:  # noqa: BLE001 - importing a system may fail in any way, and the list goes on
             damages.append(f"{name!r} cannot be loaded: {type(error).__name__}: {' '.join(str(error).split())}")
         try:
-            row |= _counted(name, results / f"{name}.json")
+            row |= _counted(path, results / f"{name}.json")
         except DataError as error:
             damages.append(str(error))
             row |= dict.fromkeys(VERDICTS) | {"run": "damaged"}
@@ -76,14 +77,14 @@ def system_rows(systems: Mapping[str, str], results: Path) -> tuple[list[dict[st
     return rows, damages
 
 
-def _counted(name: str, path: Path) -> dict[str, Any]:
+def _counted(system: str, file: Path) -> dict[str, Any]:
     """Verdicts of a results file, and which run it was."""
-    if not path.exists():
+    if not file.exists():
         return dict.fromkeys(VERDICTS) | {"run": "no results"}
-    entry = read_entry(path)
+    entry = read_entry(file)
     counts = count_verdicts(entry)
     run = f"version {entry['version']}, seed {entry['seed']}, {entry['seconds']:.0f} s"
-    if entry.get("fingerprint") != fingerprint(name):
+    if entry.get("fingerprint") != fingerprint(system):
         run += ", of other code"
     return {word: counts[word] for word in VERDICTS} | {"run": run}
 
@@ -97,11 +98,11 @@ def claim_rows(systems: Mapping[str, str], results: Path) -> tuple[list[dict[str
         if not file.exists():
             continue
         try:
-            entry, facts = read_entry(file), load_facts(name)
+            entry, facts = read_entry(file), load_facts(path)
         except Exception as error:  # noqa: BLE001 - importing a system may fail in any way, and the list goes on
             damages.append(f"{name!r}: {' '.join(str(error).split())}")
             continue
-        head = {"system": name, "area": path.split(".")[-2], "paper": facts.title, "year": facts.year}
+        head = {"system": name, "area": area_of(path), "paper": facts.title, "year": facts.year}
         keys = ("id", "statement", "kind", "published", "measured", "threshold", "verdict")
         for claim in entry["claims"]:
             seeds = len(claim["values"]) if "values" in claim else None
