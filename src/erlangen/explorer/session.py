@@ -13,11 +13,11 @@ from erlangen import plots
 from erlangen.actions import Tree, tree_map
 from erlangen.errors import DataError, SymmetryError
 from erlangen.explorer.controls import Place, control_of
-from erlangen.explorer.pictures import answer_pictures, largest_leaf, pictures
 from erlangen.groups import Group
 from erlangen.measure.checks import take
 from erlangen.measure.drawings import Dots, Drawing
 from erlangen.measure.evaluate import relative_error
+from erlangen.measure.pictures import answer_pictures, largest_leaf, pictures
 from erlangen.measure.plots import orbit_plots, sample_plot, value_table
 from erlangen.measure.report import AuditReport, Source
 
@@ -234,6 +234,11 @@ class Exploration:
         by_error = error.argsort(descending=True, stable=True)
         return by_error[value[by_error].argsort(descending=not higher, stable=True)][:WORST].tolist()
 
+    def to_worst(self) -> None:
+        """The sample on whose orbit the first model does worst, at the element where it does so."""
+        self.choose(self.hardest()[0])
+        self.visit(self.worst()[0])
+
     def hardest(self) -> list[int]:
         """Indices of the samples on whose orbits the first model does worst."""
         return [row["sample"] for row in self.reports[0].hardest_samples(8)]
@@ -261,9 +266,15 @@ class Exploration:
         report = next(r for r in self.reports if r.model == answer.model)
         if answer.score is None or report.metric is None:
             return error
-        if report.metric.name == "accuracy" and answer.score in (0.0, 1.0):
-            return f"{'right' if answer.score else 'wrong'}, {error}"
+        if (right := self.right(answer)) is not None:
+            return f"{'right' if right else 'wrong'}, {error}"
         return f"{report.metric.name} {answer.score:.3g}, {error}"
+
+    def right(self, answer: Answer) -> bool | None:
+        """Whether an answer is right; None without labels, and where the metric is not about right and wrong."""
+        report = next(r for r in self.reports if r.model == answer.model)
+        told = report.metric is not None and report.metric.name == "accuracy" and answer.score in (0.0, 1.0)
+        return bool(answer.score) if told else None
 
     @property
     def _window(self) -> slice:

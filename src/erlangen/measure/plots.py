@@ -237,7 +237,7 @@ def sample_plot(report: AuditReport, chosen: int | None = None) -> Dots | None:
     if chosen in samples and samples.index(chosen) not in shown:
         shown = sorted([*shown, samples.index(chosen)])
     values = Values.of(means, f"mean {value_name(report)}", percent=value_name(report) == "accuracy")
-    few = "" if len(shown) == len(means) else f"; {len(shown)} of {len(means)} samples"
+    few = "" if len(shown) == len(means) else f"\n{len(shown)} of {len(means)} samples"
     return Dots(
         [(float(plane[i, 0]), float(plane[i, 1])) for i in shown],
         [means[i] for i in shown],
