@@ -182,13 +182,14 @@ class Exploration:
             report.model,
             labels=report.metric is not None and report.metric.on_labels,
             classes=self.classes,
+            group=self.symmetry.group,
         )
         return Answer(report.model, shown, error, score)
 
     def input_pictures(self) -> list[Drawing]:
         """Pictures of the moved sample."""
         one, upright = (tree_map(lambda leaf: leaf[0], tree) for tree in (self.moved(), self._upright(0)))
-        return pictures(self.symmetry.input.action, one, upright, f"sample {self.sample}")
+        return pictures(self.symmetry.input.action, one, upright, f"sample {self.sample}", self.symmetry.group)
 
     def label(self) -> str | None:
         """The label of the sample in words; None without labels or where it is no class."""
