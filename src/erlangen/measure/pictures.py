@@ -47,6 +47,7 @@ ARROWS = 16
 """Arrows of a field along one axis."""
 MOST_BARS = 12
 MOST_FRAMES = 6
+MOST_PIXELS = 480
 MOST_NAMES = 18
 """Channels of a sensor that are named."""
 
@@ -227,10 +228,15 @@ def _frames(action: SequenceAction, x: Tensor, upright: Tensor, title: str, grou
 
 # --- the pictures ----------------------------------------------------------------------------------------------------
 def image_picture(x: Tensor, reach: Reach, title: str, *, colours: bool = False) -> Picture:
-    """An image ``[H, W]`` or ``[C, H, W]``: grey, colour (C = 3), or its first channel; or a matrix in colours."""
+    """An image ``[H, W]`` or ``[C, H, W]``: grey, colour (C = 3), or its first channel; or a matrix in colours.
+
+    Images that are larger than can be seen are shown by means of squares of their pixels.
+    """
     x = x[None] if x.ndim == 2 else x
-    x = x[:3] if x.shape[0] >= 3 else x[:1]
-    levels = ((x.double() - reach.low) / ((reach.high - reach.low) or 1.0)).clamp(0, 1)
+    x = (x[:3] if x.shape[0] >= 3 else x[:1]).double()
+    if (square := max(x.shape[-2:]) // MOST_PIXELS) > 1:
+        x = torch.nn.functional.avg_pool2d(x, square, ceil_mode=True)
+    levels = ((x - reach.low) / ((reach.high - reach.low) or 1.0)).clamp(0, 1)
     pixels = (levels * 255).round().byte().permute(1, 2, 0).numpy()
 
     def paint(ax: Axes) -> None:

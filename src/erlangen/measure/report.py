@@ -17,7 +17,7 @@ from erlangen.errors import MissingExtraError
 from erlangen.files import write_text
 from erlangen.measure.error import Resampling
 from erlangen.measure.intervals import crossed_interval
-from erlangen.measure.layers import LayerError
+from erlangen.measure.layers import KEPT, LayerError, lost_at
 from erlangen.measure.metrics import Metric
 from erlangen.measure.models import Model
 from erlangen.measure.orbit import Orbit
@@ -133,8 +133,14 @@ class AuditReport:
 
     @property
     def lost_at(self) -> str | None:
-        """Name of the first layer whose features carry the symmetry in no way (best error above 1e-3)."""
-        return next((layer.name for layer in self.layers or [] if layer.best[1] > 1e-3), None)
+        """Name of the first layer behind all that keep the symmetry, as far as can be told (`erlangen.measure.layers.CAUTION`).
+
+        None where the answers keep it, whatever the layers seem to do; and "the answer" where every layer keeps it and only what
+        comes behind them does not.
+        """
+        if self.layers is None or self.error <= KEPT:
+            return None
+        return lost_at(self.layers) or "the answer"
 
     def hardest_samples(self, n: int = 10) -> list[dict[str, Any]]:
         """The n samples that fare worst along their orbit: index, mean score (or error), and the worst element."""
