@@ -189,6 +189,38 @@ def test_lost_at(errors, expected):
     assert lost_at([LayerError(str(i), "Linear", {"input": float(e)}) for i, e in enumerate(errors)]) == expected
 
 
+def test_flat_features_are_compared_in_the_shape_that_they_had():
+    """What flattens keeps the symmetry; the dense layer behind it, which has as many outputs, loses it."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 1), nn.AvgPool2d(2), nn.Flatten(), nn.Tanh(), nn.Linear(32, 32), nn.Linear(32, 3)
+    )
+    report = er.audit(net, QUARTERS, torch.rand(4, 1, 8, 8, generator=seeded()), layers=True)
+    conv, pool, flat, bent, dense, head = report.layers
+    assert conv.words == pool.words == "like the input"
+    assert flat.words == bent.words == "like the input, flattened"
+    assert flat.errors["input, flattened"] < 1e-6
+    assert not dense.kept
+    assert not head.kept
+    assert dense.errors["input, flattened"] > 0.1
+    assert report.lost_at == "4"
+    alone = layer_errors(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), QUARTERS, torch.rand(2, 1, 8, 8))
+    assert [row.kept for row in alone] == [True, False]
+
+
+def test_of_equally_bad_elements_the_one_with_the_largest_error_is_shown():
+    x, _ = corners()
+    report = er.audit(TopLeft(), QUARTERS, x, torch.tensor([0, 1, 0]))  # wrong as given
+    rows = {row["sample"]: row for row in report.hardest_samples()}
+    assert rows[0]["worst_element_name"] == "identity"  # right wherever the corner is elsewhere
+    blurred = er.audit(
+        TopLeft(), QUARTERS, x + 0.1 * torch.rand(3, 1, 4, 4, generator=seeded()), torch.tensor([0, 1, 0])
+    )
+    row = {row["sample"]: row for row in blurred.hardest_samples()}[2]
+    assert row["worst"] == 0
+    assert row["worst_element"] == int(blurred.errors[:, 2].argmax())
+
+
 def test_parts_of_the_input_tell_about_features():
     """Distances to the middle are permuted with their points, and do not turn."""
 

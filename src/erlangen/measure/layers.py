@@ -22,6 +22,9 @@ from erlangen.symmetry import Symmetry
 ELEMENTS = 16
 """Elements tried per layer, evenly spread over the orbit."""
 
+FLAT = "input, flattened"
+"""Features that move like the input once they are in the shape that they had before they were flattened."""
+
 KEPT = 1e-3
 """Features whose error is at most this move as they should."""
 
@@ -42,7 +45,9 @@ class LayerError:
     A layer keeps the symmetry when one of the errors is at rounding level: "input" if its features move like the input,
     "output" if like the output, "invariant" if they do not move; "input, S5 alone" and "input 'pos'" if they move like the
     input under one factor of a product of groups, or like one entry of it. No small error is no proof of a loss: see
-    `CAUTION`. Features that are no floating tensor of the batch are left out.
+    `CAUTION`. "input, flattened" is for features that were flattened on the way.
+
+    Features that are no floating tensor of the batch are left out.
     """
 
     name: str
@@ -143,20 +148,36 @@ def layer_errors(
     chosen = elements[torch.linspace(0, len(elements) - 1, min(ELEMENTS, len(elements))).round().long()]
     with wrapped.measuring():
         base = _features(wrapped, named, x)
+        forms = _forms(symmetry.input, base, x, chosen[:1])
         totals: dict[str, dict[str, float]] = {
             name: {label: 0.0 for label, action in candidates.items() if _carries(action, feature, chosen[:1])}
+            | ({FLAT: 0.0} if name in forms else {})
             for name, feature in base.items()
         }
         for g in chosen[:, None]:
             moved = _features(wrapped, named, symmetry.input.act(g[0], x))
             for name, errors in totals.items():
-                row = base[name][None]
                 for label in errors:
-                    expected = candidates[label].act(g[:, None], row)
-                    mask = candidates[label].mask(g[:, None], row)
-                    error = relative_error(moved[name][None], expected, row, mask).mean()
+                    form = forms[name] if label == FLAT else base[name].shape[1:]
+                    action = symmetry.input if label == FLAT else candidates[label]
+                    row, found = (leaf.reshape(1, len(leaf), *form) for leaf in (base[name], moved[name]))
+                    mask = action.mask(g[:, None], row)
+                    error = relative_error(found, action.act(g[:, None], row), row, mask).mean()
                     errors[label] += float(error) / len(chosen)
     return [LayerError(name, type(named[name]).__name__, errors) for name, errors in totals.items() if errors]
+
+
+def _forms(action: GroupAction, features: dict[str, Tensor], x: Tree, g: Tensor) -> dict[str, torch.Size]:
+    """The shape that flat features had before, in the input or the last features with as many entries that it can move."""
+    shapes = [x.shape[1:]] if isinstance(x, Tensor) else []
+    forms: dict[str, torch.Size] = {}
+    for name, feature in features.items():
+        if _carries(action, feature, g):
+            shapes.append(feature.shape[1:])
+        elif feature.ndim == 2:
+            same = [shape for shape in shapes if shape.numel() == feature.shape[1]]
+            forms |= {name: same[-1]} if same else {}
+    return forms
 
 
 def _features(model: Model, named: dict[str, nn.Module], x: Tree) -> dict[str, Tensor]:

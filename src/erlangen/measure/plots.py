@@ -18,7 +18,7 @@ DOTS = 500
 """Samples drawn at most; the drawing says how many there are."""
 
 COLUMNS = 512
-"""Elements, evenly spread, whose values make the curves that samples are compared by."""
+"""Elements, evenly spread, whose values make the curves that samples are compared by; no more than these."""
 
 
 def value_table(report: AuditReport) -> Tensor:
@@ -230,7 +230,7 @@ def sample_plot(report: AuditReport, chosen: int | None = None) -> Dots | None:
     if table.shape[1] < 3:
         return None
     curves = (table - table.mean(1, keepdim=True)).T
-    plane = principal_plane(curves[:, :: max(1, curves.shape[1] // COLUMNS)])
+    plane = principal_plane(curves[:, :: -(-curves.shape[1] // COLUMNS)])
     means = table.mean(0).tolist()
     samples: list[int] = report.samples.tolist()
     shown = list(range(0, len(means), -(-len(means) // DOTS)))

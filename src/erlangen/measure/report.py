@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from erlangen import plots
@@ -143,21 +144,26 @@ class AuditReport:
         return lost_at(self.layers) or "the answer"
 
     def hardest_samples(self, n: int = 10) -> list[dict[str, Any]]:
-        """The n samples that fare worst along their orbit: index, mean score (or error), and the worst element."""
+        """The n samples that fare worst along their orbit: index, mean score (or error), and the worst element.
+
+        Of several elements that are equally bad for a sample, it is the one with the largest equivariance error.
+        """
         table = self.errors if self.scores is None else self.scores
         higher = self.scores is not None and self.metric is not None and self.metric.higher_is_better
         order = table.mean(0).argsort(descending=not higher, stable=True)[:n]
-        worst = table.min(0) if higher else table.max(0)
+        worst = (table.amin(0) if higher else table.amax(0))[order]
+        # A sample that is wrong everywhere has many worst elements: that with the largest error says most.
+        tied = torch.where(table[:, order] == worst, self.errors[:, order], -1.0).argmax(0).tolist()
         return [
             {
                 "sample": int(self.samples[i]),
                 "mean": float(table[:, i].mean()),
-                "worst": float(worst.values[i]),
-                "worst_element": int(worst.indices[i]),
-                "worst_element_name": self.element_name(int(worst.indices[i])),
+                "worst": float(value),
+                "worst_element": element,
+                "worst_element_name": self.element_name(element),
                 "error": float(self.errors[:, i].mean()),
             }
-            for i in order
+            for i, value, element in zip(order, worst, tied, strict=True)
         ]
 
     def interval(self, table: Tensor) -> tuple[float, float]:
