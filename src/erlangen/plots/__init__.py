@@ -15,11 +15,11 @@ into axes of your own. What they draw are matplotlib's own artists, so all else 
 
 from typing import TYPE_CHECKING, Any
 
-from erlangen.plots.agreement import agreement
 from erlangen.plots.charts import bar, barh, heatmap, line, polar, scatter
 from erlangen.plots.figures import panels, save, to_png, to_svg
 from erlangen.plots.look import COLOURS, STYLE, style
 from erlangen.plots.nero import sphere
+from erlangen.plots.pairs import agreement
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
