@@ -194,8 +194,9 @@ class Explore:
 
     def run(self) -> int:
         """Audit, then serve the page until Ctrl-C."""
-        from erlangen.explorer import explore
+        from erlangen.explorer import check_address, explore
 
+        check_address(self.host, self.port, allow_remote=self.allow_remote)  # before minutes are spent on training
         reports, classes = self._demo() if self.demo else self._audits()
         explore(
             *reports,

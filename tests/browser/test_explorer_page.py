@@ -1,8 +1,13 @@
-"""The explorer's page in headless Chromium: load, drag, keys, click, compare, link, export; contrast; nothing from outside."""
+"""The explorer's page in headless Chromium: load, drag, keys, click, compare, link, export; contrast; nothing from outside.
 
+Also on a machine that is busy, on a phone, and for readers of the screen.
+"""
+
+import math
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -101,8 +106,9 @@ def page(browser, address):
         ),
     )
     page.on("pageerror", lambda error: broken.append(str(error)))
-    page.goto(address)
+    page.goto(address + "?sample=0&at=0")
     sync_api.expect(page.locator(".er-drag image")).to_have_count(1, timeout=20_000)
+    heading(page, "sample 0")
     yield page
     context.close()
     assert not outside
@@ -113,7 +119,7 @@ def picture(page) -> str:
     return page.locator(".er-drag image").get_attribute("href")
 
 
-def heading(page, text: str) -> None:
+def heading(page, text: str | re.Pattern[str]) -> None:
     """The moved sample has this title."""
     sync_api.expect(page.locator(".er-drag svg text")).to_have_text(text)
 
@@ -203,7 +209,7 @@ def test_a_link_opens_the_same_view(page, address) -> None:
 def test_a_bad_link_is_explained(page, address) -> None:
     page.goto(address + "?sample=99&at=40")
     sync_api.expect(page.locator(".q-notification")).to_contain_text("sample = 99")
-    heading(page, "sample 0")
+    heading(page, re.compile("sample 1?[0-9]$"))  # the worst one, as without a link
 
 
 def test_scripts_in_a_link_stay_text(page, address) -> None:
@@ -255,10 +261,176 @@ def test_text_has_contrast(page, scheme) -> None:
     assert not poor
 
 
+def test_the_page_opens_where_the_first_model_is_worst(page, address) -> None:
+    """At the sample that stands first among the hardest, and the element that stands first among the worst."""
+    page.goto(address)
+    hardest = page.locator(".er-knobs button[aria-label^='sample ']").first
+    heading(page, re.compile("sample"))
+    page.wait_for_function("location.search.includes('sample=')")
+    heading(page, f"sample {hardest.inner_text()}")
+    worst = page.locator(".er-knobs").get_by_role("button", name=re.compile("^turn")).first.inner_text()
+    sync_api.expect(page.locator(".er-knob")).to_contain_text(worst)
+    assert any("wrong" in words for words in verdicts(page))
+
+
+def test_right_and_wrong_are_written_and_coloured(page, address) -> None:
+    seen = {}
+    for sample in range(12):
+        page.goto(address + f"?sample={sample}&at=0")
+        heading(page, f"sample {sample}")
+        page.wait_for_function(f"location.search.includes('sample={sample}&')")
+        for line in page.locator(".er-verdict").all():
+            mark, word = line.inner_text().split(",")[0].split()
+            seen.setdefault((mark, word), set()).add(line.evaluate("e => getComputedStyle(e).color"))
+    assert set(seen) <= {("✓", "right"), ("✗", "wrong")}
+    colours = list(seen.values())
+    assert all(len(colour) == 1 for colour in colours)
+    assert len(set.union(*colours)) == len(seen)
+
+
+def test_home_and_end_go_to_the_ends(page) -> None:
+    slider = page.get_by_role("slider", name="turn")
+    slider.locator("[tabindex='0']").focus()
+    for key, end in (("End", "180"), ("Home", "-180")):
+        page.keyboard.press(key)
+        sync_api.expect(page.locator(".er-knob")).to_contain_text(re.compile(rf"turn\s*{end} °"))
+        page.wait_for_function("/at=-?180(&|$)/.test(location.search)")
+        sync_api.expect(slider).to_have_attribute("aria-valuenow", end)
+
+
+def test_every_click_counts(page) -> None:
+    """Twelve samples in a circle: eleven steps forward, faster than anything is drawn, end one before the first."""
+    button = page.get_by_role("button", name="next sample")
+    button.evaluate("b => { for (let i = 0; i < 11; i++) b.click(); }")
+    heading(page, "sample 11")
+    page.wait_for_function("location.search.includes('sample=11')")
+
+
+@pytest.fixture
+def busy() -> Iterator[None]:
+    """Twice as many processes as this machine has cores, each computing without a pause."""
+    loop = "import numpy\nx = numpy.ones((300, 300))\nwhile True: x @ x"
+    env = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    load = [subprocess.Popen([sys.executable, "-c", loop], env=env) for _ in range(2 * (os.cpu_count() or 1))]
+    yield
+    for process in load:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.usefixtures("busy")
+def test_the_last_position_wins_on_a_busy_machine(page, address) -> None:
+    """Six drags of the picture and six of the slider: each ends where the hand ends, and the page is never loaded again."""
+    page.set_default_timeout(120_000)
+    page.evaluate("window.stillHere = true")
+
+    def arrives(degrees: float) -> None:
+        """Picture, slider, words and address agree on the last position."""
+        page.wait_for_function(
+            "d => Math.abs(Number(new URLSearchParams(location.search).get('at')) - d) <= 3", arg=degrees
+        )
+        assert abs(turn(page) - degrees) <= 3
+        at = page.evaluate("new URLSearchParams(location.search).get('at')")
+        now = page.get_by_role("slider", name="turn").get_attribute("aria-valuenow")
+        assert abs(float(now) - degrees) <= 3
+        page.wait_for_timeout(500)
+        shown = picture(page)
+        page.goto(address + f"?sample=0&at={at}")  # what a page says that has not seen the way there
+        heading(page, "sample 0")
+        page.wait_for_function("v => location.search.includes('at=' + v)", arg=at)
+        sync_api.expect(page.locator(".er-drag image")).to_have_attribute("href", shown, timeout=120_000)
+        page.evaluate("window.stillHere = true")
+
+    def back() -> None:
+        page.get_by_role("button", name="identity").click()
+        page.wait_for_function("/at=-?0(&|$)/.test(location.search)")
+
+    for degrees in (144, -60, 90):
+        back()
+        box = page.locator(".er-drag").bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        reach = box["width"] / 2 * 0.8
+        skew = box["height"] / box["width"]
+        page.mouse.move(x + reach, y)
+        page.mouse.down()
+        for step in range(1, 25):
+            a = math.radians(degrees * step / 24)
+            page.mouse.move(x + reach * math.cos(a), y - reach * skew * math.sin(a))
+        page.mouse.up()
+        assert page.evaluate("window.stillHere"), "the page was loaded again"
+        arrives(degrees)
+    for degrees in (144, -90, 27):
+        back()
+        box = page.get_by_role("slider", name="turn").bounding_box()
+        place = lambda d: (box["x"] + box["width"] * (d + 180) / 360, box["y"] + box["height"] / 2)  # noqa: B023, E731
+        page.mouse.move(*place(0))
+        page.mouse.down()
+        for step in range(1, 25):
+            page.mouse.move(*place(degrees * step / 24))
+        page.mouse.up()
+        assert page.evaluate("window.stillHere"), "the page was loaded again"
+        arrives(degrees)
+
+
+@pytest.mark.parametrize(("width", "least"), [(375, 355), (768, 700), (1700, 1600)])
+def test_the_width_is_used_and_never_exceeded(page, width, least) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= width
+    wide = page.evaluate(
+        """() => { const boxes = [...document.querySelectorAll('.er-panel')].map(e => e.getBoundingClientRect());
+                   return Math.max(...boxes.map(b => b.right)) - Math.min(...boxes.map(b => b.left)); }"""
+    )
+    assert least <= wide <= width
+    top = page.locator(".er-drag").bounding_box()["y"]
+    assert top < 400, "the picture is in sight"
+
+
+def test_everything_has_a_name_for_screen_readers(page) -> None:
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll('button, input, [role=slider], [role=img], [role=group], .er-page svg[role]')]
+             .filter(e => !(e.getAttribute('aria-label') || e.textContent || '').trim())
+             .map(e => e.outerHTML.slice(0, 120))"""
+    )
+    assert not nameless
+    charts = page.locator(".nicegui-echart [aria-label], .nicegui-echart[aria-label]")
+    assert charts.count() == page.locator(".nicegui-echart").count() > 0
+    assert page.locator("html").get_attribute("lang")
+
+
+def test_the_page_lets_nothing_in_and_stands_in_no_frame(page, address, browser) -> None:
+    headers = page.request.get(address).headers
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["x-content-type-options"] == "nosniff"
+    policy = dict(rule.split(" ", 1) for rule in headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'self'"
+    assert policy["frame-ancestors"] == policy["object-src"] == "'none'"
+    fetched = page.evaluate("fetch('https://example.org/').then(() => 'came', () => 'refused')")
+    assert fetched == "refused"
+    outer = browser.new_page()
+    outer.set_content(f'<iframe src="{address}"></iframe>')
+    outer.wait_for_timeout(1000)
+    assert not any(frame.url.startswith(address) for frame in outer.frames)
+    outer.close()
+
+
 def test_other_hosts_are_refused(address) -> None:
     request = urllib.request.Request(address, headers={"Host": "evil.example"})
     with pytest.raises(urllib.error.HTTPError, match="400"):
         urllib.request.urlopen(request)
+
+
+@pytest.mark.parametrize(
+    "place", [["--port", "TAKEN"], ["--host", "0.0.0.0"], ["--host", "203.0.113.7", "--allow-remote"]]
+)
+def test_a_place_that_cannot_be_is_refused_before_training(place, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("erlangen.demo.train_and_audit", lambda _: pytest.fail("trained"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert cli.run(["explore", "--demo", *(port if word == "TAKEN" else word for word in place)]) == 2
+    assert ("cannot listen there" in (said := capsys.readouterr().err)) or "reached from other machines" in said
 
 
 def test_the_command_refuses_bad_usage(tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ import erlangen as er
 from erlangen import plots
 from erlangen.actions import Boxes, Custom, Factors, Field, Permuted
 from erlangen.errors import DataError, ErlangenError, GroupElementError, SymmetryError
-from erlangen.explorer import Exploration, explore, pictures
+from erlangen.explorer import Exploration, explore
 from erlangen.explorer.charts import chart_of
 from erlangen.explorer.controls import control_of
-from erlangen.explorer.pictures import svg_of
+from erlangen.measure import pictures
 from erlangen.measure.drawings import Sphere
+from erlangen.measure.pictures import svg_of
 
 GROUPS = [
     "SO(2)", "O(2)", "SO(3)", "O(3)", "SE(2)", "SE(3)", "E(2)", "E(3)", "Translation(2)", "Scaling(2)", "Similarity(2)",

@@ -197,6 +197,55 @@ def test_bad_input() -> None:
         plots.polar({"a": [(0, 1)]}, "x", ax=plots.panels()[1][0])
 
 
+# --- agreement -------------------------------------------------------------------------------------------------------
+def points_of(figure):
+    return {dots.get_label(): dots.get_offsets().tolist() for dots in figure.axes[0].collections}
+
+
+def test_agreement_puts_every_point_at_its_two_numbers() -> None:
+    figure = plots.agreement(
+        {"holds": [("a", 0.5, 0.4), ("b", 0.2, 0.9)], "fails": [("c", 0.8, 1.2)]}, "published", "measured",
+        colours={"fails": "#123456"},
+    )  # fmt: skip
+    ax = figure.axes[0]
+    assert points_of(figure) == {"holds (2)": [[0.5, 0.4], [0.2, 0.9]], "fails (1)": [[0.8, 1.2]]}
+    assert mpl.colors.to_hex(ax.collections[1].get_facecolor()[0]) == "#123456"
+    assert mpl.colors.to_hex(ax.collections[0].get_facecolor()[0]).upper() == plots.COLOURS[0]
+    assert ax.get_xscale() == ax.get_yscale() == "linear"
+    assert ax.get_xlim() == ax.get_ylim()
+    (line,) = ax.lines
+    assert line.get_xydata().tolist() == [[end, end] for end in ax.get_xlim()]
+    assert {text.get_text() for text in ax.texts} == {"a", "b", "c"}
+    assert "b: 0.2, 0.9" in plots.to_svg(figure)
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [((1, 99), "linear"), ((1, 101), "log"), ((0, 5), "linear"), ((0, 1e-3, 5), "symlog"), ((-2, 300), "symlog")],
+)
+def test_agreement_goes_by_powers_of_ten_where_sizes_differ(values, scale) -> None:
+    ax = plots.agreement({"a": [("x", v, v) for v in values]}, "x", "y").axes[0]
+    assert ax.get_xscale() == ax.get_yscale() == scale
+    low, high = ax.get_xlim()
+    assert all(low <= v <= high for v in values)
+
+
+def test_names_of_close_points_do_not_lie_on_each_other() -> None:
+    figure = plots.agreement({"a": [(f"system {k}", 0.5 + 0.001 * k, 0.5) for k in range(6)] + [("z", 1, 1)]}, "x", "y")
+    plots.to_png(figure)  # lays the figure out
+    renderer = figure.canvas.get_renderer()
+    boxes = [text.get_window_extent(renderer).shrunk(1, 0.8) for text in figure.axes[0].texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"), [({}, "no points"), ({"a": [("x", 1.0, float("nan"))]}, "'x' has the numbers")]
+)
+def test_agreement_refuses_what_it_cannot_draw(groups, words) -> None:
+    with pytest.raises(ErlangenError, match=words):
+        plots.agreement(groups, "x", "y")
+
+
 # --- nothing leaks ---------------------------------------------------------------------------------------------------
 def test_the_style_of_the_user_is_neither_used_nor_changed(monkeypatch) -> None:
     expected = plots.to_svg(drawings()["panels"])

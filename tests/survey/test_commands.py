@@ -14,8 +14,10 @@ import erlangen
 from erlangen import cli
 from erlangen.errors import DataError, UnknownNameError
 from erlangen.survey.claims import ClaimError
-from erlangen.survey.ledger import run
+from erlangen.survey.figures import claims_figure
+from erlangen.survey.ledger import discover_systems, run
 from erlangen.survey.options import describe_options, read_options
+from erlangen.survey.printing import claim_rows
 from erlangen.survey.results import ledger_folder
 from helpers.fake_systems import BODIES, forget, write_area, write_system
 
@@ -104,6 +106,71 @@ def test_claims_of_all_systems(survey, capsys):
     Path("results/good.json").write_text("{")
     assert cli.run(["claims"]) == 2
     assert "cannot be read as JSON" in capsys.readouterr().err
+
+
+PUBLISHED = """
+def experiment(run):
+    return Result([{"a": 1}], [
+        Claim.ratio("better", "It is better.", measured=0.5, below=1, published=0.25),
+        Claim.ratio("faster", "It is faster.", measured=3.0, below=1, published=0.75),
+        Claim.ratio("said", "It is smaller.", measured=0.5, below=1, published="twice as small"),
+        Claim.ratio("silent", "It is larger.", measured=0.5, below=1),
+        Claim.not_measurable("big", "It wins.", published=0.8, reason="needs ImageNet"),
+    ])
+"""
+
+
+def test_claims_are_plotted_where_papers_give_numbers(survey, capsys):
+    """Two of five have both numbers: one holds, one fails."""
+    write_system(survey, "known", PUBLISHED)
+    cli.run(["verify", "known", "good", "--scale", "full"])
+    capsys.readouterr()
+    assert cli.run(["claims", "--plot", "claims.svg"]) == 0
+    shown = capsys.readouterr()
+    assert "claims.svg" in shown.err
+    assert "better" in shown.out
+    text = Path("claims.svg").read_text()
+    for words in (
+        "known: 0.25, 0.5",
+        "known: 0.75, 3",
+        "holds (1)",
+        "fails (1)",
+        "2 of 7 claims; 1 are published in words",
+    ):
+        assert words in text
+    rows, _ = claim_rows(discover_systems(), Path("results"))
+    marks = claims_figure(rows).axes[0].collections
+    assert [dots.get_offsets().tolist() for dots in marks] == [[[0.25, 0.5]], [[0.75, 3.0]]]
+    assert cli.run(["claims", "--plot", "claims.png"]) == 0
+    assert Path("claims.png").read_bytes()[:4] == b"\x89PNG"
+    capsys.readouterr()
+    assert cli.run(["claims", "--plot", "claims.txt"]) == 2
+    assert "figures are written as .svg, .pdf or .png" in capsys.readouterr().err
+    Path("results/known.json").unlink()
+    assert cli.run(["claims", "--plot", "none.png"]) == 2
+    assert "no claim in the results has a published and a measured number" in capsys.readouterr().err
+    assert not Path("none.png").exists()
+
+
+def test_runs_that_settle_little_say_what_they_are(survey, capsys):
+    write_system(survey, "known", PUBLISHED)
+    small, dry = "This is a smoke run, as small as a test", "This is a dry run, one step on a few samples"
+    assert cli.run(["run", "good"]) == 0
+    assert capsys.readouterr().out.startswith(small)
+    assert cli.run(["run", "known", "--dry", "--scale", "full"]) == 0
+    assert capsys.readouterr().out.startswith(dry)
+    assert cli.run(["verify", "good"]) == 0
+    shown = capsys.readouterr()
+    assert small in shown.out
+    assert "not measurable here (smoke run, " in shown.err
+    cli.run(["run", "good", "--json", "-"])
+    assert json.loads(capsys.readouterr().out)["scale"] == "smoke"
+    cli.run(["run", "good", "--scale", "full"])
+    cli.run(["verify", "good", "--scale", "full"])
+    cli.run(["show", "good"])
+    shown = capsys.readouterr()
+    assert "smoke" not in shown.out + shown.err
+    assert "This is" not in shown.out
 
 
 def test_list_goes_on_past_damage(survey, capsys):

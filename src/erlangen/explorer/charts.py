@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from erlangen.explorer.pictures import Cloud, Scores
 from erlangen.measure.drawings import Bars, Circle, Curves, Dots, Drawing, ShiftMap, Values
+from erlangen.measure.pictures import Cloud, Scores
 from erlangen.plots import COLOURS
 from erlangen.plots.look import ACCENT, COLOUR_MAP
 

@@ -1,131 +1,61 @@
-"""The explorer's page: sliders, pictures and buttons around an `Exploration`, served by NiceGUI on this machine."""
+"""The explorer's page: sliders, pictures and buttons around an `Exploration`, drawn by NiceGUI.
+
+Wishes change the state at once, in the order in which they come, so that every click counts. The models answer in a thread
+of their own, for the state as it is when they are free: what was wished meanwhile is passed over, and the last wish is
+always answered. The connection to the browser never waits for them.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import html
-import ipaddress
-import socket
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from erlangen import plots
-from erlangen.errors import ErlangenError, MissingExtraError
-from erlangen.explorer.charts import Options, chart_of, size_of
 from erlangen.explorer.controls import Place
-from erlangen.explorer.pictures import svg_of
+from erlangen.explorer.parts import STYLE, AnswerBox, PictureRow, View, named, text
 from erlangen.explorer.session import Exploration
-from erlangen.measure.drawings import Dots, Drawing
-from erlangen.measure.report import AuditReport
 
-HINT = "Drag the picture, or move the sliders (arrow keys work too). Click a dot below for another sample."
+HINT = (
+    "Drag the picture, or move the sliders (arrow keys, Home and End work too). Click a dot below for another sample."
+)
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c2330; --soft: #4d5563; --paper: #ffffff; --panel: #f5f6f8; --rule: #d9dde3 }
-.body--dark { --ink: #e8eaee; --soft: #b3bac6; --paper: #14171c; --panel: #1d2128; --rule: #343a44 }
-body { background: var(--paper); color: var(--ink); font: 16px/1.45 system-ui, "Segoe UI", Roboto, sans-serif }
-.er-page { max-width: 1240px; margin: 0 auto; padding: 1.4rem 1.2rem 3rem; width: 100% }
-.er-page h1 { font-size: 1.5rem; line-height: 1.2; margin: 0 0 .2rem; font-weight: 700 }
-.er-page h2 { font-size: 1.05rem; line-height: 1.3; margin: 0 0 .5rem; font-weight: 700 }
-.er-soft { color: var(--soft) } .er-row { display: flex; flex-wrap: wrap; gap: 1rem 1.4rem; align-items: flex-start }
-.er-panel { background: var(--panel); border: 1px solid var(--rule); border-radius: 8px; padding: .9rem 1rem; margin-top: 1rem }
-.er-knobs { width: 280px } .er-answer { max-width: 250px } .er-knobs h2:not(:first-child) { margin-top: 1rem }
-.er-knob { display: flex; justify-content: space-between; font-variant-numeric: tabular-nums }
-.er-drag { touch-action: none; cursor: grab; user-select: none } .er-drag:active { cursor: grabbing }
-.er-picture svg { max-width: 100%; height: auto; display: block }
-.er-page .q-btn { text-transform: none } .body--dark { --q-primary: #8ccbf5 !important }
- .er-verdict { font-weight: 600 }
-"""
+QUIET = 0.15
+"""Seconds without a wish after which what is slow to draw is drawn again."""
 
 _POINTER = """(e) => {
-  const box = e.currentTarget.getBoundingClientRect();
-  if (e.type === 'pointerdown') { e.currentTarget.setPointerCapture(e.pointerId); e.preventDefault(); }
+  const here = e.currentTarget;
+  if (e.type === 'pointerdown') {  // places are told in the frame where the drag began, also if the page moves meanwhile
+    here.erBox = here.getBoundingClientRect(); here.setPointerCapture(e.pointerId); e.preventDefault();
+  }
+  const box = here.erBox || here.getBoundingClientRect();
   if (e.type === 'pointermove' && e.buttons !== 1) return;
   emit(2 * (e.clientX - box.left) / box.width - 1, 1 - 2 * (e.clientY - box.top) / box.height);
 }"""
 
+_ENDS = "(e) => { if (e.key === 'Home' || e.key === 'End') { e.preventDefault(); emit(e.key); } }"
 
-def explore(
-    *reports: AuditReport,
-    classes: Sequence[str] = (),
-    host: str = "127.0.0.1",
-    port: int = 0,
-    allow_remote: bool = False,
-    show: bool = True,
-) -> None:
-    """Open a page on this machine where samples move through the group and the models' answers follow; until Ctrl-C.
-
-    Args:
-        reports: what `erlangen.audit` returned for one or several models, audited on the same data, elements and seed.
-        classes: names of the classes, for integer labels.
-        host: address to listen on; only this machine can reach the default.
-        port: port, or 0 for a free one.
-        allow_remote: allow a `host` that other machines can reach. Whoever reaches the page sees the data.
-        show: open the browser.
-
-    Raises:
-        MissingExtraError: NiceGUI is not installed (extra ``explore``).
-        SymmetryError, DataError: reports that do not belong together, or that hold no model and data.
-        ErlangenError: a host other than this machine without `allow_remote`, or a port that is taken.
-    """
-    Exploration(reports, classes)  # whatever is wrong with the reports is said now, not in the browser
-    _check_host(host, allow_remote)
-    try:
-        from nicegui import app, core, ui
-    except ImportError as error:
-        raise MissingExtraError("nicegui", "explore", "the explorer") from error
-    port = _free_port(host, port)
-    if not allow_remote:
-        # A page elsewhere that points its own name at this machine is refused.
-        from starlette.middleware.trustedhost import TrustedHostMiddleware
-
-        if not any(m.cls is TrustedHostMiddleware for m in app.user_middleware):
-            app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", host])
-    print(f"explorer: http://{host}:{port}/  (Ctrl-C stops it)", flush=True)
-    core.sio.eio.cors_allowed_origins = None  # pages of other sites cannot open a connection
-    ui.run(
-        lambda: _Page(Exploration(reports, classes)).build(),
-        host=host,
-        port=port,
-        title="erlangen explorer",
-        reload=False,
-        show=show,
-        dark=None,
-        show_welcome_message=False,
-    )
+R = TypeVar("R")
 
 
-def _check_host(host: str, allow_remote: bool) -> None:
-    if host == "localhost" or allow_remote:
-        return
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    if not local:
-        raise ErlangenError(
-            f"host = {host!r} can be reached from other machines; keep 127.0.0.1, or pass allow_remote=True (--allow-remote) if "
-            "everybody who reaches it may see the data"
-        )
+@functools.cache
+def _worker() -> ThreadPoolExecutor:
+    """One thread for all visitors: models are put into eval mode, and matplotlib into its style, by one at a time."""
+    return ThreadPoolExecutor(1, thread_name_prefix="erlangen-explorer")
 
 
-def _free_port(host: str, port: int) -> int:
-    """The port, or a free one for 0."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ErlangenError(
-                f"host = {host!r}, port = {port}: cannot listen there ({error}); choose another port"
-            ) from error
-        return int(probe.getsockname()[1])
+async def _aside(work: Callable[[], R]) -> R:
+    """The result of work that may take long, while the page goes on."""
+    return await asyncio.get_running_loop().run_in_executor(_worker(), work)
 
 
-class _Page:
+class Page:
     """One visitor's page."""
 
     def __init__(self, state: Exploration) -> None:
@@ -133,42 +63,45 @@ class _Page:
         self.begun: tuple[Tensor, Place] | None = None
         self.setting = False
         """Whether the number of the sample is being set from here, and not by the visitor."""
-        self.wanted: Callable[[], None] | None = None
-        self.following = False
+        self.due: set[str] = set()
+        """What has to be drawn again: "element", "sample", "orbits"."""
+        self.drawing = False
 
     def build(self) -> None:
-        """Lay out the page and show the first sample, or the one that the address names."""
+        """Lay out the page; it is filled when the browser has it, at the worst place or at the one that the address names."""
         from nicegui import ui
 
         state = self.state
+        self.client = ui.context.client
         ui.colors(primary="#0b5c8f")
-        ui.add_css(_STYLE)
+        ui.add_css(STYLE)
         with ui.element("main").classes("er-page"):
             models = " and ".join(report.model for report in state.reports)
-            _text("h1", f"{models} under {state.symmetry.group.name}")
+            text("h1", f"{models} under {state.symmetry.group.name}")
             acts = f"{state.symmetry.input.name} in, {state.symmetry.output.name} out"
-            _text("p", f"{acts}; {len(state.orbit)} elements, {len(state.samples)} samples. {HINT}", "er-soft")
+            text("p", f"{acts}; {len(state.orbit)} elements, {len(state.samples)} samples. {HINT}", "er-soft")
             with ui.element("div").classes("er-panel er-row"):
                 with ui.element("section").classes("er-knobs"):
                     self._build_controls()
-                self.inputs = _PictureRow("the moved sample; drag to move it", "er-drag")
+                self.inputs = PictureRow("the moved sample; drag to move it", "er-drag")
                 self._listen_to_pointer()
-                self.answers = [_answer_box(report.model) for report in state.reports]
-            with ui.element("section").classes("er-panel"):
-                _text("h2", "This sample over the orbit")
-                self.own = _PictureRow("values of the chosen sample over the orbit")
-            with ui.element("section").classes("er-panel"):
-                _text("h2", "All samples over the orbit")
-                _PictureRow("values of all samples over the orbit").show(state.all_orbits())
-                if state.scatter():
-                    _text("h2", "Samples by their orbit curves").style("margin-top:1rem")
+                self.answers = [AnswerBox(report.model) for report in state.reports]
+            with ui.element("div").classes("er-sides"):
+                with ui.element("section").classes("er-panel er-orbit"):
+                    text("h2", "This sample over the orbit")
+                    self.own = PictureRow("values of the chosen sample over the orbit")
+                with ui.element("section").classes("er-panel er-orbit"):
+                    text("h2", "All samples over the orbit")
+                    self.orbits = PictureRow("values of all samples over the orbit")
+                with ui.element("section").classes("er-panel er-orbit") as samples:
+                    text("h2", "Samples by their orbit curves")
                     choose = lambda key: self._do(lambda: state.choose(key))  # noqa: E731
-                    self.scatter = _PictureRow("samples; click one to choose it", on_key=choose)
+                    self.scatter = PictureRow("samples; click one to choose it", on_key=choose)
+                samples.set_visibility(len(state.samples) >= 3)
             self._build_export()
         query = dict(ui.context.client.request.query_params)
-        self._do(lambda: None)
-        if query:
-            self._do(lambda: state.go(query))
+        self.due.add("orbits")
+        ui.timer(0, lambda: self._open(query), once=True)  # a timer waits for the browser
 
     # --- parts ---------------------------------------------------------------------------------------------------
     def _build_controls(self) -> None:
@@ -180,135 +113,184 @@ class _Page:
             LOOPBACK = False
 
         state = self.state
-        _text("h2", "Sample")
+        text("h2", "Sample")
         with ui.row().classes("items-center gap-2"):
             self.number = ui.number(value=state.sample, precision=0, on_change=self._number_changed)
             self.number.props('dense outlined aria-label="sample" style="width:110px"')
-            ui.button("previous", on_click=lambda: self._do(lambda: self._step(-1))).props("dense outline")
-            ui.button("next", on_click=lambda: self._do(lambda: self._step(1))).props("dense outline")
+            for word, by in (("previous", -1), ("next", 1)):
+                step = functools.partial(self._do, functools.partial(self._step, by))
+                ui.button(word, on_click=step).props(f"dense outline {named(f'{word} sample')}")
         with ui.row().classes("items-center gap-1").style("margin:.4rem 0"):
-            _text("span", "hardest:", "er-soft")
+            text("span", "hardest:", "er-soft")
             for sample in state.hardest():
                 choose = lambda sample=sample: self._do(lambda: state.choose(sample))  # noqa: E731
-                ui.button(str(sample), on_click=choose).props(f'dense flat aria-label="sample {sample}"')
+                ui.button(str(sample), on_click=choose).props(f"dense flat {named(f'sample {sample}')}")
         self.label = ui.label().classes("er-soft")
-        _text("h2", "Group element")
+        text("h2", "Group element")
         self.sliders: list[Any] = []
         self.shown: list[Any] = []
         for i, knob in enumerate(state.control.knobs):
             with ui.element("div").classes("er-knob"):
-                _text("label", knob.name)
+                text("label", knob.name)
                 self.shown.append(ui.label())
             slider = Slider(min=knob.low, max=knob.high, step=knob.step, value=0)
             # An event of the browser alone: values that are set from here must not come back as wishes.
             slider.on("update:model-value", functools.partial(self._slid, i), throttle=0.02)
-            self.sliders.append(slider.props(f'aria-label="{html.escape(knob.name, quote=True)}"'))
+            slider.on("keydown", functools.partial(self._to_end, i), js_handler=_ENDS)
+            self.sliders.append(slider.props(named(knob.name)))
         with ui.row().classes("items-center gap-1"):
             ui.button("identity", on_click=lambda: self._do(state.stay)).props("dense outline")
-            _text("span", "worst:", "er-soft")
+            text("span", "worst:", "er-soft")
             self.worst = ui.row().classes("items-center gap-1")
 
     def _listen_to_pointer(self) -> None:
         def begin(event: Any) -> None:
             self.begun = (self.state.element, _place(event))
 
-        async def move(event: Any) -> None:
+        def follow(event: Any, *, moving: bool) -> None:
+            if self.begun is None:
+                return
+            element, start = self.begun
+            self.begun = self.begun if moving else None
+            self._do(lambda: self.state.drag(element, start, _place(event)), moving=moving)
+
+        def lose(_: Any) -> None:
             if self.begun is not None:
-                element, start = self.begun
-                await self._follow(lambda: self.state.drag(element, start, _place(event)))
+                self.begun = None
+                self._do(lambda: None)
 
-        def end(_: Any) -> None:
-            self.begun = None
-            self._do(lambda: None)
-
-        self.inputs.box.on("pointerdown", begin, js_handler=_POINTER)
-        self.inputs.box.on("pointermove", move, js_handler=_POINTER, throttle=0.02)
-        self.inputs.box.on("pointerup", end, js_handler="() => emit()")
+        box = self.inputs.box
+        box.on("pointerdown", begin, js_handler=_POINTER)
+        box.on("pointermove", functools.partial(follow, moving=True), js_handler=_POINTER, throttle=0.02)
+        box.on("pointerup", functools.partial(follow, moving=False), js_handler=_POINTER)
+        box.on("pointercancel", lose, js_handler="() => emit()")
 
     def _build_export(self) -> None:
         from nicegui import ui
 
-        name = "erlangen-explorer"
+        async def save(suffix: str, kind: str, write: Callable[[plots.Figure], bytes]) -> None:
+            state = copy.copy(self.state)
+            try:
+                content = await _aside(lambda: write(state.figure()))
+                ui.download.content(content, f"erlangen-explorer.{suffix}", kind)
+            except Exception as error:  # noqa: BLE001 - a model may raise anything, and the page goes on
+                self._complain(error)
+
         with ui.row().style("margin-top:1rem"):
             ui.button("copy link", on_click=self._copy_link).props("outline")
-            ui.button(
-                "save as HTML", on_click=lambda: ui.download.content(self._page().encode(), f"{name}.html", "text/html")
-            ).props("outline")
-            ui.button(
-                "save as PNG",
-                on_click=lambda: ui.download.content(plots.to_png(self.state.figure()), f"{name}.png", "image/png"),
-            ).props("outline")
+            ui.button("save as HTML", on_click=lambda: save("html", "text/html", self._page)).props("outline")
+            ui.button("save as PNG", on_click=lambda: save("png", "image/png", plots.to_png)).props("outline")
 
     # --- what happens --------------------------------------------------------------------------------------------
-    def _do(self, change: Callable[[], None], *, moving: bool = False, by_slider: bool = False) -> None:
-        """Change the state and show it; while something is `moving`, only what follows the element.
-
-        Sliders stay as they are when one of them is the cause: the visitor's hand may be ahead of us.
-        """
+    def _open(self, query: dict[str, str]) -> None:
         from nicegui import ui
+
+        ui.run_javascript("document.documentElement.lang = 'en'")  # for readers of the screen
+        self._do(self.state.to_worst)
+        if query:
+            self._do(lambda: self.state.go(query))
+
+    def _do(self, change: Callable[[], None], *, moving: bool = False, values: list[float] | None = None) -> None:
+        """Change the state now, and have it drawn; while something is `moving`, only what follows the element.
+
+        Sliders stay as they are when one of them is the cause, with the `values` that they show: the visitor's hand may be
+        ahead of us, and 180 degrees are -180 too.
+        """
+        from nicegui import background_tasks
 
         before = self.state.position
         try:
             change()
-            self._show_element(sliders=not by_slider)
-            if not moving or self.state.position != before:
-                self._show_sample()
-        except Exception as error:  # noqa: BLE001 - a model may raise anything, and the page goes on
-            ui.notify(" ".join(str(error).split()), type="negative", multi_line=True, timeout=0, close_button="close")
-
-    async def _follow(self, change: Callable[[], None], *, by_slider: bool = False) -> None:
-        """Make the newest of the changes that come faster than the models answer, and let the others go."""
-        self.wanted = change
-        if self.following:
+            self._show_knobs(values)
+        except Exception as error:  # noqa: BLE001 - a group of the user may raise anything, and the page goes on
+            self._complain(error)
             return
-        self.following = True
-        while self.wanted is not None:
-            newest, self.wanted = self.wanted, None
-            self._do(newest, moving=True, by_slider=by_slider)
-            await asyncio.sleep(0)  # lets what has come meanwhile replace the wish
-        self.following = False
-        if self.begun is None:
-            self._do(lambda: None, by_slider=by_slider)
+        self.due.add("element")
+        if not moving or self.state.position != before:
+            self.due.add("sample")
+        if not self.drawing:
+            self.drawing = True
+            background_tasks.create(self._draw(), name="draw the explorer")
 
-    def _show_element(self, *, sliders: bool) -> None:
-        state = self.state
-        values = state.values
-        for slider, label, knob, value in zip(
-            self.sliders, self.shown, state.control.knobs, values or [0.0] * len(self.sliders), strict=True
-        ):
-            label.set_text(knob.text(value) if values is not None else "beyond")
-            if sliders:
-                slider.set_value(value)
-        self.inputs.show(state.input_pictures())
-        for (verdict, box), answer in zip(self.answers, state.answers(), strict=True):
-            verdict.set_text(state.verdict(answer))
-            box.show(answer.pictures)
+    async def _draw(self) -> None:
+        """Draw what is due until nothing is, each time for the newest state."""
+        try:
+            while self.due and not self.client.is_deleted:
+                due, self.due = self.due, set[str]()
+                state = copy.copy(self.state)
+                make = functools.partial(View.of, state, sample="sample" in due, orbits="orbits" in due)
+                try:
+                    view = await _aside(make)
+                    with self.client:
+                        self._show(view)
+                except Exception as error:  # noqa: BLE001 - a model may raise anything, and the page goes on
+                    self._complain(error)
+                    continue
+                if "sample" not in due and not self.due and self.begun is None:
+                    await asyncio.sleep(QUIET)
+                    if not self.due:
+                        self.due.add("sample")
+        finally:
+            self.drawing = False
 
-    def _show_sample(self) -> None:
+    def _complain(self, error: Exception) -> None:
         from nicegui import ui
 
-        state = self.state
+        with self.client:
+            words = " ".join(str(error).split()) or type(error).__name__
+            ui.notify(words, type="negative", multi_line=True, timeout=0, close_button="close")
+
+    def _show_knobs(self, by_sliders: list[float] | None) -> None:
+        values = self.state.values if by_sliders is None else by_sliders
+        for slider, label, knob, value in zip(
+            self.sliders, self.shown, self.state.control.knobs, values or [0.0] * len(self.sliders), strict=True
+        ):
+            label.set_text(knob.text(value) if values is not None else "beyond")
+            if by_sliders is None:
+                slider.set_value(value)
+
+    def _show(self, view: View) -> None:
+        state = view.state
+        self.inputs.show(view.inputs)
+        for box, (answer, pictures) in zip(self.answers, view.answers, strict=True):
+            box.show(state.verdict(answer), state.right(answer), pictures)
+        if view.orbits is not None:
+            self.orbits.show(view.orbits)
+        if view.own is not None and view.scatter is not None:
+            self.own.show(view.own)
+            self.scatter.show(view.scatter)
+            self._show_sample(state)
+
+    def _show_sample(self, state: Exploration) -> None:
+        from nicegui import ui
+
         label = state.label()
         self.label.set_text("" if label is None else f"label: {label}")
-        self.own.show(state.own_orbit())
-        if hasattr(self, "scatter"):
-            self.scatter.show(state.scatter())
         self.setting = True
         self.number.set_value(state.sample)
         self.setting = False
         self.worst.clear()
         with self.worst:
             for index in state.worst():
-                visit = lambda index=index: self._do(lambda: state.visit(index))  # noqa: E731
-                element = state.orbit.elements[index]
+                visit = lambda index=index: self._do(lambda: self.state.visit(index))  # noqa: E731
+                element = state.orbit.elements[index].cpu()
                 button = ui.button(state.describe(element, short=True), on_click=visit)
-                button.props(f'dense flat aria-label="{html.escape(state.describe(element), quote=True)}"')
-        ui.navigate.history.replace(self._address())
+                button.props(f"dense flat {named(state.describe(element))}")
+        ui.navigate.history.replace(_address(state))
 
-    async def _slid(self, index: int, event: Any) -> None:
+    def _slid(self, index: int, event: Any) -> None:
+        self._turn(index, float(event.args))
+
+    def _to_end(self, index: int, event: Any) -> None:
+        knob = self.state.control.knobs[index]
+        value = knob.low if event.args == "Home" else knob.high
+        self.sliders[index].set_value(value)
+        self._turn(index, value)
+
+    def _turn(self, index: int, value: float) -> None:
         values = [float(slider.value) for slider in self.sliders]
-        values[index] = float(event.args)
-        await self._follow(lambda: self.state.turn(values), by_slider=True)
+        values[index] = value
+        self._do(lambda: self.state.turn(values), moving=True, values=values)
 
     def _number_changed(self, event: Any) -> None:
         if not self.setting and event.value is not None:
@@ -318,92 +300,27 @@ class _Page:
         state = self.state
         state.choose(state.samples[(state.position + by) % len(state.samples)])
 
-    def _address(self) -> str:
-        from urllib.parse import urlencode
-
-        return "/?" + urlencode(self.state.address(), safe=",")
-
     def _copy_link(self) -> None:
         from nicegui import ui
 
         ui.run_javascript("navigator.clipboard.writeText(window.location.href)")
-        ui.notify(f"link copied: {self._address()}")
+        ui.notify(f"link copied: {_address(self.state)}")
 
-    def _page(self) -> str:
+    def _page(self, figure: plots.Figure) -> bytes:
+
         title = html.escape(" and ".join(report.model for report in self.state.reports))
         return (
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
-            f'<body style="margin:0;background:#fff">{plots.to_svg(self.state.figure())}</body></html>\n'
-        )
+            f'<body style="margin:0;background:#fff">{plots.to_svg(figure)}</body></html>\n'
+        ).encode()
+
+
+def _address(state: Exploration) -> str:
+    from urllib.parse import urlencode
+
+    return "/?" + urlencode(state.address(), safe=",")
 
 
 def _place(event: Any) -> Place:
     x, y = event.args
     return float(x), float(y)
-
-
-def _text(tag: str, text: str, classes: str = "") -> Any:
-    from nicegui import ui
-
-    return ui.html(html.escape(text), sanitize=False, tag=tag).classes(classes)
-
-
-class _PictureRow:
-    """A row of drawings that is shown again and again: charts where the browser has them, SVG where it has not."""
-
-    def __init__(self, label: str, classes: str = "", on_key: Callable[[int], None] | None = None) -> None:
-        from nicegui import ui
-
-        self.box = ui.element("div").classes(f"er-row {classes}")
-        self.box.props(f'role="group" aria-label="{html.escape(label, quote=True)}"')
-        self.on_key = on_key
-        self.kinds: list[tuple[type, tuple[int, int]]] = []
-        self.places: list[Any] = []
-        self.shown: list[Drawing] = []
-
-    def show(self, drawings: Sequence[Drawing]) -> None:
-        """Show these, in the places of those before where they are of the same kinds and sizes."""
-        self.shown = list(drawings)
-        kinds = [(type(drawing), size_of(drawing)) for drawing in drawings]
-        charts = [chart_of(drawing) for drawing in drawings]
-        if kinds != self.kinds:
-            self.kinds = kinds
-            self.box.clear()
-            with self.box:
-                self.places = [self._place(i, chart) for i, chart in enumerate(charts)]
-        for place, chart, drawing in zip(self.places, charts, drawings, strict=True):
-            if chart is None:
-                place.set_content(svg_of(drawing))
-            else:
-                place.options.clear()
-                place.options.update(chart)
-                place.update()
-
-    def _place(self, i: int, chart: Options | None) -> Any:
-        from nicegui import ui
-
-        if chart is None:  # the SVG is ours, so the browser takes it as it is
-            return ui.html("", sanitize=False).classes("er-picture")
-        width, height = self.kinds[i][1]
-        place = ui.echart({}, renderer="svg").style(f"width:{width}px;height:{height}px;max-width:100%")
-        if self.on_key is not None:
-            place.on_point_click(functools.partial(self._clicked, i))
-        return place
-
-    def _clicked(self, i: int, event: Any) -> None:
-        drawing = self.shown[i]
-        if (
-            self.on_key is not None
-            and isinstance(drawing, Dots)
-            and drawing.keys is not None
-            and event.series_index == 0
-        ):
-            self.on_key(drawing.keys[event.data_index])
-
-
-def _answer_box(model: str) -> tuple[Any, _PictureRow]:
-    from nicegui import ui
-
-    with ui.element("section").classes("er-answer"):
-        verdict = ui.label().classes("er-verdict").props('aria-live="polite"')
-        return verdict, _PictureRow(f"answer of {model}")

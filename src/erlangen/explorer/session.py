@@ -13,11 +13,11 @@ from erlangen import plots
 from erlangen.actions import Tree, tree_map
 from erlangen.errors import DataError, SymmetryError
 from erlangen.explorer.controls import Place, control_of
-from erlangen.explorer.pictures import answer_pictures, largest_leaf, pictures
 from erlangen.groups import Group
 from erlangen.measure.checks import take
 from erlangen.measure.drawings import Dots, Drawing
 from erlangen.measure.evaluate import relative_error
+from erlangen.measure.pictures import answer_pictures, largest_leaf, pictures
 from erlangen.measure.plots import orbit_plots, sample_plot, value_table
 from erlangen.measure.report import AuditReport, Source
 
@@ -182,13 +182,14 @@ class Exploration:
             report.model,
             labels=report.metric is not None and report.metric.on_labels,
             classes=self.classes,
+            group=self.symmetry.group,
         )
         return Answer(report.model, shown, error, score)
 
     def input_pictures(self) -> list[Drawing]:
         """Pictures of the moved sample."""
         one, upright = (tree_map(lambda leaf: leaf[0], tree) for tree in (self.moved(), self._upright(0)))
-        return pictures(self.symmetry.input.action, one, upright, f"sample {self.sample}")
+        return pictures(self.symmetry.input.action, one, upright, f"sample {self.sample}", self.symmetry.group)
 
     def label(self) -> str | None:
         """The label of the sample in words; None without labels or where it is no class."""
@@ -234,6 +235,11 @@ class Exploration:
         by_error = error.argsort(descending=True, stable=True)
         return by_error[value[by_error].argsort(descending=not higher, stable=True)][:WORST].tolist()
 
+    def to_worst(self) -> None:
+        """The sample on whose orbit the first model does worst, at the element where it does so."""
+        self.choose(self.hardest()[0])
+        self.visit(self.worst()[0])
+
     def hardest(self) -> list[int]:
         """Indices of the samples on whose orbits the first model does worst."""
         return [row["sample"] for row in self.reports[0].hardest_samples(8)]
@@ -261,9 +267,15 @@ class Exploration:
         report = next(r for r in self.reports if r.model == answer.model)
         if answer.score is None or report.metric is None:
             return error
-        if report.metric.name == "accuracy" and answer.score in (0.0, 1.0):
-            return f"{'right' if answer.score else 'wrong'}, {error}"
+        if (right := self.right(answer)) is not None:
+            return f"{'right' if right else 'wrong'}, {error}"
         return f"{report.metric.name} {answer.score:.3g}, {error}"
+
+    def right(self, answer: Answer) -> bool | None:
+        """Whether an answer is right; None without labels, and where the metric is not about right and wrong."""
+        report = next(r for r in self.reports if r.model == answer.model)
+        told = report.metric is not None and report.metric.name == "accuracy" and answer.score in (0.0, 1.0)
+        return bool(answer.score) if told else None
 
     @property
     def _window(self) -> slice:

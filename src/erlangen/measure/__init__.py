@@ -17,7 +17,7 @@ from erlangen.measure.error import (
     lie_derivative,
 )
 from erlangen.measure.html import report_page, write_report
-from erlangen.measure.layers import LayerError, layer_errors
+from erlangen.measure.layers import LayerError, layer_errors, lost_at
 from erlangen.measure.metrics import METRICS, Metric
 from erlangen.measure.models import Model, OnnxModel
 from erlangen.measure.orbit import Orbit, orbit
@@ -51,6 +51,7 @@ __all__ = [
     "function_of_weights",
     "layer_errors",
     "lie_derivative",
+    "lost_at",
     "median_times",
     "orbit",
     "peak_memory",

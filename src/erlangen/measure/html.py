@@ -9,6 +9,9 @@ from pathlib import Path
 from erlangen.errors import SymmetryError
 from erlangen.files import write_text
 from erlangen.measure.drawings import Drawing, drawing_svg
+from erlangen.measure.hardest import Hard, hard_samples
+from erlangen.measure.layers import CAUTION, LayerError
+from erlangen.measure.pictures import svg_of
 from erlangen.measure.plots import orbit_plots, sample_plot, value_name
 from erlangen.measure.report import AuditReport
 from erlangen.measure.terminal import score_text
@@ -21,18 +24,27 @@ _STYLE = """
 body { margin: 0 auto; max-width: 1120px; padding: 2.2rem 1.4rem 4rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif }
 h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 .3rem } h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem }
-p { max-width: 46rem } .lead { color: var(--soft); margin-top: 0 }
+p, figcaption { max-width: 46rem }
+h1, h2, p, code, td, dd, summary, figcaption { overflow-wrap: anywhere } .lead { color: var(--soft); margin-top: 0 }
 code { font: .92em ui-monospace, "SF Mono", Menlo, Consolas, monospace; background: var(--panel); padding: .1em .3em }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .4rem 0 }
 th, td { text-align: right; padding: .42rem .9rem; border-bottom: 1px solid var(--rule) }
 th { color: var(--soft); font-weight: 600; font-size: .88rem }
 td:first-child, th:first-child { text-align: left; padding-left: 0 }
-tbody td:first-child { font-weight: 600 } .wide { overflow-x: auto }
+tbody td:first-child { font-weight: 600 }
 .plots { display: flex; flex-wrap: wrap; gap: 1.2rem 1.6rem; align-items: flex-start }
 .plots svg { max-width: 100%; height: auto }
 details { margin: .8rem 0 } summary { cursor: pointer; font-weight: 600 }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .5rem 0 }
 dt { color: var(--soft) } dd { margin: 0 }
+figure { margin: .8rem 0 1.4rem } figcaption { margin-bottom: .3rem } figure svg { width: 245px }
+@media (max-width: 700px) {  /* a phone: facts below their names, a table as one block for each of its rows */
+  body { padding: 1.2rem .8rem 3rem } h1 { font-size: 1.4rem } dl { display: block } dd { margin: 0 0 .5rem }
+  table, tbody, tr, td { display: block } thead { display: none } table { width: 100% }
+  tr { border-bottom: 1px solid var(--rule); padding: .4rem 0 }
+  td, td:first-child { border: 0; padding: .1rem 0; text-align: right; min-height: 1.5em }
+  td::before { content: attr(data-label); float: left; padding-right: 1rem; color: var(--soft); font-weight: 400 }
+}
 """
 
 
@@ -57,10 +69,19 @@ def report_page(reports: Sequence[AuditReport], *, title: str | None = None, int
         f"<code>{html.escape(sym.input.name)}</code> and on the output as <code>{html.escape(sym.output.name)}</code>. "
         f"{len(first.orbit)} elements ({html.escape(first.orbit.method)}), {len(first.samples)} samples.</p>",
         *(f"<p>{html.escape(paragraph)}</p>" for paragraph in intro),
-        '<div class="wide">' + _summary(reports) + "</div>",
+        _summary(reports),
         f"<h2>{html.escape(value_name(first).capitalize())} over the orbit</h2>",
         *(_figures(row) for row in orbit_plots(reports)),
     ]
+    hard = [(report, samples) for report in reports if (samples := hard_samples(report))]
+    if hard:
+        parts += [
+            "<h2>The hardest samples</h2>",
+            "<p>The samples that fare worst along their orbit: as they are given, and moved by the element that is worst for "
+            "each.</p>",
+        ]
+        for report, samples in hard:
+            parts += [f"<h3>{html.escape(report.model)}</h3>"] * (len(reports) > 1) + list(map(_pair, samples))
     scatters = [plot for plot in map(sample_plot, reports) if plot]
     if scatters:
         parts += [
@@ -93,9 +114,25 @@ def _figures(drawings: Sequence[Drawing]) -> str:
     return '<div class="plots">' + "".join(map(drawing_svg, drawings)) + "</div>"
 
 
+def _pair(hard: Hard) -> str:
+    """One sample, its pictures as given beside those moved."""
+    drawn = [svg_of(drawing) for two in zip(hard.given, hard.moved, strict=True) for drawing in two]
+    words = html.escape(f"Sample {hard.sample}: {hard.words}.")
+    return f'<figure><figcaption>{words}</figcaption><div class="plots">{"".join(drawn)}</div></figure>'
+
+
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     header = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    # On a narrow page each cell stands in a line of its own, behind the name of its column.
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td data-label="{html.escape(name, quote=True)}">{html.escape(cell)}</td>'
+            for name, cell in zip(head, row, strict=True)
+        )
+        + "</tr>"
+        for row in rows
+    )
     return f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -155,19 +192,25 @@ def _details(report: AuditReport) -> str:
             for row in data["hardest_samples"]
         ],
     )  # fmt: skip
-    layers = ""
-    if report.layers is not None:
-        rows = [
-            [
-                la.name,
-                la.kind,
-                la.best[0],
-                *(f"{la.errors[a]:.1e}" if a in la.errors else "-" for a in ("input", "output", "invariant")),
-            ]
-            for la in report.layers
-        ]
-        layers = "<h3>Layers</h3>" + _table(["layer", "kind", "moves like", "input", "output", "invariant"], rows)
+    layers = "" if report.layers is None else _layers(report, report.layers)
     return (
         f"<details{' open' if report.layers else ''}><summary>{html.escape(report.model)}: all numbers</summary>"
         f"<dl>{items}</dl><h3>Hardest samples</h3>{hardest}{layers}</details>"
+    )
+
+
+def _layers(report: AuditReport, layers: Sequence[LayerError]) -> str:
+    """Where the symmetry is lost, what that means, and the numbers behind it."""
+    if report.lost_at is None:
+        found = "lost at no layer: the answers keep it"
+    else:
+        kind = next((f" ({layer.kind})" for layer in layers if layer.name == report.lost_at), "")
+        found = f"lost at <code>{html.escape(report.lost_at)}</code>{html.escape(kind)}"
+    actions = list(dict.fromkeys(name for layer in layers for name in ("input", "output", "invariant", *layer.errors)))
+    rows = [
+        [la.name, la.kind, la.words, *(f"{la.errors[a]:.1e}" if a in la.errors else "-" for a in actions)]
+        for la in layers
+    ]
+    return f"<h3>Layers</h3><p><strong>Symmetry {found}.</strong></p><p>{html.escape(CAUTION)}</p>" + _table(
+        ["layer", "kind", "its features move", *actions], rows
     )

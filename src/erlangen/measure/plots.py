@@ -14,6 +14,12 @@ from erlangen.measure.report import AuditReport
 
 BARS_UP_TO = 64
 
+DOTS = 500
+"""Samples drawn at most; the drawing says how many there are."""
+
+COLUMNS = 512
+"""Elements, evenly spread, whose values make the curves that samples are compared by; no more than these."""
+
 
 def value_table(report: AuditReport) -> Tensor:
     """What is plotted ``[K, B]``: the metric where there are labels, else the equivariance error."""
@@ -241,21 +247,41 @@ def sample_plot(report: AuditReport, chosen: int | None = None) -> Dots | None:
     if table.shape[1] < 3:
         return None
     curves = (table - table.mean(1, keepdim=True)).T
-    u, s, _ = torch.linalg.svd(curves[:, :: max(1, curves.shape[1] // 512)], full_matrices=False)
-    plane = u[:, :2] * s[:2]
-    if plane.shape[1] < 2:
-        plane = torch.cat((plane, torch.zeros(len(plane), 1, dtype=plane.dtype)), 1)
+    plane = principal_plane(curves[:, :: -(-curves.shape[1] // COLUMNS)])
     means = table.mean(0).tolist()
-    shown = range(0, len(means), max(1, len(means) // 500))
+    samples: list[int] = report.samples.tolist()
+    shown = list(range(0, len(means), -(-len(means) // DOTS)))
+    if chosen in samples and samples.index(chosen) not in shown:
+        shown = sorted([*shown, samples.index(chosen)])
     values = Values.of(means, f"mean {value_name(report)}", percent=value_name(report) == "accuracy")
-    keys = [int(report.samples[i]) for i in shown]
+    few = "" if len(shown) == len(means) else f"\n{len(shown)} of {len(means)} samples"
     return Dots(
         [(float(plane[i, 0]), float(plane[i, 1])) for i in shown],
         [means[i] for i in shown],
-        [f"sample {key}: {means[i]:.3g}" for i, key in zip(shown, keys, strict=True)],
+        [f"sample {samples[i]}: {means[i]:.3g}" for i in shown],
         report.model,
         values,
-        "first two principal components",
-        keys=keys,
+        f"first two principal components{few}",
+        keys=[samples[i] for i in shown],
         here=chosen,
     )
+
+
+def principal_plane(rows: Tensor) -> Tensor:
+    """Rows ``[N, D]``, whose mean is zero, in their first two principal components ``[N, 2]``.
+
+    By the eigenvectors of the smaller of the two products of the table with itself: a singular value decomposition of many
+    rows takes a hundred times as long. Squares halve the digits, of which a picture needs three.
+    """
+    scale = float(rows.abs().max()) if rows.numel() else 0.0
+    if scale == 0:
+        return rows.new_zeros(len(rows), 2)
+    rows = rows / scale
+    wide = rows.shape[1] > rows.shape[0]
+    vectors = torch.linalg.eigh(rows @ rows.T if wide else rows.T @ rows).eigenvectors[:, -2:].flip(1)
+    if wide:  # the projection is V S = U^T R, whose rows are those of the other side
+        along = torch.nn.functional.normalize(rows.T @ vectors, dim=0, eps=1e-300)
+        plane = rows @ along
+    else:
+        plane = rows @ vectors
+    return scale * torch.nn.functional.pad(plane, (0, 2 - plane.shape[1]))

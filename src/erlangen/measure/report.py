@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from erlangen.errors import MissingExtraError
 from erlangen.files import write_text
 from erlangen.measure.error import Resampling
 from erlangen.measure.intervals import crossed_interval
-from erlangen.measure.layers import LayerError
+from erlangen.measure.layers import KEPT, LayerError, lost_at
 from erlangen.measure.metrics import Metric
 from erlangen.measure.models import Model
 from erlangen.measure.orbit import Orbit
@@ -133,25 +134,36 @@ class AuditReport:
 
     @property
     def lost_at(self) -> str | None:
-        """Name of the first layer whose features carry the symmetry in no way (best error above 1e-3)."""
-        return next((layer.name for layer in self.layers or [] if layer.best[1] > 1e-3), None)
+        """Name of the first layer behind all that keep the symmetry, as far as can be told (`erlangen.measure.layers.CAUTION`).
+
+        None where the answers keep it, whatever the layers seem to do; and "the answer" where every layer keeps it and only what
+        comes behind them does not.
+        """
+        if self.layers is None or self.error <= KEPT:
+            return None
+        return lost_at(self.layers) or "the answer"
 
     def hardest_samples(self, n: int = 10) -> list[dict[str, Any]]:
-        """The n samples that fare worst along their orbit: index, mean score (or error), and the worst element."""
+        """The n samples that fare worst along their orbit: index, mean score (or error), and the worst element.
+
+        Of several elements that are equally bad for a sample, it is the one with the largest equivariance error.
+        """
         table = self.errors if self.scores is None else self.scores
         higher = self.scores is not None and self.metric is not None and self.metric.higher_is_better
         order = table.mean(0).argsort(descending=not higher, stable=True)[:n]
-        worst = table.min(0) if higher else table.max(0)
+        worst = (table.amin(0) if higher else table.amax(0))[order]
+        # A sample that is wrong everywhere has many worst elements: that with the largest error says most.
+        tied = torch.where(table[:, order] == worst, self.errors[:, order], -1.0).argmax(0).tolist()
         return [
             {
                 "sample": int(self.samples[i]),
                 "mean": float(table[:, i].mean()),
-                "worst": float(worst.values[i]),
-                "worst_element": int(worst.indices[i]),
-                "worst_element_name": self.element_name(int(worst.indices[i])),
+                "worst": float(value),
+                "worst_element": element,
+                "worst_element_name": self.element_name(element),
                 "error": float(self.errors[:, i].mean()),
             }
-            for i in order
+            for i, value, element in zip(order, worst, tied, strict=True)
         ]
 
     def interval(self, table: Tensor) -> tuple[float, float]:
@@ -172,10 +184,8 @@ class AuditReport:
     # --- output --------------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain numbers, strings, lists and dicts."""
-        errors = self.errors.flatten()
-        if errors.numel() > 1 << 24:  # torch.quantile takes no more
-            errors = errors[:: errors.numel() // (1 << 23)]
-        quantiles = torch.quantile(errors, errors.new_tensor([0.5, 0.95])).tolist()
+        # By numpy, which only partitions: torch sorts all, and refuses more than 2^24 numbers.
+        quantiles = np.quantile(self.errors.numpy(), [0.5, 0.95]).tolist()
         element, sample = divmod(int(self.errors.argmax()), self.errors.shape[1])
         return {
             "model": self.model,

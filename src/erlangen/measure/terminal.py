@@ -51,7 +51,7 @@ def summary_table(report: AuditReport) -> Table:
             "resampling alone", f"changes the answer by {floor['model']:.3g}, the input by {floor['input']:.3g}"
         )
     if report.layers is not None:
-        table.add_row("symmetry lost at", report.lost_at or "no layer")
+        table.add_row("symmetry lost at", report.lost_at or "no layer: the answers keep it")
     table.add_row("certificate", f"{report.certificate}, {len(report.orbit)} elements ({report.orbit.method})")
     state = "" if report.complete else "  (interrupted: the finished samples only)"
     table.add_row("samples", f"{len(report.samples)}{state}")

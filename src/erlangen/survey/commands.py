@@ -172,6 +172,8 @@ class Claims:
     """Print comma-separated values."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print JSON."""
+    plot: Path | None = None
+    """Also draw measured against published numbers, where a paper gives a number: FILE.png, .svg or .pdf."""
     results: Path | None = None
     """Folder of results, as `verify --scale full` writes them; by default results/ here, else those of the library."""
     systems: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
@@ -198,6 +200,11 @@ class Claims:
             writer.writerows(rows)
         else:
             paper_console().print(claim_table(rows))
+        if self.plot is not None:
+            from erlangen import plots
+            from erlangen.survey.figures import claims_figure
+
+            print(f"plot: {plots.save(claims_figure(rows), self.plot)}", file=sys.stderr)
         for damage in damages:
             print(f"erlangen: {damage}", file=sys.stderr)
         return 2 if damages else 0

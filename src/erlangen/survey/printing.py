@@ -119,7 +119,9 @@ def claim_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def print_entry(console: Console, entry: Mapping[str, Any]) -> None:
-    """Rows, claims and circumstances of a run."""
+    """Rows, claims and circumstances of a run; first, what kind of run it was if it is one that settles little."""
+    if note := smallness(entry):
+        console.print(Text(f"This is {note}.", style="bold"))
     for columns, rows in row_tables(entry["rows"]):
         table = Table()
         for column in columns:
@@ -136,12 +138,22 @@ def print_entry(console: Console, entry: Mapping[str, Any]) -> None:
     console.print(f"{line}\n{entry['machine']}", highlight=False, markup=False)
 
 
+def smallness(entry: Mapping[str, Any]) -> str:
+    """What to say of a run that is too small to settle what is trained; nothing of others."""
+    if entry.get("options", {}).get("dry"):
+        return "a dry run, one step on a few samples: it shows that everything can be built, and settles nothing that is trained"
+    if entry["scale"] == "smoke":
+        return "a smoke run, as small as a test: it judges properties, and nothing that is trained"
+    return ""
+
+
 def outcome_table(outcomes: Sequence[Outcome]) -> Table:
     """One row per claim, and one for every system that could not run."""
     counts = Counter[str]()
     for outcome in outcomes:
         counts.update(count_verdicts(outcome.entry) if outcome.entry else {"systems could not run": 1})
-    table = _claim_table(verdict_text(counts), systems=True)
+    notes = dict.fromkeys(filter(None, (smallness(outcome.entry) for outcome in outcomes if outcome.entry)))
+    table = _claim_table("\n".join([verdict_text(counts), *(f"This is {note}." for note in notes)]), systems=True)
     for outcome in outcomes:
         if outcome.entry is None:
             word = "extra missing" if outcome.missing_extra else "could not run"
@@ -158,6 +170,8 @@ def outcome_line(outcome: Outcome) -> str:
         return f"{outcome.system}: {outcome.error}"
     counts = verdict_text(count_verdicts(outcome.entry))
     how = "taken over" if outcome.resumed else f"{outcome.entry['seconds']} s"
+    if outcome.entry["scale"] == "smoke":
+        how = f"smoke run, {how}"
     return f"{outcome.system}: {counts} ({how})"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ from erlangen.actions import (
     tree_structure,
 )
 from erlangen.actions import Sequence as SequenceAction
+from erlangen.groups import Group
 from erlangen.measure.drawings import Drawing, drawing_svg
 from erlangen.plots import COLOURS
 from erlangen.plots.figures import make_room
@@ -46,6 +47,9 @@ ARROWS = 16
 """Arrows of a field along one axis."""
 MOST_BARS = 12
 MOST_FRAMES = 6
+MOST_PIXELS = 480
+MOST_NAMES = 18
+"""Channels of a sensor that are named."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ def svg_of(drawing: Drawing) -> str:
     return drawing.svg() if isinstance(drawing, Picture) else drawing_svg(drawing)
 
 
-def pictures(action: Action, x: Tree, upright: Tree, title: str) -> list[Drawing]:
+def pictures(action: Action, x: Tree, upright: Tree, title: str, group: Group | None = None) -> list[Drawing]:
     """Pictures of data that an action moves.
 
     Args:
@@ -163,6 +167,7 @@ def pictures(action: Action, x: Tree, upright: Tree, title: str) -> list[Drawing
         x: the data of one sample, without a batch axis, as moved.
         upright: the same as it was, for the scale.
         title: heading; entries of a tree add their names.
+        group: the group, by which channels of sensors get their names; by default they are numbered.
     """
     if isinstance(action, Graph) and isinstance(x, dict):
         return [graph_picture(x, title)]
@@ -171,20 +176,22 @@ def pictures(action: Action, x: Tree, upright: Tree, title: str) -> list[Drawing
         return [
             picture
             for key in keys
-            for picture in pictures(action.tree[key], x[key], upright[key], f"{title}: {key}" if title else str(key))
+            for picture in pictures(
+                action.tree[key], x[key], upright[key], f"{title}: {key}" if title else str(key), group
+            )
         ]
     if isinstance(x, Tensor):
-        return _tensor(action, x.detach().cpu(), upright.detach().cpu(), title)
+        return _tensor(action, x.detach().cpu(), upright.detach().cpu(), title, group)
     return [note_picture([tree_structure(x)], title)]
 
 
-def _tensor(action: Action, x: Tensor, upright: Tensor, title: str) -> list[Drawing]:
+def _tensor(action: Action, x: Tensor, upright: Tensor, title: str, group: Group | None) -> list[Drawing]:
     reach = Reach.of(upright)
     if isinstance(action, SequenceAction):
-        return _frames(action, x, upright, title)
+        return _frames(action, x, upright, title, group)
     if isinstance(action, Factors):
         plain = next((a for a in action.actions if not isinstance(a, Rolled)), action.actions[0])
-        return _tensor(plain, x, upright, title)
+        return _tensor(plain, x, upright, title, None)
     if isinstance(action, Boxes):
         return [box_picture(x.double().reshape(-1, 4), upright.double().reshape(-1, 4), action.window, title)]
     if isinstance(action, Field) and x.ndim == 3:
@@ -196,7 +203,7 @@ def _tensor(action: Action, x: Tensor, upright: Tensor, title: str) -> list[Draw
         size = float(upright.double().reshape(-1, x.shape[-1]).norm(dim=-1).max()) or 1.0
         return [cloud_picture(rows, None if isinstance(action, Points) else torch.zeros_like(rows), size, title)]
     if isinstance(action, DirectSum) and x.ndim == 2:
-        return [_series(x, reach, title)]
+        return [_series(x, reach, title, channel_names(action, x.shape[-1], group))]
     if isinstance(action, SPD) or (x.ndim == 2 and x.numel() > MOST_BARS):
         return [image_picture(x, reach, title, colours=True)] if x.ndim == 2 else []
     if x.ndim == 1 and 1 < len(x) <= MOST_BARS:
@@ -208,23 +215,28 @@ def _tensor(action: Action, x: Tensor, upright: Tensor, title: str) -> list[Draw
     return [note_picture([shown], title)]
 
 
-def _frames(action: SequenceAction, x: Tensor, upright: Tensor, title: str) -> list[Drawing]:
+def _frames(action: SequenceAction, x: Tensor, upright: Tensor, title: str, group: Group | None) -> list[Drawing]:
     """A few frames of a sequence, evenly spaced."""
     axis = x.ndim + action.time_axis
     steps = torch.linspace(0, x.shape[axis] - 1, min(MOST_FRAMES, x.shape[axis])).round().long().tolist()
     return [
         picture
         for t in steps
-        for picture in _tensor(action.frame, x.select(axis, t), upright.select(axis, t), f"{title}, step {t}")
+        for picture in _tensor(action.frame, x.select(axis, t), upright.select(axis, t), f"{title}, step {t}", group)
     ]
 
 
 # --- the pictures ----------------------------------------------------------------------------------------------------
 def image_picture(x: Tensor, reach: Reach, title: str, *, colours: bool = False) -> Picture:
-    """An image ``[H, W]`` or ``[C, H, W]``: grey, colour (C = 3), or its first channel; or a matrix in colours."""
+    """An image ``[H, W]`` or ``[C, H, W]``: grey, colour (C = 3), or its first channel; or a matrix in colours.
+
+    Images that are larger than can be seen are shown by means of squares of their pixels.
+    """
     x = x[None] if x.ndim == 2 else x
-    x = x[:3] if x.shape[0] >= 3 else x[:1]
-    levels = ((x.double() - reach.low) / ((reach.high - reach.low) or 1.0)).clamp(0, 1)
+    x = (x[:3] if x.shape[0] >= 3 else x[:1]).double()
+    if (square := max(x.shape[-2:]) // MOST_PIXELS) > 1:
+        x = torch.nn.functional.avg_pool2d(x, square, ceil_mode=True)
+    levels = ((x - reach.low) / ((reach.high - reach.low) or 1.0)).clamp(0, 1)
     pixels = (levels * 255).round().byte().permute(1, 2, 0).numpy()
 
     def paint(ax: Axes) -> None:
@@ -313,16 +325,41 @@ def box_picture(x: Tensor, upright: Tensor, window: tuple[int, int] | None, titl
     return Picture(title, paint)
 
 
-def _series(x: Tensor, reach: Reach, title: str) -> Picture:
-    """Channels ``[T, C]`` over time."""
+def channel_names(action: DirectSum, channels: int, group: Group | None) -> list[str]:
+    """Short names of the channels of a sum: "1x", "1y", "2x" for coordinates of its parts, numbers for the rest."""
+    widths = [None if group is None else part.width(group) for part in action.summands]
+    known = sum(w for w in widths if w is not None)
+    if widths.count(None) > 1 or known > channels:
+        return [str(c) for c in range(channels)]
+    names: list[str] = []
+    for i, (part, width) in enumerate(zip(action.summands, widths, strict=True), start=1):
+        n = channels - known if width is None else width
+        arrow = isinstance(part, (Points, Vectors, Pseudovectors)) and n <= 3
+        names += [f"{i}{'xyz'[k]}" if arrow else f"{i}.{k}" if n > 1 else f"{i}" for k in range(n)]
+    return names
+
+
+def _series(x: Tensor, reach: Reach, title: str, names: Sequence[str]) -> Picture:
+    """Channels ``[T, C]`` over time, with a legend."""
     size = reach.size * 1.2
+    columns = 6 if len(names) > 3 else max(len(names), 1)
+    rows = math.ceil(min(len(names), MOST_NAMES) / columns)
 
     def paint(ax: Axes) -> None:
         for c in range(x.shape[1]):
-            ax.plot(x[:, c].double().numpy(), color=COLOURS[c % len(COLOURS)], linewidth=1.1)
+            look: dict[str, Any] = {
+                "color": COLOURS[c % len(COLOURS)],
+                "linestyle": ("-", "--", ":")[c // len(COLOURS) % 3],
+            }
+            name = names[c] if c < MOST_NAMES else None
+            ax.plot(x[:, c].double().numpy(), linewidth=1.1, label=name, **look)
         ax.set_aspect("auto")
         ax.set_xlim(0, max(len(x) - 1, 1))
-        ax.set_ylim(-size, size)
+        ax.set_ylim(-size, size * (1 + 0.22 * rows))  # the names stand above the curves
+        ax.legend(
+            loc="upper center", ncols=columns, fontsize=6.5, handlelength=0.9, handletextpad=0.3, columnspacing=0.7,
+            labelspacing=0.2, borderaxespad=0.2, borderpad=0.1,
+        )  # fmt: skip
 
     return Picture(title, paint)
 
@@ -377,7 +414,14 @@ def note_picture(lines: Sequence[str], title: str) -> Picture:
 
 
 def answer_pictures(
-    action: Action, y: Tree, upright: Tree, title: str, *, labels: bool, classes: Sequence[str]
+    action: Action,
+    y: Tree,
+    upright: Tree,
+    title: str,
+    *,
+    labels: bool,
+    classes: Sequence[str],
+    group: Group | None = None,
 ) -> list[Drawing]:
     """Pictures of an answer: class probabilities where it is scored by labels, else as data."""
     if labels and isinstance(y, Tensor) and y.is_floating_point() and y.ndim == 1:
@@ -385,7 +429,7 @@ def answer_pictures(
         order = range(len(shares)) if len(shares) <= MOST_BARS else shares.topk(MOST_BARS).indices.tolist()
         names = [classes[i] if i < len(classes) else str(i) for i in order]
         return [Scores(names, [float(shares[i]) for i in order], title, percent=True)]
-    return pictures(action, y, upright, title)
+    return pictures(action, y, upright, title, group)
 
 
 def largest_leaf(x: Tree) -> Tensor:
