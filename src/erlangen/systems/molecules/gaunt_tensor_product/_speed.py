@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -29,6 +30,10 @@ from erlangen.systems.molecules.gaunt_tensor_product.rivals import (
 )
 
 PEER, SERIES = "e3nn, all paths", "Gaunt, fourier by FFT"
+
+
+processor_times = partial(median_times, clock=time.process_time)
+"""Median seconds of one core; what other programs take of it does not count."""
 
 
 # --- speed -----------------------------------------------------------------------------------------------------------
@@ -63,7 +68,7 @@ def speed_table(run: Run[Any], L: int) -> Table:
         x, y = torch.randn(2, batch, (L + 1) ** 2, generator=Generator().manual_seed(seed))
         with torch.no_grad():
             sizes = {name: product(x, y).shape[-1] for name, product in known.items()}
-            seconds = median_times({name: partial(product, x, y) for name, product in known.items()}, repeats)
+            seconds = processor_times({name: partial(product, x, y) for name, product in known.items()}, repeats)
         return {name: (seconds[name], sizes[name]) for name in known}
 
     def row(name: str, seed: int) -> Mapping[str, Any]:
@@ -146,7 +151,7 @@ def edges_part(run: Run[Any]) -> Part:
         calls: dict[str, Callable[[], object]] = {n: partial(with_harmonics, p, x, vectors) for n, p in general.items()}
         calls["Gaunt, frame of the edge"] = partial(edge_gaunt, x, vectors, L)
         with torch.no_grad():
-            return median_times(calls, repeats)
+            return processor_times(calls, repeats)
 
     def row(name: str, seed: int) -> Mapping[str, Any]:
         return {"degree": L, "seconds": times(seed)[name], "ms": 1e3 * times(seed)[name]}
@@ -182,7 +187,7 @@ def steps_part(run: Run[Any]) -> Part:
     def times(seed: int) -> dict[str, float]:
         x, pos = torch.randn(50, 5, 7, generator=Generator().manual_seed(seed)).split([4, 3], -1)
         nets = {name: network(name, lmax, size) for name in NETWORKS}
-        return median_times({name: gradient_of(net, x, pos) for name, net in nets.items()}, repeats)
+        return processor_times({name: gradient_of(net, x, pos) for name, net in nets.items()}, repeats)
 
     def row(name: str, seed: int) -> Mapping[str, Any]:
         return {"degree": lmax, "seconds": times(seed)[name], "ms": 1e3 * times(seed)[name]}
@@ -239,7 +244,7 @@ def many_body_part(run: Run[Any]) -> Part:
         calls = {"explicit coupling tensor": gradient_of(explicit, x), "powers of samples": gradient_of(product, x)}
         held = dict(zip(calls, map(constants, (explicit, product)), strict=True))
         peaks = {name: peak_memory(call) + held[name] for name, call in calls.items()}
-        seconds = median_times(calls, 1 if run.dry else run.budget.few_repeats)
+        seconds = processor_times(calls, 1 if run.dry else run.budget.few_repeats)
         return {name: (seconds[name], peaks[name] / 1e6) for name in calls}
 
     def row(name: str, seed: int) -> Mapping[str, Any]:
