@@ -28,6 +28,7 @@ from erlangen.systems.graphs.equivariant_polynomials import (
 )
 from erlangen.systems.graphs.equivariant_polynomials._properties import degree_rows, over_all_maps
 from erlangen.systems.graphs.equivariant_polynomials.data import molecules
+from erlangen.systems.graphs.equivariant_polynomials.method import Pool, pair_sums
 from erlangen.systems.graphs.equivariant_polynomials.rivals import matrix_products, message_passing
 
 F64 = torch.float64
@@ -146,6 +147,23 @@ def test_readout_by_hand() -> None:
     assert pair_means(torch.full((1, 1, 1, 1), 5.0)).tolist() == [[5.0, 0.0]]  # one node has no other pairs
     padded = nn.functional.pad(x, (0, 0, 0, 3, 0, 3))
     assert pair_means(padded, torch.tensor([[True, True, False, False, False]])).tolist() == [[2.0, 3.0]]
+
+
+def test_sums_are_means_times_counts() -> None:
+    x = torch.tensor([[1.0, 2.0], [4.0, 3.0]])[None, ..., None]
+    assert pair_sums(x).tolist() == [[4.0, 6.0]]
+    with pytest.raises(ShapeError, match=r"\[G, n, n, C\]"):
+        pair_sums(x[0])
+    with pytest.raises(UnknownNameError, match="means, sums"):
+        PPGN(1, 1, pool="median")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("pool", ["means", "sums"])
+def test_readouts_ignore_padding(pool: Pool) -> None:
+    net = PPGN(2, 3, 4, layers=2, pool=pool, generator=torch.Generator().manual_seed(0)).double()
+    x, mask = randn(2, 4, 4, 2), torch.ones(2, 4, dtype=torch.bool)
+    padded = nn.functional.pad(x, (0, 0, 0, 2, 0, 2))
+    torch.testing.assert_close(net(padded, nn.functional.pad(mask, (0, 2))), net(x), rtol=1e-10, atol=1e-12)
 
 
 def test_products_of_matrices_confuse_what_the_polynomials_tell_apart() -> None:

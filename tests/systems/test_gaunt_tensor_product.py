@@ -12,9 +12,9 @@ from torch import Tensor
 from erlangen.groups import O
 from erlangen.irreps import Irreps, S2Grid, gaunt, gaunt_tensor, spherical_harmonics
 from erlangen.nn import IrrepsNetwork, ManyBodyProduct, TensorProduct
-from erlangen.survey import Run
+from erlangen.survey import Run, Table
+from erlangen.systems.molecules.gaunt_tensor_product import _speed, rivals
 from erlangen.systems.molecules.gaunt_tensor_product import experiment as system
-from erlangen.systems.molecules.gaunt_tensor_product import rivals
 from erlangen.systems.molecules.gaunt_tensor_product.rivals import (
     NETWORKS,
     ExplicitPowers,
@@ -171,7 +171,7 @@ def test_sizes_of_outputs(smoke: Callable[[str], dict[str, Any]]) -> None:
     rows = smoke("gaunt_tensor_product")["rows"]
     assert {row["model"]: row["output"] for row in rows if row["part"] == "speed" and row["degree"] == 4} == {
         "e3nn, all paths": 625, "CG, all paths": 625, "CG, even paths": 81,
-        "Gaunt, dense": 81, "Gaunt, fourier": 81, "Gaunt, grid": 81,
+        "Gaunt, dense": 81, "Gaunt, fourier": 81, "Gaunt, grid": 81, "Gaunt, fourier by FFT": 81,
     }  # fmt: skip
 
 
@@ -185,7 +185,7 @@ def test_curves_are_compared_where_both_were_trained_alike() -> None:
 
 def test_a_missing_peer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rivals.importlib.util, "find_spec", lambda _: None)
-    part = system.speed_part(Run(budget=system.BUDGETS["smoke"], dry=True))
+    part = _speed.speed_part(Run(budget=system.BUDGETS["smoke"], dry=True))
     assert {row["note"] for row in part.rows if row["model"] == "e3nn, all paths"} == {"e3nn is not installed"}
     assert part.claims[1].kind == "not-measurable-here"
 
@@ -199,3 +199,20 @@ def test_explicit_tensor_is_the_repeated_product() -> None:
     cube = between(2, 1, 1)(between(1, 1, 2)(x, x), x)
     out = explicit(torch.cat([x[..., :1].flatten(1), x[..., 1:].flatten(1)], -1)).detach()
     assert gap(out, torch.cat([cube[..., :1].flatten(1), cube[..., 1:].flatten(1)], -1)) < 1e-5
+
+
+def test_constants_are_counted_on_both_sides() -> None:
+    """The coupling tensors of second and third powers, and the tables to samples and back, are what they hold."""
+    layer, _ = _speed.third_powers(2, 0)
+    explicit = ExplicitPowers(layer)
+    assert _speed.constants(explicit) == explicit.U2.nbytes + explicit.U3.nbytes
+    columns = 16 + 9  # degrees up to 3 there, up to 2 back
+    assert _speed.constants(layer) % (8 * columns) == 0
+    assert _speed.constants(layer) > 0
+
+
+def test_exponents_are_slopes_of_logarithms() -> None:
+    tables = {
+        L: Table("t", [{"model": "a", "seed": s, "ms": (1 + s) * L**2.5} for s in (0, 1)], Run()) for L in (3, 4, 6)
+    }
+    assert _speed.exponents(tables, "a").tolist() == pytest.approx([2.5, 2.5])

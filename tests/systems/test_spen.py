@@ -6,10 +6,18 @@ from pathlib import Path
 import networkx as nx
 import pytest
 import torch
+from torch import Tensor
 from torch.nn.functional import elu, one_hot
 
 from erlangen import nn as layers
-from erlangen.data import GraphData, connected_graphs, drug_like_smiles, molecular_graphs, tu_graphs
+from erlangen.data import (
+    GraphData,
+    circular_skip_links,
+    connected_graphs,
+    drug_like_smiles,
+    molecular_graphs,
+    tu_graphs,
+)
 from erlangen.errors import DataError, UnknownNameError
 from erlangen.groups import Symmetric
 from erlangen.measure import accuracy
@@ -28,7 +36,14 @@ from erlangen.systems.graphs.spen.data import (
     molecules,
     skip_links,
 )
-from erlangen.systems.graphs.spen.rivals import ColorKernel, FromAdjacency, GlobalT2, NodeNetwork, ridge_scores
+from erlangen.systems.graphs.spen.rivals import (
+    BatchNormSPEN,
+    ColorKernel,
+    FromAdjacency,
+    GlobalT2,
+    NodeNetwork,
+    ridge_scores,
+)
 
 
 def graph(edges, nodes, labels=None, kinds=None):
@@ -200,3 +215,32 @@ def test_tu_set_in_cross_validation(shared_data: Path):
     assert [row["model"] for row in part.rows] == ["SPEN", "T(2)", "GIN", "GCN", "WL kernel"]
     assert {claim.id for claim in part.claims} == {"mutag-folds-standard", "mutag-folds-strict"}
     assert len(part.runs) == 15
+
+
+# --- batch normalisation ---------------------------------------------------------------------------------------------
+def test_batch_normalisation_is_before_every_activation() -> None:
+    """In training mode what an activation reads has mean 0 and variance 1 over the rows of the batch."""
+    net = BatchNormSPEN(1, 2, 4, layers=2, generator=torch.Generator().manual_seed(0)).double()
+    seen: list[Tensor] = []
+
+    def note(x: Tensor) -> Tensor:
+        seen.append(x.detach())
+        return torch.relu(x)
+
+    net.activation = note
+    net(GraphData.from_adjacency(circular_skip_links((2, 3)).double()))
+    assert len(seen) == 3  # pairs, nodes, and the numbers per ego-network
+    for x in seen[:2]:
+        torch.testing.assert_close(x.mean(0), torch.zeros(x.shape[1], dtype=x.dtype), atol=1e-9, rtol=0)
+        assert float(x.var(0, unbiased=False).max()) < 1 + 1e-9
+
+
+def test_batch_normalisation_keeps_the_symmetry() -> None:
+    net = BatchNormSPEN(1, 2, 4, layers=2, generator=torch.Generator().manual_seed(0)).double().eval()
+    generator = torch.Generator().manual_seed(1)
+    adj = torch.triu((torch.rand(2, 9, 9, generator=generator) < 0.4).double(), 1)
+    adj = adj + adj.mT
+    order = torch.randperm(9, generator=generator)
+    answer, renumbered = (net(GraphData.from_adjacency(a)).detach() for a in (adj, adj[:, order][:, :, order]))
+    torch.testing.assert_close(renumbered, answer, rtol=1e-12, atol=1e-12)
+    assert float((answer[0] - answer[1]).abs().max()) > 1e-6

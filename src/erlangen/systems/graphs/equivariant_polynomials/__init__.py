@@ -9,10 +9,11 @@ from erlangen.systems.graphs.equivariant_polynomials.method import (
     PPGN,
     missing_polynomials,
     pair_means,
+    pair_sums,
     polynomial_features,
 )
 
-__all__ = ["PPGN", "SYSTEM", "missing_polynomials", "pair_means", "polynomial_features"]
+__all__ = ["PPGN", "SYSTEM", "missing_polynomials", "pair_means", "pair_sums", "polynomial_features"]
 
 SYSTEM = System(
     title="Equivariant Polynomials for Graph Neural Networks",

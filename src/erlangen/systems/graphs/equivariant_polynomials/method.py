@@ -128,22 +128,27 @@ def _divided(x: Tensor, norm: Tensor) -> Tensor:
     return x / torch.where(norm > 0, norm, 1)
 
 
+Pool: TypeAlias = Literal["means", "sums"]
+
+
 class PPGN(nn.Module):
     """A provably powerful graph network: numbers per graph from features of pairs, by blocks of products of matrices.
 
-    Every block reads the features, their transposes and the identity matrix. The answer is read from the means over the
-    diagonal and over all other pairs of nodes that exist, of every block; a graph of one node has no other pairs, and their mean
-    is zero.
+    Every block reads the features, their transposes and the identity matrix. The answer is read from the means (or sums) over
+    the diagonal and over all other pairs of nodes that exist, of every block; a graph of one node has no other pairs, and their
+    mean is zero.
 
     Args:
         in_features: numbers per pair.
         out_features: numbers per graph.
         features: width of all blocks.
         layers: number of blocks.
+        pool: "means" over pairs, or "sums", which also tell how large a graph is.
         generator: source of the initial parameters.
 
     Raises:
         ErlangenError: a size is not positive.
+        UnknownNameError: `pool` is not known.
     """
 
     def __init__(
@@ -153,11 +158,14 @@ class PPGN(nn.Module):
         features: int = 32,
         *,
         layers: int = 3,
+        pool: Pool = "means",
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
         check_sizes(in_features=in_features, out_features=out_features, features=features, layers=layers)
-        self.in_features = in_features
+        if pool not in get_args(Pool):
+            raise UnknownNameError(f"pool = {pool!r}; known are {', '.join(get_args(Pool))}")
+        self.in_features, self.pool = in_features, pool
         widths = [in_features] + layers * [features]
         self.blocks = nn.ModuleList(PPGNBlock(2 * width + 1, features, generator=generator) for width in widths[:-1])
         self.decode = mlp([2 * sum(widths[1:]), features, out_features], nn.ReLU, generator=generator)
@@ -182,7 +190,7 @@ class PPGN(nn.Module):
         read: list[Tensor] = []
         for block in self.blocks:
             h = block(torch.cat([h, h.transpose(1, 2), eye], -1), mask)
-            read.append(pair_means(h, mask))
+            read.append(pair_means(h, mask) if self.pool == "means" else pair_sums(h))
         return self.decode(torch.cat(read, -1))
 
 
@@ -194,9 +202,19 @@ def pair_means(x: Tensor, mask: Tensor | None = None) -> Tensor:
     Raises:
         ShapeError: x has another shape.
     """
+    sums = pair_sums(x)
+    count = x.new_full((len(x), 1), x.shape[1]) if mask is None else mask.sum(1, keepdim=True).to(x.dtype)
+    diagonal, others = sums.chunk(2, -1)
+    return torch.cat([diagonal / count.clamp(min=1), others / (count * (count - 1)).clamp(min=1)], -1)
+
+
+def pair_sums(x: Tensor) -> Tensor:
+    """Sums over the diagonal and over all other pairs, ``[G, 2 C]`` of ``[G, n, n, C]``, zero where a node does not exist.
+
+    Raises:
+        ShapeError: x has another shape.
+    """
     if x.dim() != 4 or x.shape[1] != x.shape[2]:
         raise ShapeError(f"x has shape {tuple(x.shape)}; pass features of pairs [G, n, n, C]")
-    count = x.new_full((len(x), 1), x.shape[1]) if mask is None else mask.sum(1, keepdim=True).to(x.dtype)
     diagonal = x.diagonal(dim1=1, dim2=2).sum(-1)
-    others = x.sum((1, 2)) - diagonal
-    return torch.cat([diagonal / count.clamp(min=1), others / (count * (count - 1)).clamp(min=1)], -1)
+    return torch.cat([diagonal, x.sum((1, 2)) - diagonal], -1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from erlangen.nn import GIN, mlp
-from erlangen.systems.graphs.equivariant_polynomials.method import PPGN
+from erlangen.systems.graphs.equivariant_polynomials.method import PPGN, Pool
 
 BONDS = 4
 """Kinds of bonds: the first channels of pairs of atoms."""
@@ -50,9 +50,11 @@ def message_passing(channels: int, features: int, layers: int, width: int) -> nn
     return model
 
 
-def matrix_products(channels: int, features: int, layers: int, width: int, more: str | None = None) -> nn.Module:
-    """A fresh `PairReader` of this many channels in all, made like `message_passing`."""
-    model = conditioned(PairReader(PPGN(channels, 1, features, layers=layers), more))
+def matrix_products(
+    channels: int, features: int, layers: int, width: int, more: str | None = None, pool: Pool = "sums"
+) -> nn.Module:
+    """A fresh `PairReader` of this many channels in all, made like `message_passing`, which reads sums."""
+    model = conditioned(PairReader(PPGN(channels, 1, features, layers=layers, pool=pool), more))
     model.model.decode = readout(2 * features * layers, width)
     return model
 
@@ -60,7 +62,8 @@ def matrix_products(channels: int, features: int, layers: int, width: int, more:
 def readout(in_features: int, features: int) -> nn.Sequential:
     """A number per molecule, from what is read of it in numbers of one size.
 
-    Means over all pairs hardly differ between molecules, so without the normalisation most steps go into large weights.
+    Sums over pairs grow with the square of the atoms, and means hardly differ between molecules, so without the normalisation
+    most steps go into the size of weights.
     """
     return nn.Sequential(nn.BatchNorm1d(in_features), mlp([in_features, features, 1], nn.ReLU))
 

@@ -101,7 +101,8 @@ def memory_part(run: Run[Any]) -> Part:
             "memory-slope",
             "Exponent with which the peak memory of a layer on ego-networks grows with the nodes of sparse random graphs.",
             measured=slopes["SPEN"],
-            at_most=1.2,
+            at_most=1,
+            published="memory of the sum of the squares of ego-networks, which grows linearly",
         ),
         Claim.number(
             "memory-slope-global",
@@ -121,7 +122,8 @@ def memory_part(run: Run[Any]) -> Part:
             "memory-large-graphs",
             f"Peak memory of a layer on all pairs over that of one on ego-networks, for a random graph of {NODES[-1]} nodes.",
             measured=table[f"random, {NODES[-1]} nodes"]["ratio"],
-            at_least=10,
+            at_least=1,
+            published="large savings of GPU memory",
         ),
     ]
     return Part(rows, claims)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import one_hot, relu
+from typing_extensions import override
 
 from erlangen.data import GraphData
 from erlangen.errors import UnknownNameError, check_sizes
 from erlangen.geometry import color_kernel, refined_colors
-from erlangen.nn import AdjacencyNetwork, PermutationLinear, mlp, segment_mean, stretched
+from erlangen.nn import SPEN, AdjacencyNetwork, PermutationLinear, Subgraphs, mlp, segment_mean, stretched
 from erlangen.nn.graph_inputs import (
     HIDDEN,
     READOUT,
@@ -110,6 +112,29 @@ def _read_pairs(pairs: Tensor, mask: Tensor) -> Tensor:
     count = mask.sum(1).clamp(min=1).to(pairs.dtype)[:, None, None]
     pairs = pairs * (mask[:, :, None] & mask[:, None])[..., None].to(pairs.dtype)
     return torch.cat([pairs.diagonal(dim1=1, dim2=2).mT, pairs.sum(1) / count, pairs.sum(2) / count], -1)
+
+
+class BatchNormSPEN(SPEN):
+    """`SPEN` with the normalisation of the baselines: over the batch, after every layer and before its activation.
+
+    Args:
+        args, options: of `SPEN` but for `norm`.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options, norm=False)
+        self.norms = nn.ModuleList(
+            nn.ModuleDict({key: nn.BatchNorm1d(n) for key, n in layer.out_channels.items()})  # pyright: ignore
+            for layer in self.layers
+        )
+
+    @override
+    def encode(self, pairs: Tensor, subgraphs: Subgraphs) -> Tensor:
+        """As `SPEN.encode`."""
+        x = {"adj": pairs}
+        for layer, norms in zip(self.layers, self.norms, strict=True):
+            x = {key: self.activation(norms[key](value)) for key, value in layer(x, subgraphs).items()}  # pyright: ignore
+        return x["y"]
 
 
 class NodeNetwork(nn.Module):

@@ -1,9 +1,8 @@
-"""What is measured of Gaunt tensor products: exactness, speed, learning, memory of many-body products."""
+"""What is measured of Gaunt tensor products: exactness, learning, and what is timed in `_speed`."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,10 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import mse_loss
 
 from erlangen.groups import O
-from erlangen.irreps import Irreps
-from erlangen.measure import median_times, peak_memory, relative_change
-from erlangen.nn import ManyBodyProduct, TensorProduct
+from erlangen.irreps import Irreps, spherical_harmonics
+from erlangen.irreps.wigner import MAX_WIGNER_DEGREE
+from erlangen.measure import relative_change
+from erlangen.nn import TensorProduct, edge_gaunt
 from erlangen.simulate import charged
 from erlangen.survey import (
     Claim,
@@ -26,19 +26,24 @@ from erlangen.survey import (
     Run,
     Sizes,
     Split,
-    Table,
     Training,
     compare,
     exact,
     properties,
-    sweep,
+)
+from erlangen.systems.molecules.gaunt_tensor_product._speed import (
+    edges_part,
+    many_body_part,
+    speed_part,
+    steps_part,
+    third_powers,
 )
 from erlangen.systems.molecules.gaunt_tensor_product.rivals import (
     NETWORKS,
     ExplicitPowers,
     Road,
+    SeriesProduct,
     count_parameters,
-    e3nn_product,
     gaunt_product,
     network,
 )
@@ -46,7 +51,6 @@ from erlangen.systems.molecules.gaunt_tensor_product.rivals import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PEER = "e3nn, all paths"
 MSE = "test MSE"
 Key = tuple[str, int, float]
 """Name of a network, seed and learning rate."""
@@ -61,6 +65,7 @@ class Budget:
         repeats, few_repeats: calls that count, of products, and of training steps and powers.
         charges: systems of charges.
         bodies: rows of 64 signals whose powers are taken.
+        edges: edges that are multiplied with 16 signals each.
     """
 
     seeds: int
@@ -71,36 +76,38 @@ class Budget:
     charges: Sizes
     epochs: int
     bodies: int
+    edges: int
 
 
 BUDGETS = {
-    "smoke": Budget(1, (1, 2, 4), 512, 3, 2, Sizes(100, 20, 50), 10, 16),
-    "full": Budget(6, (1, 2, 3, 4, 6), 2048, 9, 7, Sizes(1000, 200, 400), 25, 128),
-    "paper": Budget(6, (1, 2, 3, 4, 6), 2048, 25, 25, Sizes(3000, 2000, 2000), 500, 128),
+    "smoke": Budget(1, (1, 2, 4), 512, 3, 2, Sizes(100, 20, 50), 10, 16, 16),
+    "full": Budget(6, (1, 2, 3, 4, 5, 6), 2048, 9, 7, Sizes(1000, 200, 400), 25, 128, 128),
+    "paper": Budget(6, (1, 2, 3, 4, 5, 6), 2048, 25, 25, Sizes(3000, 2000, 2000), 500, 128, 128),
 }
 
 
 # --- exactness -------------------------------------------------------------------------------------------------------
 def road_gap(run: Run[Any], lmax: int, dtype: torch.dtype) -> float:
-    """Largest relative difference of the dense product from the other two, of degrees 0 to `lmax`."""
+    """Largest relative difference of the dense product from the others, of degrees 0 to `lmax`."""
     generator, worst = run.generator(), 0.0
     for L in range(lmax + 1):
         x, y = torch.randn(2, 20, (L + 1) ** 2, generator=generator, dtype=torch.float64).to(dtype)
         roads: tuple[Road, ...] = ("dense", "grid", "fourier")
         dense, *others = (gaunt_product(L, road)(x, y) for road in roads)
+        others.append(SeriesProduct(L, min(2 * L, MAX_WIGNER_DEGREE), dtype)(x, y))
         worst = max(worst, *(relative_change(other, dense, over="batch") for other in others))
     return worst
 
 
 @exact(tol=1e-12)
 def roads_agree(run: Run[Any]) -> float:
-    """Largest relative difference of Fourier and grid products from the dense one, degrees 0 to 10."""
+    """Largest relative difference of Fourier (values, and FFT) and grid products from the dense one, degrees 0 to 10."""
     return road_gap(run, 10, torch.float64)
 
 
 @exact(tol=1e-6)
 def roads_agree_float32(run: Run[Any]) -> float:
-    """Largest relative difference of Fourier and grid products from the dense one, degrees 0 to 6, in float32."""
+    """Largest relative difference of Fourier (values, FFT) and grid products from the dense one, degrees 0 to 6, in float32."""
     return road_gap(run, 6, torch.float32)
 
 
@@ -122,73 +129,16 @@ def powers_agree(run: Run[Any]) -> float:
     return relative_change(product(x).detach(), ExplicitPowers(product)(x).detach(), over="batch")
 
 
-# --- speed -----------------------------------------------------------------------------------------------------------
-def products_of(L: int) -> dict[str, Callable[[Tensor, Tensor], Tensor] | None]:
-    """Products of two signals of degrees 0..L; None where a package is missing."""
-    irreps, even = Irreps.spherical_harmonics(L), Irreps.spherical_harmonics(2 * L)
-    return {
-        PEER: e3nn_product(irreps),
-        "CG, all paths": TensorProduct(irreps, irreps, rule="cg", form="full"),
-        "CG, even paths": TensorProduct(irreps, irreps, even, rule="cg", form="elementwise"),
-        "Gaunt, dense": gaunt_product(L, "dense"),
-        "Gaunt, fourier": gaunt_product(L, "fourier"),
-        "Gaunt, grid": gaunt_product(L, "grid"),
-    }
-
-
-def speed_table(run: Run[Budget], L: int) -> Table:
-    """Forward passes of one product in float32."""
-    found = products_of(L)
-    known = {name: product for name, product in found.items() if product is not None}
-    batch, repeats = (8, 1) if run.dry else (run.budget.batch, run.budget.repeats)
-
-    @functools.cache
-    def times(seed: int) -> dict[str, tuple[float, int]]:
-        x, y = torch.randn(2, batch, (L + 1) ** 2, generator=Generator().manual_seed(seed))
-        with torch.no_grad():
-            sizes = {name: product(x, y).shape[-1] for name, product in known.items()}
-            seconds = median_times({name: partial(product, x, y) for name, product in known.items()}, repeats)
-        return {name: (seconds[name], sizes[name]) for name in known}
-
-    def row(name: str, seed: int) -> Mapping[str, Any]:
-        if name not in known:
-            return {
-                "degree": L,
-                "seconds": None,
-                "ms": None,
-                "output": None,
-                "note": f"{name.split(',')[0]} is not installed",
-            }
-        second, size = times(seed)[name]
-        equal = {other: time for other, (time, _) in times(seed).items() if "all paths" not in other}
-        note = "fastest" if name == min(equal, key=lambda other: equal[other]) else None
-        return {"degree": L, "seconds": second, "ms": 1e3 * second, "output": size, "note": note}
-
-    return sweep("speed", {name: partial(row, name) for name in found}, run=run)
-
-
-def speed_part(run: Run[Budget]) -> Part:
-    """Rows for every degree and road, claims at the largest degree."""
-    degrees = (1, 2) if run.dry else run.budget.degrees
-    tables = [speed_table(run, L) for L in degrees]
-    last = tables[-1]
-    ours = np.minimum(last["Gaunt, grid", "ms"], last["Gaunt, fourier", "ms"])
-    better = f"that of the better of grid and Fourier, at degree {degrees[-1]}."
-    statement = f"Time of e3nn's full product over {better}"
-    published = "60x at degrees 0..3, 195x at 0..7 on a GPU, compilation of the peer included (authors' notebook)"
-    if last.rows[0]["ms"] is None:
-        reason = "needs e3nn, which is not installed"
-        peer = Claim.not_measurable("faster-than-e3nn", statement, published=published, reason=reason)
-    else:
-        peer = last.ratio("faster-than-e3nn", statement, last[PEER, "ms"], ours, above=5.0, published=published)
-    dense = last.ratio(
-        "faster-than-dense",
-        f"Time of the dense Gaunt contraction over {better}",
-        last["Gaunt, dense", "ms"],
-        ours,
-        above=3.0,
-    )
-    return Part([row for t in tables for row in t.rows], [dense, peer], [row for t in tables for row in t.runs])
+@exact(tol=1e-12)
+def edge_frame_agrees(run: Run[Any]) -> float:
+    """Relative difference of products with edges in the frame of the edge from general ones, degree 4, poles included."""
+    generator, irreps = run.generator(), Irreps.spherical_harmonics(4)
+    x = torch.randn(50, 1, irreps.dim, generator=generator, dtype=torch.float64)
+    vectors = torch.randn(50, 3, generator=generator, dtype=torch.float64)
+    vectors[:2] = torch.tensor([[0.0, 1.0, 0.0], [0.0, -2.0, 0.0]], dtype=torch.float64)
+    product = TensorProduct(irreps, irreps, irreps, rule="gaunt", form="elementwise", road="dense")
+    expected = product(x[:, 0], spherical_harmonics(4, vectors))
+    return relative_change(edge_gaunt(x, vectors, 4)[:, 0], expected, over="batch")
 
 
 # --- learning --------------------------------------------------------------------------------------------------------
@@ -232,9 +182,16 @@ def learning_part(run: Run[Budget]) -> Part:
             "Gaunt, grid",
             "CG, all paths",
             MSE,
-            margin=0.15,
             statement="Test error of the Gaunt network (grid) over that of the network with all CG paths and as many parameters.",
             published="about 4.8e-3 against 5.0e-3 for SEGNN on another n-body task, read off a bar chart",
+        ),
+        table.not_worse(
+            "as-accurate-as-cg-even",
+            "Gaunt, grid",
+            "CG, even paths",
+            MSE,
+            statement="Test error of the Gaunt network (grid) over that of the CG network with the same features and as many "
+            "parameters.",
         ),
         table.same(
             "roads-learn-alike",
@@ -255,80 +212,6 @@ def differences(curves: Mapping[Key, list[float]], ours: str, theirs: str, rates
     ]
     a, b = (np.concatenate([pair[k] for pair in pairs]) for k in (0, 1))
     return a / b - 1
-
-
-def steps_part(run: Run[Budget]) -> Part:
-    """Times of loss and gradient at degree 4, for 50 systems."""
-    lmax, repeats = (1, 1) if run.dry else (4, run.budget.few_repeats)
-    size = count_parameters(network("CG, all paths", lmax))
-
-    @functools.cache
-    def times(seed: int) -> dict[str, float]:
-        x, pos = torch.randn(50, 5, 7, generator=Generator().manual_seed(seed)).split([4, 3], -1)
-        nets = {name: network(name, lmax, size) for name in NETWORKS}
-        return median_times({name: gradient_of(net, x, pos) for name, net in nets.items()}, repeats)
-
-    def row(name: str, seed: int) -> Mapping[str, Any]:
-        return {"degree": lmax, "seconds": times(seed)[name], "ms": 1e3 * times(seed)[name]}
-
-    table = sweep("training step", {name: partial(row, name) for name in NETWORKS}, run=run)
-    return table.part(
-        table.beats(
-            "faster-step",
-            "Gaunt, grid",
-            "CG, all paths",
-            "ms",
-            statement="Time of a training step with Gaunt products (grid) at degree 4 over that with all CG paths.",
-        )
-    )
-
-
-def gradient_of(layer: nn.Module, *x: Tensor) -> Callable[[], object]:
-    """A call that takes the gradient of a loss by all parameters, and by inputs that ask for it."""
-    inputs = [t for t in x if t.requires_grad]
-    return lambda: torch.autograd.grad(layer(*x).square().mean(), [*inputs, *layer.parameters()])
-
-
-# --- many bodies -----------------------------------------------------------------------------------------------------
-def third_powers(rows: int, seed: int) -> tuple[ManyBodyProduct, Tensor]:
-    """The product of order 3 of 64 signals of degrees 0..3, read up to degree 2, and rows of them."""
-    generator = Generator().manual_seed(seed)
-    inputs, outputs = (Irreps([(64, block.ir) for block in Irreps.spherical_harmonics(l)]) for l in (3, 2))
-    product = ManyBodyProduct(inputs, outputs, 3, generator=generator)
-    return product, torch.randn(rows, inputs.dim, generator=generator, requires_grad=True)
-
-
-def many_body_part(run: Run[Budget]) -> Part:
-    """Third powers, with gradients: time, and counted memory, which is the same in every run."""
-    rows = 4 if run.dry else run.budget.bodies
-
-    @functools.cache
-    def measured(seed: int) -> dict[str, tuple[float, float]]:
-        product, x = third_powers(rows, seed)
-        explicit = ExplicitPowers(product)
-        calls = {"explicit coupling tensor": gradient_of(explicit, x), "powers of samples": gradient_of(product, x)}
-        # First calls, so that the constants of both count: one makes them in the call, the other holds them before.
-        peaks = {name: peak_memory(call) for name, call in calls.items()}
-        peaks["explicit coupling tensor"] += sum(buffer.nbytes for buffer in explicit.buffers())
-        seconds = median_times(calls, 1 if run.dry else run.budget.few_repeats)
-        return {name: (seconds[name], peaks[name] / 1e6) for name in calls}
-
-    def row(name: str, seed: int) -> Mapping[str, Any]:
-        seconds, megabytes = measured(seed)[name]
-        note = f"third powers of {rows} x 64 signals, with gradients"
-        return {"degree": 3, "seconds": seconds, "ms": 1e3 * seconds, "MB": megabytes, "note": note}
-
-    names = ("explicit coupling tensor", "powers of samples")
-    table = sweep("many bodies", {name: partial(row, name) for name in names}, run=run)
-    many, few = (float(table[name, "MB"].mean()) for name in names)
-    less = Claim.ratio(
-        "less-memory",
-        "Peak memory of third powers by the explicit coupling tensor over that of powers of samples (degree 3).",
-        measured=many / few,
-        at_least=3.0,
-        published="5.8 % of e3nn's memory, 32.8 % for MACE's own contraction: a ratio of 5.7 to the latter (GPU)",
-    )
-    return table.part(less)
 
 
 # --- all -------------------------------------------------------------------------------------------------------------
@@ -359,9 +242,10 @@ def elsewhere() -> Part:
 
 
 def experiment(run: Run[Budget]) -> Result:
-    """The five parts; a dry run times small products once."""
-    exactness = properties(run, roads_agree, roads_agree_float32, equivariant, powers_agree)
-    return Result.of(exactness, speed_part(run), learning_part(run), steps_part(run), many_body_part(run), elsewhere())
+    """All parts; a dry run times small products once."""
+    exactness = properties(run, roads_agree, roads_agree_float32, equivariant, powers_agree, edge_frame_agrees)
+    speed = (speed_part(run), edges_part(run), steps_part(run), many_body_part(run))
+    return Result.of(exactness, *speed, learning_part(run), elsewhere())
 
 
 def figure(result: Result) -> Figure:

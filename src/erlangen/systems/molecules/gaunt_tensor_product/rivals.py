@@ -1,4 +1,4 @@
-"""Networks with other products, e3nn's product, and powers by the explicit coupling tensor."""
+"""Networks with other products, e3nn's product, the paper's own Fourier series, powers by the explicit coupling tensor."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from erlangen.irreps import Irreps, gaunt_tensor
+from erlangen.irreps import Irreps, gaunt_tensor, spherical_harmonics
 from erlangen.irreps.wigner import MAX_WIGNER_DEGREE
 from erlangen.nn import IrrepsNetwork, ManyBodyProduct, TensorProduct
 
@@ -91,6 +92,80 @@ def _on_road(product: TensorProduct, road: Road) -> TensorProduct:
 def count_parameters(net: nn.Module) -> int:
     """Number of trained numbers."""
     return sum(parameter.numel() for parameter in net.parameters())
+
+
+class SeriesProduct(nn.Module):
+    """The Gaunt product of degrees 0..L as the paper computes it: to a Fourier series, by FFT through the product, and back.
+
+    A harmonic of order m has only the frequencies m and -m in the azimuth, so both changes of basis are one small matrix for
+    each order, and cost L^3 in all. `erlangen.nn.TensorProduct` with ``road="fourier"`` goes from coefficients to values on
+    the torus by one dense matrix: more operations, fewer calls.
+
+    Args:
+        L: degree of both inputs.
+        out: largest degree of the output, at most 2 L.
+        dtype: of the constants, and of what is multiplied.
+    """
+
+    def __init__(self, L: int, out: int, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.size = n = 4 * L + 1
+        # Coefficients of each harmonic; frequencies 0..L of the azimuth are half of them, the others their conjugates.
+        circle = 2 * np.pi * np.arange(2 * L + 1) / (2 * L + 1)
+        series = np.fft.rfft2(_continued(L, circle, circle), axes=(0, 1), norm="forward")[np.arange(-L, L + 1)]
+        # Integrals of each harmonic with each wave over the sphere, which is half of the torus.
+        nodes, weights = np.polynomial.legendre.leggauss(8 * L + 32)
+        theta, phi = (nodes + 1) * np.pi / 2, 2 * np.pi * np.arange(n) / n
+        half = np.fft.ifft(_continued(out, theta, phi), axis=1)[:, : out + 1] * 2 * np.pi
+        waves = np.exp(1j * np.outer(np.arange(-2 * L, 2 * L + 1), theta)) * (weights * np.sin(theta) * np.pi / 2)
+        dual = np.einsum("ut,tvk->uvk", waves, half)
+        dual[:, 1:] *= 2  # for the other half
+        self.into_index, into = _by_order(series, L)
+        self.back_index, back = _by_order(
+            dual.conj(), out
+        )  # Re(p z) is the scalar product of p with the conjugate of z
+        self.into, self.back = nn.Buffer(into.to(dtype)), nn.Buffer(back.mT.contiguous().to(dtype))
+        order = torch.tensor([l * l + l + m for l in range(out + 1) for m in range(-l, l + 1)])
+        flat = self.back_index.flatten()
+        self.place = torch.stack([(flat == a).nonzero()[0, 0] for a in order])
+        self.waves = torch.arange(-2 * L, 2 * L + 1) % n
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """From ``[B, (L + 1)^2]`` twice to ``[B, (out + 1)^2]``."""
+        product = torch.fft.rfft2(self._values(x) * self._values(y), norm="forward")
+        kept = product[:, self.waves, : len(self.back)]  # [B, u, v]
+        parts = torch.view_as_real(kept.permute(2, 0, 1).contiguous()).flatten(2)
+        return (parts @ self.back).transpose(0, 1).flatten(1)[:, self.place]
+
+    def _values(self, x: Tensor) -> Tensor:
+        """Values on the torus ``[B, N, N]``, by the inverse FFT of the series."""
+        parts = (x[:, self.into_index].transpose(0, 1) @ self.into).unflatten(-1, (-1, 2))
+        series = torch.view_as_complex(parts.contiguous()).permute(1, 2, 0)  # [B, u, v]
+        padded = series.new_zeros(len(x), self.size, self.size // 2 + 1)
+        L = (self.size - 1) // 4
+        padded[:, self.waves[L : 3 * L + 1], : L + 1] = series
+        return torch.fft.irfft2(padded, s=(self.size, self.size), norm="forward")
+
+
+def _by_order(table: np.ndarray, lmax: int) -> tuple[Tensor, Tensor]:
+    """Of coefficients ``[u, v, harmonics]`` those with v = |m|: which harmonics, ``[v, 2 (lmax + 1)]``, and for each the real
+    and imaginary parts, ``[v, 2 (lmax + 1), 2 u]``; places without a harmonic are zero, and name the first one.
+    """
+    index = torch.zeros(lmax + 1, 2 * (lmax + 1), dtype=torch.long)
+    found = torch.zeros(lmax + 1, 2 * (lmax + 1), 2 * len(table), dtype=torch.float64)
+    for l in range(lmax + 1):
+        for m in range(-l, l + 1):
+            row, a = l if m >= 0 else lmax + 1 + l, l * l + l + m
+            index[abs(m), row] = a
+            found[abs(m), row] = torch.view_as_real(torch.tensor(table[:, abs(m), a])).flatten()
+    return index, found
+
+
+def _continued(lmax: int, theta: np.ndarray, phi: np.ndarray) -> np.ndarray:
+    """Harmonics ``[theta, phi, (lmax + 1)^2]`` at polar angles of any size: the polynomials, where sin(theta) may be < 0."""
+    sin, cos = np.sin(theta)[:, None], np.cos(theta)[:, None]
+    points = np.stack(np.broadcast_arrays(sin * np.sin(phi), cos, sin * np.cos(phi)), -1)
+    return spherical_harmonics(lmax, torch.tensor(points), normalize=False).numpy()
 
 
 class ExplicitPowers(nn.Module):
