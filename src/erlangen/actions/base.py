@@ -231,10 +231,10 @@ def matmul_rows(x: Tensor, matrices: Tensor) -> Tensor:
     if used and rows.shape[used - 1] == 1:
         # An orbit: many elements move the same rows, so one product with the stacked matrices does it.
         count = matrices.shape[used - 1]
-        stacked = matrices.reshape(*matrices.shape[: used - 1], count * n, n) @ rows.squeeze(used - 1).mT
-        moved = stacked.unflatten(-2, (count, n)).mT
+        stacked = matrices.reshape(*matrices.shape[: used - 1], count * n, n) @ rows.squeeze(used - 1).transpose(-2, -1)
+        moved = stacked.unflatten(-2, (count, n)).transpose(-2, -1)
     else:
-        moved = rows @ matrices.mT
+        moved = rows @ matrices.transpose(-2, -1)
     return moved.reshape(*batch, *x.shape[lead:])
 
 

@@ -177,4 +177,4 @@ class SPD(Action):
         if tuple(x.shape[-2:]) != (n, n):
             raise ShapeError(f"x has shape {tuple(x.shape)}, but {group.name} acts on matrices [..., {n}, {n}]")
         linear = lead_view(group.linear(g, dtype=x.dtype).to(x), lead, x)
-        return linear @ x @ linear.mT
+        return linear @ x @ linear.transpose(-2, -1)

@@ -18,6 +18,7 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.actions import Tree, tree_leaves
+from erlangen.enforce.axes import determinant
 from erlangen.enforce.cloud import geometric_parts
 from erlangen.errors import GroupError, ShapeError, SymmetryError
 from erlangen.groups import CSO, SE, SO, E, Group, O, Scaling, SemidirectProduct, Similarity, Translation
@@ -209,7 +210,7 @@ def _gram_schmidt(steps: Tensor) -> tuple[Tensor, Tensor]:
         axes.append(rest / torch.linalg.vector_norm(rest, dim=-1, keepdim=True))
     columns = [list(range(k)) + list(range(k + 1, n)) for k in range(n)]
     known = torch.stack(axes, 1)
-    cofactors = [(-1) ** (n - 1 + k) * torch.linalg.det(known[..., columns[k]]) for k in range(n)]
+    cofactors = [(-1) ** (n - 1 + k) * determinant(known[..., columns[k]]) for k in range(n)]
     return torch.stack([*axes, torch.stack(cofactors, -1)], -1), torch.stack(lengths, -1)
 
 

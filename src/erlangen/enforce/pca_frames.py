@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.actions import Tree
-from erlangen.enforce.axes import principal_axes
+from erlangen.enforce.axes import handedness, principal_axes
 from erlangen.enforce.cloud import (
     Cloud,
     gather_cloud,
@@ -176,23 +176,23 @@ class PCAFrame:
         unit = largest(rows)
         unit = torch.where(unit > 0, unit, 1.0)
         rows = rows / unit[:, None, None]
-        covariance = rows.mT @ weigh(rows, weights)
+        covariance = rows.transpose(-2, -1) @ weigh(rows, weights)
         values, axes = principal_axes(covariance, self.differentiable)
         values, rows = values.detach(), rows.detach()
         coordinates = rows @ axes.detach()
         null = coordinates.abs().amax(1) <= (resolution / unit)[:, None]
         gap = relative_gap(values, null, self.counts_null)
+        handed = handedness(axes)
         if self.canonical:
             signs, undecided = _third_moment_signs(coordinates, weights, resolution / unit)
             if not self.counts_null:
                 undecided = undecided & ~null
-            axes = axes * signs[:, None, :]
+            axes, handed = axes * signs[:, None, :], handed * signs.prod(-1)
             needed = undecided[:, 1:] if self.kind.axes == "SO" else undecided
             gap = torch.where(needed.any(-1), 0.0, gap)
         if self.kind.axes == "SO":
             # The axis of least extent takes its sign from the determinant.
-            handed = torch.linalg.det(axes.detach()).sign()[:, None, None]
-            axes = torch.cat([axes[..., :1] * handed, axes[..., 1:]], -1)
+            axes = torch.cat([axes[..., :1] * handed[:, None, None], axes[..., 1:]], -1)
         exists = ~null.all(-1)
         spectrum = values.clamp(min=0) * (unit * unit)[:, None] * exists[:, None]
         return axes, torch.where(exists, gap, 0.0), spectrum

@@ -338,8 +338,7 @@ class Symmetrized(nn.Module):
     # --- checks ---------------------------------------------------------------------------------------------
     def _check_input(self, x: Tree, mask: Tensor | None) -> int:
         leaves = [leaf for leaf in tree_leaves(x) if isinstance(leaf, Tensor)]
-        sizes = {leaf.shape[0] if leaf.ndim else None for leaf in leaves}
-        if len(sizes) != 1 or None in sizes:
+        if not leaves or any(not leaf.ndim or leaf.shape[0] != leaves[0].shape[0] for leaf in leaves):
             raise ShapeError(f"x is {tree_structure(x)}; every tensor needs the same leading batch axis")
         batch = leaves[0].shape[0]
         if mask is not None:

@@ -79,7 +79,7 @@ class SO(MatrixGroup):
 
     def inverse(self, g: Tensor) -> Tensor:
         """The transpose."""
-        return g.mT
+        return g.transpose(-2, -1)
 
     def exp(self, a: Tensor) -> Tensor:
         """Rotations of coordinates ``[..., dim]``: closed forms for n = 2 and 3 (Rodrigues)."""
@@ -139,7 +139,7 @@ class O(MatrixGroup):  # noqa: E742 - the group's name
 
     def inverse(self, g: Tensor) -> Tensor:
         """The transpose."""
-        return g.mT
+        return g.transpose(-2, -1)
 
     def exp(self, a: Tensor) -> Tensor:
         """The rotation ``SO(n).exp(a)``; the exponential reaches no reflection."""
@@ -306,7 +306,7 @@ class CSO(MatrixGroup):
 
     def inverse(self, g: Tensor) -> Tensor:
         """``R^T / s``."""
-        return g.mT / self._factor(g).square()
+        return g.transpose(-2, -1) / self._factor(g).square()
 
     def exp(self, a: Tensor) -> Tensor:
         """``e^a0 R(a1, ...)`` for coordinates ``[..., dim]``."""
@@ -370,7 +370,7 @@ class Lorentz(MatrixGroup):
     def inverse(self, g: Tensor) -> Tensor:
         """``eta g^T eta`` with the metric eta."""
         signs = self.metric.diagonal().to(g)
-        return signs[:, None] * g.mT * signs
+        return signs[:, None] * g.transpose(-2, -1) * signs
 
     def _satisfies(self, g: Tensor, tol: float) -> Tensor:
         metric = self.metric.to(g)
