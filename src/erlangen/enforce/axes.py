@@ -37,6 +37,14 @@ def decompose(A: Tensor) -> tuple[Tensor, Tensor]:
     return values, axes
 
 
+def turned(axes: Tensor) -> Tensor:
+    """Orthonormal axes in columns ``[..., n, n]``, the first one of such a sign that they are a rotation."""
+    if axes.shape[-1] == 3 and not torch.compiler.is_exporting():
+        first = torch.linalg.cross(axes[..., 1], axes[..., 2])
+        return torch.cat([first[..., None], axes[..., 1:]], -1)
+    return torch.cat([axes[..., :1] * handedness(axes)[..., None, None], axes[..., 1:]], -1)
+
+
 def handedness(axes: Tensor) -> Tensor:
     """Sign of the determinant of orthonormal axes ``[..., n, n]`` that `principal_axes` gave, ``[...]``."""
     if torch.compiler.is_exporting():

@@ -40,12 +40,19 @@ class FrameSet(NamedTuple):
             undetermined.
         spectrum: ``[B, m]`` the positive numbers that the gap compares (eigenvalues, lengths), for
             messages; all zero where no frame exists. ``None`` if there is nothing to compare.
+        centre: ``[B, n]``, only where it was asked for: `elements` are those of the linear part H of a group ``R^n x| H``
+            then, and the frame consists of them followed by this translation.
+        clear: a number that all gaps are known to exceed, or 0.
+        local: the input about its centre in float64, where it was asked for and the input is nothing but points ``[B, N, n]``.
     """
 
     elements: Tensor
     weights: Tensor
     gap: Tensor
     spectrum: Tensor | None = None
+    centre: Tensor | None = None
+    local: Tensor | None = None
+    clear: float = 0.0
 
 
 @runtime_checkable
