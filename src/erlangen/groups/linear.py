@@ -73,6 +73,8 @@ class SO(MatrixGroup):
     j), i < j, in lexicographic order, positive from e_i to e_j.
     """
 
+    _bounded = True
+
     def __init__(self, n: int) -> None:
         check_size("SO", n, 2)
         super().__init__(f"SO({n})", skew_basis(n))
@@ -126,6 +128,8 @@ class SO(MatrixGroup):
 
 class O(MatrixGroup):  # noqa: E742 - the group's name
     """Rotations and reflections of R^n, n >= 2: SO(n) and one reflection, in the basis of `SO`."""
+
+    _bounded = True
 
     def __init__(self, n: int) -> None:
         check_size("O", n, 2)
