@@ -64,7 +64,10 @@ def with_and_without(points: int, lmax: int) -> None:
             use_sphericart(True)
 
     made = SphericalHarmonics(lmax)
-    for name, peer in (("our recursion in torch", recursion), ("sphericart itself", lambda: made.compute(x[:, [2, 0, 1]]))):
+    for name, peer in (
+        ("our recursion in torch", recursion),
+        ("sphericart itself", lambda: made.compute(x[:, [2, 0, 1]])),
+    ):
         compare(
             f"harmonics l <= {lmax} of {points} points, values by sphericart",
             lambda: spherical_harmonics(lmax, x),

@@ -45,11 +45,12 @@ def main() -> None:
             runs=7,
         )
     pos = torch.randn(100_000, 3)
+    positions, no_box = pos.double().numpy(), np.zeros((3, 3))
     compare(
         "radius 0.2 in 1 cloud of 100000 points, all edges",
-        lambda: radius_graph(pos, 0.2),
+        lambda graph=pos: radius_graph(graph, 0.2),
         "vesin, full list",
-        lambda points=pos.double().numpy(): full_list(points, np.zeros((3, 3)), 0.2, "ij"),
+        lambda: full_list(positions, no_box, 0.2, "ij"),
         target=round(1 / 1.5, 3),
         note=f"{radius_graph(pos, 0.2).shape[1]} edges; ours are sorted",
         runs=7,

@@ -70,9 +70,7 @@ def gather_cloud(parts: list[Part], mask: Tensor | None, group: Group, *, centre
     """
     if sum(part.values.shape[1] for part in parts) == 0:
         raise ShapeError("x has no points (n = 0); a frame needs at least one")
-    columns = [
-        part.values.transpose(-2, -1).to(torch.float64, memory_format=torch.contiguous_format) for part in parts
-    ]
+    columns = [part.values.transpose(-2, -1).to(torch.float64, memory_format=torch.contiguous_format) for part in parts]
     weights = None if mask is None else _part_weights(parts, mask)
     if weights is not None:
         columns = [c.masked_fill((w == 0)[:, None], 0.0) for c, w in zip(columns, weights, strict=True)]

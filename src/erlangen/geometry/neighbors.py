@@ -295,7 +295,7 @@ def _by_rows(rows: Integers, columns: Integers, shape: tuple[int, int]) -> tuple
 
     matrix = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=shape)
     matrix.has_canonical_format = True  # as above
-    found = matrix.tocsc().tocsr()
+    found: Any = matrix.tocsc().tocsr()
     return np.repeat(np.arange(shape[0]), np.diff(found.indptr)), found.indices
 
 

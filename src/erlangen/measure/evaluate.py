@@ -214,8 +214,8 @@ def evaluate_block(
 ) -> Block:
     """Run the model on all ``g x`` and compare with ``g f(x)``, with the labels and, if asked, with the consensus.
 
-    `first` is the index of the block's first sample, for messages; `base` the answer to x, where it is known. What `kept` holds is not computed again, and what is
-    computed is added.
+    `first` is the index of the block's first sample, for messages; `base` the answer to x, where it is known. What `kept`
+    holds is not computed again, and what is computed is added.
     """
     base = model(x) if base is None else base
     upright = metric(base, y).cpu() if metric is not None and y is not None else None
