@@ -6,6 +6,7 @@ the argument, the batch index where there is one, the value and the remedy.
 
 from __future__ import annotations
 
+import cmath
 import warnings
 from typing import Literal, TypeGuard, get_args
 
@@ -172,14 +173,24 @@ def tell_degenerate(message: str, how: str, *, stacklevel: int = 2) -> None:
 
 def check_finite(x: Tensor, name: str) -> None:
     """Raise `NotFiniteError` when a floating or complex tensor holds NaN or Inf; name the first index."""
-    if x.is_floating_point() or x.is_complex():
+    if not is_finite(x):
         bad = ~torch.isfinite(x)
-        if bool(bad.any()):
-            index = first_index(bad)
-            raise NotFiniteError(
-                f"{name} has {int(bad.sum())} values that are not finite, the first at index {index} "
-                f"({x[index].item()}); remove or impute them before the call"
-            )
+        index = first_index(bad)
+        raise NotFiniteError(
+            f"{name} has {int(bad.sum())} values that are not finite, the first at index {index} "
+            f"({x[index].item()}); remove or impute them before the call"
+        )
+
+
+def is_finite(x: Tensor) -> bool:
+    """Whether a tensor of any dtype is free of NaN and Inf.
+
+    A sum with such a value is not finite, so a finite sum tells that there is none, several times faster than a look at each
+    value. Where the sum overflows, each value is looked at.
+    """
+    if not (x.is_floating_point() or x.is_complex()):
+        return True
+    return cmath.isfinite(x.detach().sum().item()) or bool(torch.isfinite(x).all())
 
 
 def check_floating(x: Tensor, name: str) -> None:

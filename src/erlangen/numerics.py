@@ -9,8 +9,8 @@ gradient is finite and each docstring says what it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -431,14 +431,11 @@ _RSQRT = _Function(torch.rsqrt, _rsqrt_difference, -0.5)
 
 
 # --- checks -------------------------------------------------------------------------------------------------
-@contextmanager
-def full_precision(x: Tensor) -> Generator[None]:
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
     """Switch autocast off on the device of x: it would run matrix products in half precision."""
     if torch.is_autocast_enabled(x.device.type):
-        with torch.autocast(x.device.type, enabled=False):
-            yield
-    else:
-        yield
+        return torch.autocast(x.device.type, enabled=False)
+    return nullcontext()
 
 
 def check_square(A: Tensor, name: str) -> None:

@@ -36,7 +36,7 @@ def test_radius_graph_is_brute_force(sizes, loop):
     edges = radius_graph(pos, 0.8, batch, loop=loop)
     assert pairs(edges) == brute(pos, 0.8, batch, loop)
     assert len(pairs(edges)) == edges.shape[1]
-    assert bool((edges[1].diff() >= 0).all())
+    assert edges.T.tolist() == sorted(edges.T.tolist(), key=lambda edge: edge[::-1])
 
 
 @pytest.mark.parametrize("sizes", SIZES[2:], ids=lambda s: f"{len(s)}x{s[0]}")
@@ -100,6 +100,28 @@ def test_periodic_edges_are_all_images(dim, periodic):
     lengths = edge_vectors(pos, edges, shift, cell).norm(dim=-1)
     assert bool((lengths <= 1.7 + 1e-9).all())
     assert len(found) == edges.shape[1]
+    rows = torch.cat([edges.flip(0).T, shift.flip(1)], 1).tolist()  # by target, source, and the last wall first
+    assert rows == sorted(rows)
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_radius_graphs_agree_with_vesin(periodic):
+    vesin = pytest.importorskip("vesin")
+    cell = torch.tensor([[6.0, 0.0, 0.0], [1.0, 5.0, 0.0], [-1.0, 2.0, 7.0]], dtype=torch.float64)
+    pos = cloud(150, 3) @ cell
+    calculator = vesin.NeighborList(cutoff=2.1, full_list=True)
+    box = cell if periodic else torch.zeros(3, 3)
+    source, target, walls = calculator.compute(
+        points=pos.numpy(), box=box.double().numpy(), periodic=periodic, quantities="ijS"
+    )
+    expected = {(int(i), int(j), *map(int, step)) for i, j, step in zip(source, target, walls, strict=True)}
+    if periodic:
+        edges, shift = periodic_radius_graph(pos, 2.1, cell)
+    else:
+        edges = radius_graph(pos, 2.1)
+        shift = torch.zeros(edges.shape[1], 3, dtype=torch.int64)
+    assert {(*edge, *step) for edge, step in zip(edges.T.tolist(), shift.tolist(), strict=True)} == expected
+    assert len(expected) == edges.shape[1]
 
 
 def test_periodic_box_agrees_with_scipy():

@@ -26,8 +26,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from erlangen.actions._products import multiply
 from erlangen.errors import ActionError, ShapeError, check_floating
-from erlangen.groups import Group
+from erlangen.groups import Group, SemidirectProduct
 
 Tree = Any
 """A tensor, or a dict, list or tuple of trees."""
@@ -65,6 +66,12 @@ class Action(ABC):
 
     def check_group(self, group: Group) -> None:  # noqa: B027 - optional, not abstract
         """Raise `ActionError` when this kind of data cannot carry the group. By default every group fits."""
+
+    def translate(self, group: Group, shift: Tensor, x: Tree) -> Tree:
+        """The data moved by the translations `shift` ``[..., n]`` of a group that has some, in the wider of both dtypes."""
+        assert isinstance(group, SemidirectProduct)
+        eye = torch.eye(group.space_dim, dtype=shift.dtype, device=shift.device)
+        return self.apply(group, group.join(eye, shift), tree_map(lambda leaf: _widened(leaf, shift), x))
 
     def is_exact(self, group: Group, g: Tensor, x: Tree) -> Tensor:
         """Boolean ``[*batch of g]``: where ``act`` followed by its inverse returns every x of this shape up to rounding."""
@@ -221,21 +228,34 @@ def check_tensor(x: Tree, action: str, *, lead: int = 0, item_ndim: int = 1, flo
     return x
 
 
-def matmul_rows(x: Tensor, matrices: Tensor) -> Tensor:
-    """``x @ matrices.mT`` for x ``[..., n]`` and matrices ``[*lead, n, n]`` with `lead` against the first axes of x."""
+def matmul_rows(x: Tensor, matrices: Tensor, shift: Tensor | None = None) -> Tensor:
+    """``x @ matrices.mT + shift`` for x ``[..., n]``, matrices ``[*lead, n, n]`` and shift ``[*lead, n]``.
+
+    The axes `lead` stand against the first axes of x.
+    """
     lead, n = matrices.ndim - 2, x.shape[-1]
     batch = broadcast_lead(matrices.shape[:lead], x.shape[:lead])
     used = count_used(matrices.shape[:lead])
     matrices = matrices.reshape(*matrices.shape[:used], n, n).to(x)
     rows = x.reshape(*x.shape[:used], x.shape[used:-1].numel(), n)
+    shift = None if shift is None else shift.reshape(*shift.shape[:used], n).to(x)
     if used and rows.shape[used - 1] == 1:
         # An orbit: many elements move the same rows, so one product with the stacked matrices does it.
         count = matrices.shape[used - 1]
-        stacked = matrices.reshape(*matrices.shape[: used - 1], count * n, n) @ rows.squeeze(used - 1).mT
-        moved = stacked.unflatten(-2, (count, n)).mT
+        stacked = matrices.reshape(*matrices.shape[: used - 1], count * n, n)
+        columns = rows.squeeze(used - 1).transpose(-2, -1)
+        start = None if shift is None else shift.reshape(*stacked.shape[:-1], 1)
+        moved = multiply(stacked, columns, start).unflatten(-2, (count, n)).transpose(-2, -1)
     else:
-        moved = rows @ matrices.mT
+        moved = multiply(rows, matrices.transpose(-2, -1), None if shift is None else shift[..., None, :])
     return moved.reshape(*batch, *x.shape[lead:])
+
+
+def _widened(leaf: Any, like: Tensor) -> Any:
+    """A floating tensor in the wider of its dtype and another."""
+    if isinstance(leaf, Tensor) and leaf.is_floating_point():
+        return leaf.to(torch.promote_types(leaf.dtype, like.dtype))
+    return leaf
 
 
 def count_used(batch: tuple[int, ...]) -> int:

@@ -164,6 +164,10 @@ class TreeAction(Action):
             except ActionError as error:
                 raise ActionError(f"entry {key!r}: {error}") from error
 
+    @override
+    def translate(self, group: Group, shift: Tensor, x: Tree) -> Tree:
+        return self.rebuild(x, [action.translate(group, shift, value) for _, action, value in self.pairs(x)])
+
     def apply(self, group: Group, g: Tensor, x: Tree) -> Tree:
         """Each entry by its own action."""
         return self.rebuild(x, [action.apply(group, g, value) for _, action, value in self.pairs(x)])

@@ -49,16 +49,26 @@ class _Coordinates(Action):
         """n."""
         return group.space_dim
 
-    def rows(self, group: Group, g: Tensor, x: Tree) -> tuple[Tensor, int]:
-        """Check x and bring the coordinate axis to the end; also the number of batch dimensions of g."""
-        lead = len(group.batch_shape(g))
-        x = check_tensor(x, self.name, lead=lead, item_ndim=self.item_ndim)
+    def rows(self, group: Group, g: Tensor, x: Tree) -> Tensor:
+        """Check x and bring the coordinate axis to the end."""
+        return self.on_rows(group, check_tensor(x, self.name, lead=len(group.batch_shape(g)), item_ndim=self.item_ndim))
+
+    def on_rows(self, group: Group, x: Tensor) -> Tensor:
+        """x with the coordinate axis at the end; `ShapeError` unless it has n entries."""
         if x.shape[self.axis] != group.space_dim:
             raise ShapeError(
                 f"x has shape {tuple(x.shape)}: axis {self.axis} has length {x.shape[self.axis]}, but {group.name} acts "
                 f"on {group.space_dim} coordinates; transpose x or pass axis= to the action"
             )
-        return x.movedim(self.axis, -1), lead
+        return x if self.axis == -1 else x.movedim(self.axis, -1)
+
+    def placed(self, rows: Tensor) -> Tensor:
+        """The coordinate axis brought back to its place."""
+        return rows if self.axis == -1 else rows.movedim(-1, self.axis)
+
+    @override
+    def translate(self, group: Group, shift: Tensor, x: Tree) -> Tree:
+        return x  # all but points are blind to translations
 
     def located(self) -> bool:
         """Whether translations move the data."""
@@ -81,12 +91,22 @@ class Points(_Coordinates):
 
     def apply(self, group: Group, g: Tensor, x: Tree) -> Tensor:
         """The affine map of g on every row."""
-        rows, lead = self.rows(group, g, x)
-        moved = matmul_rows(rows, group.linear(g, dtype=rows.dtype))
-        shift = group.translation(g, dtype=rows.dtype)
-        if shift is not None:
-            moved = moved + lead_view(shift.to(rows), lead, moved)
-        return moved.movedim(-1, self.axis)
+        rows = self.rows(group, g, x)
+        moved = matmul_rows(rows, group.linear(g, dtype=rows.dtype), group.translation(g, dtype=rows.dtype))
+        return self.placed(moved)
+
+    @override
+    def translate(self, group: Group, shift: Tensor, x: Tree) -> Tensor:
+        lead = shift.ndim - 1
+        rows = self.on_rows(group, check_tensor(x, self.name, lead=lead, item_ndim=self.item_ndim))
+        wide = torch.promote_types(rows.dtype, shift.dtype)
+        if rows.ndim < lead + 2:
+            return self.placed(rows.to(wide) + lead_view(shift.to(rows.device, wide), lead, rows))
+        # With coordinates first in memory the sum runs along the points.
+        columns = rows.transpose(-2, -1).to(wide, memory_format=torch.contiguous_format)
+        shift = shift.to(rows.device, wide)
+        middle = [1] * (rows.ndim - lead - 2)
+        return self.placed((columns + shift.reshape(*shift.shape[:-1], *middle, shift.shape[-1], 1)).transpose(-2, -1))
 
 
 @dataclass(frozen=True)
@@ -95,8 +115,8 @@ class Vectors(_Coordinates):
 
     def apply(self, group: Group, g: Tensor, x: Tree) -> Tensor:
         """The linear part of g on every row."""
-        rows, _ = self.rows(group, g, x)
-        return matmul_rows(rows, group.linear(g, dtype=rows.dtype)).movedim(-1, self.axis)
+        rows = self.rows(group, g, x)
+        return self.placed(matmul_rows(rows, group.linear(g, dtype=rows.dtype)))
 
 
 @dataclass(frozen=True)
@@ -105,10 +125,10 @@ class Pseudovectors(_Coordinates):
 
     def apply(self, group: Group, g: Tensor, x: Tree) -> Tensor:
         """The linear part of g and the sign of its determinant."""
-        rows, _ = self.rows(group, g, x)
+        rows = self.rows(group, g, x)
         linear = group.linear(g, dtype=rows.dtype)
         signed = linear * torch.linalg.det(linear).sign()[..., None, None]
-        return matmul_rows(rows, signed).movedim(-1, self.axis)
+        return self.placed(matmul_rows(rows, signed))
 
 
 @dataclass(frozen=True)
@@ -134,6 +154,10 @@ class Invariant(Action):
     def width(self, group: Group) -> int | None:
         """The declared size."""
         return self.size
+
+    @override
+    def translate(self, group: Group, shift: Tensor, x: Tree) -> Tree:
+        return x
 
     def apply(self, group: Group, g: Tensor, x: Tree) -> Tree:
         """x, every tensor of it expanded over the batch of g."""
@@ -245,4 +269,4 @@ class SPD(Action):
         if tuple(x.shape[-2:]) != (n, n):
             raise ShapeError(f"x has shape {tuple(x.shape)}, but {group.name} acts on matrices [..., {n}, {n}]")
         linear = lead_view(group.linear(g, dtype=x.dtype).to(x), lead, x)
-        return linear @ x @ linear.mT
+        return linear @ x @ linear.transpose(-2, -1)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -27,7 +26,7 @@ from typing_extensions import override
 
 from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, count_used, expand_mask, lead_view
 from erlangen.actions.discrete import Rolled
-from erlangen.errors import ActionError, LayoutWarning, ShapeError, first_index
+from erlangen.errors import ActionError, GroupElementError, LayoutWarning, ShapeError, first_index
 from erlangen.groups import MAX_ENUMERATION, Group, Shifts
 from erlangen.tracing import is_traced
 
@@ -79,7 +78,9 @@ class Image(Action):
 
     def check_group(self, group: Group) -> None:
         """The group must act on the plane."""
-        if group.space_dim != 2:
+        if group.space_dim == 2:
+            grid_kind(group)  # known from here on, also to compilers, which cannot read the elements
+        else:
             raise ActionError(
                 f"{self.name}: {group.name} acts on R^{group.space_dim}, an image needs a group of the plane such as "
                 "SO(2), Cyclic(4), Dihedral(4), SE(2), Translation(2), Scaling(2) or Shifts(H, W)"
@@ -100,7 +101,7 @@ class Image(Action):
             return Rolled().apply(group, g, x)
         linear, shift = plane_map(group, g)
         self._check_shape(group, linear, shift, *x.shape[-2:])
-        return _warp(x, linear, shift, self.interpolation, self.padding)
+        return _warp(x, linear, shift, self.interpolation, self.padding, grid_kind(group))
 
     def _check_shape(self, group: Group, linear: Tensor, shift: Tensor, height: int, width: int) -> None:
         """Refuse what leaves the grid under a group that only moves pixels; not in a compiler, which sees no values."""
@@ -268,13 +269,24 @@ def plane_map(group: Group, g: Tensor) -> tuple[Tensor, Tensor]:
     return linear, linear.new_zeros(linear.shape[:-1]) if shift is None else shift
 
 
-@lru_cache(maxsize=256)
-def grid_kind(group: Group) -> Literal["none", "square", "other"]:
+GridKind = Literal["none", "square", "other"]
+
+
+def grid_kind(group: Group) -> GridKind:
     """What a finite group does to the grid of whole pixels around the middle.
 
     "square": quarter turns and flips alone, which permute the pixels of every square. "other": matrices of integers, such
-    as those of a hexagonal lattice, whose pictures depend on the shape. "none": the group resamples, or is infinite.
+    as those of a hexagonal lattice, whose pictures depend on the shape. "none": the group resamples, or is infinite. The
+    group keeps the answer.
     """
+    known: GridKind | None = getattr(group, "_grid_kind", None)
+    if known is None:
+        known = _find_grid_kind(group)
+        group._grid_kind = known  # pyright: ignore[reportAttributeAccessIssue] - a note of this module alone
+    return known
+
+
+def _find_grid_kind(group: Group) -> GridKind:
     if group.order == math.inf or group.order > MAX_ENUMERATION:
         return "none"
     linear, shift = plane_map(group, group.elements())
@@ -289,7 +301,7 @@ def maps_grid(linear: Tensor, shift: Tensor, height: int, width: int, padding: P
     integral = on_grid(linear, shift, height, width)
     if padding == "circular":
         # Around the torus once must lead around it a whole number of times; a determinant of one does the rest.
-        inverse = torch.linalg.inv(linear).round()
+        inverse = _inverse(linear).round()
         return integral & (inverse[..., 0, 1] * height % width == 0) & (inverse[..., 1, 0] * width % height == 0)
     # A parallelogram of as many pixels as the picture, with all four corners in it, is the picture.
     columns, rows = _source(linear, shift, height, width, corners=True)
@@ -299,16 +311,36 @@ def maps_grid(linear: Tensor, shift: Tensor, height: int, width: int, padding: P
 
 def on_grid(linear: Tensor, shift: Tensor, height: int, width: int) -> Tensor:
     """Which maps send pixel centres to pixel centres one to one: ``[...]`` booleans."""
-    inverse = torch.linalg.inv(linear)
+    inverse = _inverse(linear)
     integral = ((inverse - inverse.round()).abs() * max(height, width) < ON_GRID).flatten(-2).all(-1)
-    volume = (torch.linalg.det(inverse).abs() - 1).abs() < ON_GRID
+    volume = (_determinant(inverse).abs() - 1).abs() < ON_GRID
     corners = torch.stack(_source(linear, shift, height, width, corners=True), -1).flatten(-3)
     return integral & volume & ((corners - corners.round()).abs() < ON_GRID).all(-1)
 
 
+def _determinant(linear: Tensor) -> Tensor:
+    return linear[..., 0, 0] * linear[..., 1, 1] - linear[..., 0, 1] * linear[..., 1, 0]
+
+
+def _inverse(linear: Tensor) -> Tensor:
+    """Inverses of ``[..., 2, 2]``, in operations that every runtime of exported models has; 0 and 1 stay exact.
+
+    Raises:
+        GroupElementError: a matrix is singular (not in a compiler).
+    """
+    determinant = _determinant(linear)
+    if not is_traced() and bool((determinant == 0).any()):
+        index = first_index(determinant == 0)
+        raise GroupElementError(
+            f"g{list(index) if index else ''} is singular and moves no picture: {linear[index].tolist()}"
+        )
+    (a, b), (c, d) = (row.unbind(-1) for row in linear.unbind(-2))
+    return torch.stack((torch.stack((d, -b), -1), torch.stack((-c, a), -1)), -2) / determinant[..., None, None] + 0.0
+
+
 def _source(linear: Tensor, shift: Tensor, height: int, width: int, *, corners: bool = False) -> tuple[Tensor, Tensor]:
     """Column and row (float64 ``[..., H, W]``) from which each pixel of the result reads; ``[..., 2, 2]`` of the corners."""
-    inverse = torch.linalg.inv(linear)
+    inverse = _inverse(linear)
     middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
     row_step, column_step = (max(height - 1, 1), max(width - 1, 1)) if corners else (1, 1)
     y = middle_row - torch.arange(0, height, row_step, dtype=linear.dtype, device=linear.device)
@@ -322,18 +354,27 @@ def _source(linear: Tensor, shift: Tensor, height: int, width: int, *, corners: 
     return coordinate(0) + middle_column, middle_row - coordinate(1)
 
 
-def _warp(x: Tensor, linear: Tensor, shift: Tensor, interpolation: Interpolation, padding: Padding) -> Tensor:
-    """Move or resample x ``[*lead, ..., H, W]`` by one affine map per leading index."""
+def _warp(
+    x: Tensor,
+    linear: Tensor,
+    shift: Tensor,
+    interpolation: Interpolation,
+    padding: Padding,
+    kind: GridKind = "none",
+) -> Tensor:
+    """Move or resample x ``[*lead, ..., H, W]`` by one affine map per leading index, of a group of some `grid_kind`."""
     full = linear.ndim - 2
     lead = broadcast_lead(linear.shape[:-2], x.shape[:full])
     used = count_used(linear.shape[:-2])  # one sampling grid serves all the data of one element
     linear, shift = linear.reshape(*linear.shape[:used], 2, 2), shift.reshape(*shift.shape[:used], 2)
-    target = torch.Size(broadcast_lead(linear.shape[:used], x.shape[:used]))
+    target = broadcast_lead(linear.shape[:used], x.shape[:used])
     shape = (*target, *x.shape[used:])
     height, width = x.shape[-2:]
-    flat = x.expand(shape).reshape(target.numel(), x.shape[used:-2].numel(), height, width)
+    flat = x.expand(shape).reshape(math.prod(target), math.prod(x.shape[used:-2]), height, width)
     linear = linear.expand(*target, 2, 2).reshape(-1, 2, 2)
     shift = shift.expand(*target, 2).reshape(-1, 2)
+    if torch.compiler.is_compiling():
+        return _traced_warp(flat, linear, shift, interpolation, padding, kind).reshape(*lead, *x.shape[full:])
     exact = on_grid(linear, shift, height, width)
     if bool(exact.all()):
         out = _move(flat, linear, shift, interpolation, padding)
@@ -344,6 +385,17 @@ def _warp(x: Tensor, linear: Tensor, shift: Tensor, interpolation: Interpolation
         out[exact] = _move(flat[exact], linear[exact], shift[exact], interpolation, padding)
         out[~exact] = _resample(flat[~exact], linear[~exact], shift[~exact], interpolation, padding)
     return out.reshape(*lead, *x.shape[full:])
+
+
+def _traced_warp(
+    x: Tensor, linear: Tensor, shift: Tensor, interpolation: Interpolation, padding: Padding, kind: GridKind
+) -> Tensor:
+    """The same for compilers, which cannot choose by values: groups that only move pixels do, all others take both roads."""
+    moved = _move(x, linear, shift, interpolation, padding)
+    if kind != "none":
+        return moved
+    exact = on_grid(linear, shift, *x.shape[-2:])
+    return torch.where(exact[:, None, None, None], moved, _resample(x, linear, shift, interpolation, padding))
 
 
 def _move(x: Tensor, linear: Tensor, shift: Tensor, interpolation: Interpolation, padding: Padding) -> Tensor:

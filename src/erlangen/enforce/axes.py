@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from erlangen.enforce.jacobi import jacobi_eigh
 from erlangen.numerics import eigh
 from erlangen.tracing import carries_derivative
 
@@ -22,12 +23,46 @@ def principal_axes(covariance: Tensor, differentiable: bool | None) -> tuple[Ten
     """
     wanted = carries_derivative(covariance) if differentiable is None else differentiable
     if not wanted:
-        values, axes = torch.linalg.eigh(covariance.detach())
+        values, axes = decompose(covariance.detach())
     elif torch.compiler.is_compiling():
         values, axes = _refined(covariance)
     else:
         values, axes = eigh(covariance)[:2]
     return values, axes
+
+
+def decompose(A: Tensor) -> tuple[Tensor, Tensor]:
+    """`torch.linalg.eigh` of symmetric matrices, without gradients; in exported programs what every runtime can compute."""
+    values, axes = jacobi_eigh(A) if torch.compiler.is_exporting() else torch.linalg.eigh(A)
+    return values, axes
+
+
+def turned(axes: Tensor) -> Tensor:
+    """Orthonormal axes in columns ``[..., n, n]``, the first one of such a sign that they are a rotation."""
+    if axes.shape[-1] == 3 and not torch.compiler.is_exporting():
+        first = torch.linalg.cross(axes[..., 1], axes[..., 2])
+        return torch.cat([first[..., None], axes[..., 1:]], -1)
+    return torch.cat([axes[..., :1] * handedness(axes)[..., None, None], axes[..., 1:]], -1)
+
+
+def handedness(axes: Tensor) -> Tensor:
+    """Sign of the determinant of orthonormal axes ``[..., n, n]`` that `principal_axes` gave, ``[...]``."""
+    if torch.compiler.is_exporting():
+        return torch.ones_like(axes[..., 0, 0])  # `jacobi_eigh` gives rotations alone
+    return torch.linalg.det(axes.detach()).sign()
+
+
+def determinant(A: Tensor) -> Tensor:
+    """Determinants of ``[..., n, n]``; by Laplace's expansion where n <= 2 or a program is exported, as few runtimes know it."""
+    n = A.shape[-1]
+    if n == 1:
+        return A[..., 0, 0]
+    if n == 2:
+        return A[..., 0, 0] * A[..., 1, 1] - A[..., 0, 1] * A[..., 1, 0]
+    if not torch.compiler.is_exporting():
+        return torch.linalg.det(A)
+    minors = [determinant(torch.cat([A[..., 1:, :k], A[..., 1:, k + 1 :]], -1)) for k in range(n)]
+    return torch.stack([(-1) ** k * A[..., 0, k] * minor for k, minor in enumerate(minors)], -1).sum(-1)
 
 
 def _refined(covariance: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,15 +72,15 @@ def _refined(covariance: Tensor) -> tuple[Tensor, Tensor]:
     ``E_ij = (V^T A V + l_j (I - V^T V))_ij / (l_j - l_i)`` and ``E_ii = (I - V^T V)_ii / 2`` (Ogita and Aishima 2018). Each
     step makes one more order of the derivatives right. Eigenvalues carry no gradient here; frames compare them alone.
     """
-    values, axes = torch.linalg.eigh(covariance.detach())
+    values, axes = decompose(covariance.detach())
     difference = values[..., None, :] - values[..., :, None]
     largest = values.abs().amax(-1)[..., None, None]
     denominator = difference.square() + torch.finfo(values.dtype).eps * largest.square()
     reciprocal = difference / torch.where(denominator == 0, 1.0, denominator)
     eye = torch.eye(values.shape[-1], dtype=values.dtype, device=values.device)
     for _ in range(ORDER):
-        away = eye - axes.mT @ axes
-        mixed = axes.mT @ covariance @ axes + values[..., None, :] * away
+        away = eye - axes.transpose(-2, -1) @ axes
+        mixed = axes.transpose(-2, -1) @ covariance @ axes + values[..., None, :] * away
         step = mixed * reciprocal + torch.diag_embed(away.diagonal(dim1=-2, dim2=-1)) / 2
         axes = axes + axes @ (step - step.detach())
     return values, axes

@@ -75,8 +75,10 @@ def check_output(leaf: Any, expected: int) -> None:
 
 def weighted_sum(values: Tensor, weights: Tensor) -> Tensor:
     """Sum over axis 1 of ``values [B, K, ...]`` with ``weights [B or 1, K]``."""
-    shape = (*weights.shape, *[1] * (values.ndim - 2))
-    return (values * weights.to(values.dtype).reshape(shape)).sum(1)
+    weights = weights.to(values.dtype)
+    if values.ndim == 3 and weights.shape == values.shape[:2]:
+        return torch.bmm(weights[:, None], values)[:, 0]
+    return (values * weights.reshape(*weights.shape, *[1] * (values.ndim - 2))).sum(1)
 
 
 def default_chunk(model: nn.Module, x: Tree, count: int) -> int:

@@ -18,6 +18,7 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.actions import Tree, tree_leaves
+from erlangen.enforce.axes import determinant
 from erlangen.enforce.cloud import geometric_parts
 from erlangen.errors import GroupError, ShapeError, SymmetryError
 from erlangen.groups import CSO, SE, SO, E, Group, O, Scaling, SemidirectProduct, Similarity, Translation
@@ -39,12 +40,19 @@ class FrameSet(NamedTuple):
             undetermined.
         spectrum: ``[B, m]`` the positive numbers that the gap compares (eigenvalues, lengths), for
             messages; all zero where no frame exists. ``None`` if there is nothing to compare.
+        centre: ``[B, n]``, only where it was asked for: `elements` are those of the linear part H of a group ``R^n x| H``
+            then, and the frame consists of them followed by this translation.
+        clear: a number that all gaps are known to exceed, or 0.
+        local: the input about its centre in float64, where it was asked for and the input is nothing but points ``[B, N, n]``.
     """
 
     elements: Tensor
     weights: Tensor
     gap: Tensor
     spectrum: Tensor | None = None
+    centre: Tensor | None = None
+    local: Tensor | None = None
+    clear: float = 0.0
 
 
 @runtime_checkable
@@ -209,7 +217,7 @@ def _gram_schmidt(steps: Tensor) -> tuple[Tensor, Tensor]:
         axes.append(rest / torch.linalg.vector_norm(rest, dim=-1, keepdim=True))
     columns = [list(range(k)) + list(range(k + 1, n)) for k in range(n)]
     known = torch.stack(axes, 1)
-    cofactors = [(-1) ** (n - 1 + k) * torch.linalg.det(known[..., columns[k]]) for k in range(n)]
+    cofactors = [(-1) ** (n - 1 + k) * determinant(known[..., columns[k]]) for k in range(n)]
     return torch.stack([*axes, torch.stack(cofactors, -1)], -1), torch.stack(lengths, -1)
 
 

@@ -194,7 +194,7 @@ def part_frames(
     size = wide.detach().abs().flatten(1).amax(1) if pos.shape[1] else wide.new_zeros(batch)
     null = reach <= (ROUNDING * torch.finfo(pos.dtype).eps * size)[:, None, None]
     local = local.masked_fill(_of_parts(null, labels, tail=1), 0.0)
-    gap = relative_gap(values.detach(), null, counts_null=False)
+    gap = relative_gap(values.detach(), null)
     gap = torch.where(null.all(-1), 0.0, gap).masked_fill(counts == 0, torch.inf)
     if handed:  # the axis of least extent takes its sign from the determinant
         sign = torch.linalg.det(axes.detach()).sign()

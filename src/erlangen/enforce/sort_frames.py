@@ -163,7 +163,7 @@ def spectral_signature(adj: Tensor) -> Tensor:
         adj: adjacency matrices ``[B, n, n]``, any real dtype, weights allowed.
     """
     weights = adj.detach().double()
-    weights = (weights + weights.mT) / 2
+    weights = (weights + weights.transpose(-2, -1)) / 2
     laplacian = torch.diag_embed(weights.sum(-1)) - weights
     values, vectors, _ = eigh(laplacian)
     scale = values.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
@@ -197,7 +197,7 @@ def _graph_columns(action: Graph, x: dict[str, Tensor], absent: Tensor | None, t
         adj = adj.sum(-1) if action.channels else adj
         if absent is not None:
             adj = adj.masked_fill(absent[..., None] | absent[:, None], 0.0)
-        columns.append(_dense_ranks(spectral_signature(adj).mT, SIGNATURE_TOL).mT)
+        columns.append(_dense_ranks(spectral_signature(adj).transpose(-2, -1), SIGNATURE_TOL).transpose(-2, -1))
     return columns + [_feature_ranks(x[key], tol) for key in ("x", "pos") if key in x]
 
 
@@ -205,9 +205,11 @@ def _feature_ranks(features: Tensor, tol: float) -> Tensor:
     """Dense ranks of features ``[B, n, F]``, equal within `tol` units of rounding of the sample's largest feature."""
     features = features.detach()
     if tol == 0 or not features.is_floating_point():
-        return _dense_ranks(features.mT, 0).mT
+        return _dense_ranks(features.transpose(-2, -1), 0).transpose(-2, -1)
     largest = features.abs().amax((1, 2), keepdim=True)
-    return _dense_ranks(features.mT, min(tol * torch.finfo(features.dtype).eps, LARGEST_TOL) * largest).mT
+    return _dense_ranks(
+        features.transpose(-2, -1), min(tol * torch.finfo(features.dtype).eps, LARGEST_TOL) * largest
+    ).transpose(-2, -1)
 
 
 def _dense_ranks(values: Tensor, tol: float | Tensor) -> Tensor:

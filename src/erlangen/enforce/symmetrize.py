@@ -27,7 +27,7 @@ from erlangen.enforce.calls import (
     takes_mask,
     weighted_sum,
 )
-from erlangen.enforce.cloud import has_parts
+from erlangen.enforce.cloud import has_parts, is_first_order
 from erlangen.enforce.frames import KINDS, Frame, FrameSet, PointsFrame, check_frames, first_tensor, thin
 from erlangen.enforce.nesting import (
     brings_rounding,
@@ -54,6 +54,7 @@ from erlangen.errors import (
     UnknownNameError,
     check_on_degenerate,
     first_index,
+    is_finite,
     is_whole,
     tell_degenerate,
 )
@@ -226,6 +227,8 @@ class Symmetrized(nn.Module):
         self.on_degenerate: OnDegenerate = on_degenerate
         self.chunk = chunk
         self.seed = seed
+        self._linear = _linear_part(symmetry, frame)
+        self._chunks: dict[tuple[int, ...], int] = {}
         self._generator = Generator().manual_seed(seed)
         self._takes_mask = takes_mask(model)
         kind = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage] - torch has no other name for it
@@ -274,28 +277,42 @@ class Symmetrized(nn.Module):
         with full_precision(leaf):
             frames = self._frames(x, mask)
             self._judge(frames, x)
-            elements, centre, local = self._centred(frames.elements, x)
+            elements, centre, local = self._centred(frames, x)
+            acting = self.acting if self._linear is None else self._linear
         elements = as_wide_as(elements, local)
         count = elements.shape[1]
         total: Tree = None
-        step = self.chunk or default_chunk(self.model, local, count)
+        step = self.chunk or self._default_chunk(local, count)
         for first in range(0, count, step):
             part = slice(first, first + step)
             with full_precision(leaf):
-                inputs, given = self._canonical(elements[:, part], local, mask)
+                inputs, given = _canonical(acting, elements[:, part], local, mask)
             extra = tree_map(Repeat(batch, elements[:, part].shape[1]), (args, kwargs))
             out = self.model(inputs, *extra[0], **extra[1], **given)
             with full_precision(leaf):
-                moved = self._back(elements[:, part], frames.weights[:, part], out, batch)
+                moved = _back(acting, elements[:, part], frames.weights[:, part], out, batch)
             total = moved if total is None else tree_map(torch.add, total, moved)
-        return total if centre is None else self.acting.output.act(as_wide_as(centre, total), total)
+        if centre is None:
+            return total
+        return self.acting.output.action.translate(self.acting.group, as_wide_as(centre, total), total)
 
     # --- steps ----------------------------------------------------------------------------------------------
+    def _default_chunk(self, x: Tree, count: int) -> int:
+        """`default_chunk`, kept per shape, as counting parameters takes as long as a small layer."""
+        if torch.compiler.is_compiling() or not isinstance(x, Tensor) or x.device.type != "cpu":
+            return default_chunk(self.model, x, count)
+        key = (*x.shape, count)
+        if key not in self._chunks:
+            self._chunks[key] = default_chunk(self.model, x, count)
+        return self._chunks[key]
+
     def _frames(self, x: Tree, mask: Tensor | None) -> FrameSet:
-        options = {} if mask is None else {"mask": mask}
+        options: dict[str, Any] = {} if mask is None else {"mask": mask}
+        if self._linear is not None:
+            options["split"] = True
         sample = getattr(self.frame, "sample", None)
         if self.samples is None or not (self.training or self._is_partial):
-            return check_frames(self.frame(x, **options), self.acting.group, x)
+            return check_frames(self.frame(x, **options), (self._linear or self.acting).group, x)
         if sample is None:
             frames = check_frames(self.frame(x, **options), self.acting.group, x)
             return thin(frames, self.samples, self._generator)
@@ -303,49 +320,26 @@ class Symmetrized(nn.Module):
             return sample(x, self.samples, self._generator, **options)
         return sample(x, self.samples, Generator().manual_seed(self.seed), whole=True, **options)
 
-    def _centred(self, elements: Tensor, x: Tree) -> tuple[Tensor, Tensor | None, Tree]:
-        """Split ``g = t h`` into a translation per sample and the rest; move x by t^-1 in float64.
+    def _centred(self, frames: FrameSet, x: Tree) -> tuple[Tensor, Tensor | None, Tree]:
+        """Split ``g = t h`` into a translation ``[B, n]`` and the rest; move x by t^-1 in float64.
 
         Far from the origin, moving by g at once would cancel large numbers in the dtype of x.
         """
-        group = self.acting.group
+        group, elements, shift = self.acting.group, frames.elements, frames.centre
         if not isinstance(group, SemidirectProduct):
             return elements, None, x
-        shift = group.translation(elements)[:, 0]
-        eye = torch.eye(group.space_dim, dtype=shift.dtype, device=shift.device)
-        there, back = group.join(eye, shift), group.join(eye, -shift)
-        wide = tree_map(lambda t: t.double() if is_floating(t) else t, x)
-        local = tree_map(cast_like, self.acting.input.act(back, wide), x)
-        return group.compose(back[:, None], elements), there, local
-
-    def _canonical(self, elements: Tensor, x: Tree, mask: Tensor | None) -> tuple[Tree, dict[str, Tensor]]:
-        """What the model sees, ``[B * K, ...]``: the input moved by the inverse elements, and the mask."""
-        group = self.acting.group
-        back, count = group.inverse(elements), elements.shape[1]
-        single = tree_map(lambda t: t.unsqueeze(1) if isinstance(t, Tensor) else t, x)
-        moved = self.acting.input.act(back, single)
-        flat = tree_map(lambda t: flatten(t, count), moved)
-        if mask is None:
-            return flat, {}
-        copies = mask[:, None]
-        copies = Permuted(axis=-1).apply(group, back, copies) if isinstance(group, Symmetric) else copies
-        copies = flatten(copies, count)
-        return zero_padding(self.acting.input.action, flat, copies != 0), {"mask": copies}
-
-    def _back(self, elements: Tensor, weights: Tensor, out: Tree, batch: int) -> Tree:
-        """Move the model's outputs by the elements and take the weighted sum over them."""
-        count = elements.shape[1]
-        for leaf in tree_leaves(out):
-            check_output(leaf, batch * count)
-        stacked = tree_map(lambda t: t.unflatten(0, (batch, count)), out)
-        moved = self.acting.output.act(as_wide_as(elements, stacked), stacked)
-        return tree_map(lambda t: weighted_sum(t, weights), moved)
+        if shift is None:
+            translation = group.translation(elements)
+            shift = translation[:, 0]
+            elements = group.join(group.linear(elements), translation - shift[:, None])
+        if frames.local is not None and frames.local.shape == x.shape:
+            return elements, shift, cast_like(frames.local, x)
+        return elements, shift, tree_map(cast_like, self.acting.input.action.translate(group, -shift, x), x)
 
     # --- checks ---------------------------------------------------------------------------------------------
     def _check_input(self, x: Tree, mask: Tensor | None) -> int:
         leaves = [leaf for leaf in tree_leaves(x) if isinstance(leaf, Tensor)]
-        sizes = {leaf.shape[0] if leaf.ndim else None for leaf in leaves}
-        if len(sizes) != 1 or None in sizes:
+        if not leaves or any(not leaf.ndim or leaf.shape[0] != leaves[0].shape[0] for leaf in leaves):
             raise ShapeError(f"x is {tree_structure(x)}; every tensor needs the same leading batch axis")
         batch = leaves[0].shape[0]
         if mask is not None:
@@ -370,7 +364,7 @@ class Symmetrized(nn.Module):
             )
         seen = x if mask is None else zero_padding(self.acting.input.action, x, mask != 0)
         for leaf in tree_leaves(seen):
-            if is_floating(leaf) and not bool(torch.isfinite(leaf).all()):
+            if isinstance(leaf, Tensor) and not is_finite(leaf):
                 index = first_index(~torch.isfinite(leaf))
                 raise NotFiniteError(
                     f"x: sample {index[0]} of the batch is not finite ({leaf[index].item()} at index "
@@ -384,6 +378,8 @@ class Symmetrized(nn.Module):
             return
         floats = [leaf.dtype for leaf in tree_leaves(x) if is_floating(leaf)]
         tolerance = max((torch.finfo(dtype).eps for dtype in floats), default=0.0) ** 0.5
+        if frames.clear >= tolerance:
+            return
         close = frames.gap < tolerance
         if not bool(close.any()):
             return
@@ -407,6 +403,45 @@ class Symmetrized(nn.Module):
     @override
     def extra_repr(self) -> str:
         return f"{self.symmetry!r}, how={self.how!r}, certificate={self.certificate!r}"
+
+
+# --- there and back ---------------------------------------------------------------------------------------------
+def _canonical(acting: Symmetry, elements: Tensor, x: Tree, mask: Tensor | None) -> tuple[Tree, dict[str, Tensor]]:
+    """What the model sees, ``[B * K, ...]``: the input moved by the inverse elements, and the mask."""
+    group = acting.group
+    back, count = group.inverse(elements), elements.shape[1]
+    single = tree_map(lambda t: t.unsqueeze(1) if isinstance(t, Tensor) else t, x)
+    moved = acting.input.act(back, single)
+    flat = tree_map(lambda t: flatten(t, count), moved)
+    if mask is None:
+        return flat, {}
+    copies = mask[:, None]
+    copies = Permuted(axis=-1).apply(group, back, copies) if isinstance(group, Symmetric) else copies
+    copies = flatten(copies, count)
+    return zero_padding(acting.input.action, flat, copies != 0), {"mask": copies}
+
+
+def _back(acting: Symmetry, elements: Tensor, weights: Tensor, out: Tree, batch: int) -> Tree:
+    """Move the model's outputs by the elements and take the weighted sum over them."""
+    count = elements.shape[1]
+    for leaf in tree_leaves(out):
+        check_output(leaf, batch * count)
+    stacked = tree_map(lambda t: t.unflatten(0, (batch, count)), out)
+    moved = acting.output.act(as_wide_as(elements, stacked), stacked)
+    return tree_map(lambda t: weighted_sum(t, weights), moved)
+
+
+def _linear_part(symmetry: Symmetry, frame: Frame) -> Symmetry | None:
+    """The symmetry under H of a group ``R^n x| H``, where centred data is moved by it alone as by the whole group.
+
+    So it is for data of order one, if the elements of a frame share their translation.
+    """
+    group, actions = symmetry.group, (symmetry.input.action, symmetry.output.action)
+    if not isinstance(group, SemidirectProduct) or not isinstance(frame, PCAFrame):
+        return None
+    if not all(is_first_order(action) for action in actions):
+        return None
+    return Symmetry(group.H, input=actions[0], output=actions[1])
 
 
 # --- construction -------------------------------------------------------------------------------------------

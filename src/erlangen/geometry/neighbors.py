@@ -64,13 +64,10 @@ def radius_graph(pos: Tensor, radius: float, batch: Tensor | None = None, *, loo
     points, graphs = _checked(pos, batch)
     found: list[Integers] = []
     for rows, lifted in _trees(points, graphs, 2 * radius):
-        pairs = _tree(lifted).query_pairs(radius, output_type="ndarray").astype(np.int64)
-        found.append(pairs + rows)
-    pairs = np.concatenate(found) if found else np.zeros((0, 2), np.int64)
-    edges = np.concatenate([pairs.T, pairs.T[::-1]], 1)
-    if loop:
-        edges = np.concatenate([edges, np.tile(np.arange(len(points)), (2, 1))], 1)
-    return torch.from_numpy(_sorted(edges, len(points))).to(pos.device)
+        pairs = _tree(lifted).query_pairs(radius, output_type="ndarray")
+        found.append(pairs + rows if rows else pairs)
+    pairs = found[0] if len(found) == 1 else np.concatenate([np.zeros((0, 2), np.int64), *found])
+    return torch.from_numpy(_both_directions(pairs, len(points), loop)).to(pos.device)
 
 
 def knn_graph(pos: Tensor, k: int, batch: Tensor | None = None, *, loop: bool = False, fewer: bool = False) -> Tensor:
@@ -156,6 +153,9 @@ def periodic_radius_graph(
     # Planes of the lattice are 1 / |column of the inverse| apart, so images beyond `reach` in fractions are too far.
     reach = radius * np.linalg.norm(inverse, axis=1)
     ghosts, images = _ghosts(fractions, reach[graphs], repeats)
+    # In the order of edges: by point, then by the walls that an edge from the image crosses.
+    order = np.lexsort((*-images.T, ghosts))
+    ghosts, images = ghosts[order], images[order]
     places, copies = (
         np.einsum("pi,pij->pj", where, cells[graphs[owner]])
         for where, owner in ((fractions, np.arange(len(points))), (fractions[ghosts] + images, ghosts))
@@ -164,16 +164,18 @@ def periodic_radius_graph(
     near = _tree(np.column_stack([places, 2 * radius * graphs])).sparse_distance_matrix(
         _tree(np.column_stack([copies, 2 * radius * graphs[ghosts]])), radius, output_type="ndarray"
     )
-    target, ghost = near["i"].astype(np.int64), near["j"].astype(np.int64)
-    source = ghosts[ghost]
-    # Target minus image of the source, so the image counts with a minus; positions were wrapped before.
-    shift = (-images[ghost] - wraps[target] + wraps[source]).astype(np.int64)
+    target, ghost = near["i"], near["j"]
     if not loop:
-        keep = (source != target) | (images[ghost] != 0).any(1)
-        source, target, shift = source[keep], target[keep], shift[keep]
-    order = np.lexsort((*shift.T, source, target))
-    edges = torch.from_numpy(np.stack([source, target])[:, order]).to(pos.device)
-    return PeriodicEdges(edges, torch.from_numpy(shift[order]).to(pos.device))
+        itself = np.flatnonzero(~images.any(1))  # of each point, its image in the cell
+        keep = ghost != itself[target]
+        target, ghost = target[keep], ghost[keep]
+    target, ghost = _by_rows(target, ghost, (len(points), len(ghosts)))
+    # Target minus image of the source, so the image counts with a minus; positions were wrapped before.
+    shift = (wraps[ghosts] - images).astype(np.int64)[ghost]
+    if wraps.any():
+        shift -= wraps.astype(np.int64)[target]
+    edges = torch.from_numpy(np.stack([ghosts[ghost], target])).to(pos.device)
+    return PeriodicEdges(edges, torch.from_numpy(shift).to(pos.device))
 
 
 def edge_vectors(
@@ -261,13 +263,40 @@ def _nearest(near: Integers, graphs: Integers, first: int, loop: bool) -> Intege
     return edges if same.all() else edges[:, same]
 
 
-def _sorted(edges: Integers, count: int) -> Integers:
-    """Edges by target, then by source: the rows of a sparse matrix, which scipy sorts by counting."""
+def _both_directions(pairs: Integers, count: int, loop: bool) -> Integers:
+    """Edges of pairs ``(i, j)``, i < j, in both directions and by target, then by source; with `loop` from points to themselves.
+
+    Pairs are the entries of a triangular matrix, which scipy transposes by counting; that sorts its rows. In the row of a
+    target the sources before it come first, from the transpose, and then those behind it.
+    """
     from scipy.sparse import coo_array
 
-    rows = coo_array((np.ones(edges.shape[1], bool), (edges[1], edges[0])), shape=(count, count)).tocsr()
-    rows.sort_indices()
-    return np.stack([rows.indices.astype(np.int64), np.repeat(np.arange(count), np.diff(rows.indptr))])
+    triangle = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    triangle.has_canonical_format = True  # no pair comes twice; looking for such costs more than all the rest
+    before = triangle.tocsr().tocsc()
+    behind = before.tocsr()
+    targets = np.arange(count)
+    own = targets if loop else 0
+    sizes = np.diff(before.indptr), np.diff(behind.indptr)
+    edges = np.empty((2, 2 * len(pairs) + loop * count), np.int64)
+    edges[1] = np.repeat(targets, sizes[0] + sizes[1] + loop)
+    # The place of an entry in both triangles is that in its own, and what rows up to its own have of the other.
+    places = np.arange(len(pairs))
+    edges[0, places + np.repeat(behind.indptr[:-1] + own, sizes[0])] = before.indices
+    edges[0, places + np.repeat(before.indptr[1:] + own + loop, sizes[1])] = behind.indices
+    if loop:
+        edges[0, before.indptr[1:] + behind.indptr[:-1] + targets] = targets
+    return edges
+
+
+def _by_rows(rows: Integers, columns: Integers, shape: tuple[int, int]) -> tuple[Integers, Integers]:
+    """Different pairs, sorted by row, then by column: by counting, once for each."""
+    from scipy.sparse import coo_array
+
+    matrix = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=shape)
+    matrix.has_canonical_format = True  # as above
+    found: Any = matrix.tocsc().tocsr()
+    return np.repeat(np.arange(shape[0]), np.diff(found.indptr)), found.indices
 
 
 def _cells(cell: Tensor, dim: int, graphs: Integers) -> Floats:

@@ -76,13 +76,15 @@ class SO(MatrixGroup):
     j), i < j, in lexicographic order, positive from e_i to e_j.
     """
 
+    _bounded = True
+
     def __init__(self, n: int) -> None:
         check_size("SO", n, 2, MAX_ORTHOGONAL)
         super().__init__(f"SO({n})", partial(skew_basis, n), dim=n * (n - 1) // 2, n=n)
 
     def inverse(self, g: Tensor) -> Tensor:
         """The transpose."""
-        return g.mT
+        return g.transpose(-2, -1)
 
     def exp(self, a: Tensor) -> Tensor:
         """Rotations of coordinates ``[..., dim]``: closed forms for n = 2 and 3 (Rodrigues)."""
@@ -133,6 +135,8 @@ class O(MatrixGroup):  # noqa: E742 - the group's name
     ``O(1)`` changes the sign of a line: a `FiniteMatrixGroup` of two elements, with indices as all finite groups.
     """
 
+    _bounded = True
+
     # Copies are made without n.
     def __new__(cls, n: int = 0) -> Self:
         """O(n); a finite group for n = 1, which has no algebra."""
@@ -153,7 +157,7 @@ class O(MatrixGroup):  # noqa: E742 - the group's name
 
     def inverse(self, g: Tensor) -> Tensor:
         """The transpose."""
-        return g.mT
+        return g.transpose(-2, -1)
 
     def exp(self, a: Tensor) -> Tensor:
         """The rotation ``SO(n).exp(a)``; the exponential reaches no reflection."""
@@ -320,7 +324,7 @@ class CSO(MatrixGroup):
 
     def inverse(self, g: Tensor) -> Tensor:
         """``R^T / s``."""
-        return g.mT / self._factor(g).square()
+        return g.transpose(-2, -1) / self._factor(g).square()
 
     def exp(self, a: Tensor) -> Tensor:
         """``e^a0 R(a1, ...)`` for coordinates ``[..., dim]``."""
@@ -384,7 +388,7 @@ class Lorentz(MatrixGroup):
     def inverse(self, g: Tensor) -> Tensor:
         """``eta g^T eta`` with the metric eta."""
         signs = self.metric.diagonal().to(g)
-        return signs[:, None] * g.mT * signs
+        return signs[:, None] * g.transpose(-2, -1) * signs
 
     def _satisfies(self, g: Tensor, tol: float) -> Tensor:
         metric = self.metric.to(g)

@@ -27,6 +27,9 @@ class MatrixGroup(Group):
             takes `dim` and `n`.
     """
 
+    _bounded = False
+    """Whether the equations of the group bound the entries, so that what is not finite never satisfies them."""
+
     def __init__(self, name: str, basis: Tensor | Callable[[], Tensor], *, dim: int = 0, n: int = 0) -> None:
         self.name = name
         self._make_basis = basis
@@ -80,7 +83,8 @@ class MatrixGroup(Group):
             return torch.zeros(batch, dtype=torch.bool, device=g.device)
         tol = default_tol(g.dtype) if tol is None else tol
         with full_precision(g):
-            return torch.isfinite(g).all(-1).all(-1) & self._satisfies(g, tol)
+            satisfied = self._satisfies(g, tol)
+        return satisfied if self._bounded else satisfied & torch.isfinite(g).flatten(-2).all(-1)
 
     @abstractmethod
     def _satisfies(self, g: Tensor, tol: float) -> Tensor:

@@ -4,6 +4,7 @@ Conventions are those of e3nn: polar axis y, degree 1 is (x, y, z), order m = -l
 `Conventions` records them and the converters lead to and from other libraries.
 """
 
+from erlangen.irreps._sphericart import use_sphericart
 from erlangen.irreps.conventions import (
     ERLANGEN,
     Z_POLAR,
@@ -48,6 +49,7 @@ __all__ = [
     "to_s2_grid",
     "to_so3_grid",
     "to_z_polar",
+    "use_sphericart",
     "wigner_3j",
     "wigner_D",
     "wigner_D_all",

@@ -72,7 +72,7 @@ def fill_harmonics(out: Tensor, x: Tensor, lmax: int, normalize: bool, normaliza
     factors = constants(lmax, normalization, x.dtype, x.device)
     block = _block_size(x, out.shape[0])
     for start in range(0, x.shape[0], block):
-        point = _point(x[start : start + block], normalize)
+        point = coordinates(x[start : start + block], normalize)
         table = out[:, start : start + block]
         _fill(table, point, lmax, factors)
         table.mul_(factors.scale)
@@ -95,7 +95,7 @@ def gradient(x: Tensor, grad: Tensor, lmax: int, normalize: bool, normalization:
         size = rows.stop - start
         if size < below.shape[1]:  # the last block; its tables must be contiguous too
             below, adjoint = (t.flatten()[: t.shape[0] * size].view(-1, size) for t in (below, adjoint))
-        point = _point(x[rows], normalize)
+        point = coordinates(x[rows], normalize)
         _fill(below, point, lmax - 1, factors)
         adjoint.copy_(grad[rows].T).mul_(factors.scale)
         out[rows] = _pull_back(adjoint, below, point, lmax, factors).T
@@ -115,7 +115,7 @@ class _Point(NamedTuple):
     inverse_length: Tensor | None
 
 
-def _point(x: Tensor, normalize: bool) -> _Point:
+def coordinates(x: Tensor, normalize: bool) -> _Point:
     rows = x.T.contiguous()
     if not normalize:
         return _Point(rows[2], rows[0], rows[1], rows.square().sum(0), None)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from erlangen.errors import DtypeError, IrrepsError, ShapeError, is_whole
-from erlangen.irreps import _recursion
+from erlangen.irreps import _recursion, _sphericart
 from erlangen.irreps.cache import constant
 
 MAX_DEGREE = 16
@@ -45,8 +45,8 @@ def spherical_harmonics(
 
     Returns:
         ``[..., (degrees + 1)^2]`` with flat index ``l^2 + l + m``, or ``[..., sum(2l + 1)]`` for a list. In memory
-        the functions come first and the points last, so ``.movedim(-1, 0)`` is contiguous for a range of degrees;
-        call ``.contiguous()`` where the other order is needed.
+        the functions come first and the points last; where sphericart computes them (see `use_sphericart`) the points come
+        first. Call ``.contiguous()`` where the latter is needed.
 
     Accuracy, relative to the largest value: 2e-13 in float64; in float32 3e-6 up to l = 6, 2e-5 up to l = 16, because
     close to the poles the rounding of x / |x| is multiplied by ``l (l + 1) / 2``.
@@ -77,6 +77,9 @@ class _Harmonics(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, lmax: int, normalize: bool, normalization: str) -> Tensor:
+        made = _sphericart.calculator(lmax, x)
+        if made is not None:
+            return _sphericart.evaluate(made, x, lmax, normalize, normalization)
         # Allocated with its final strides: a view would not be allowed as a dual number.
         batch, functions = x.shape[:-1], (lmax + 1) ** 2
         strides = [math.prod(batch[i + 1 :]) for i in range(len(batch))]

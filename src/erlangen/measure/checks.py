@@ -27,6 +27,7 @@ from erlangen.errors import (
     OrbitError,
     check_finite,
     first_index,
+    is_finite,
     is_whole,
 )
 from erlangen.measure.evaluate import moved_labels, relative_error
@@ -98,6 +99,8 @@ def probe(model: Model, symmetry: Symmetry, x: Tree) -> Tree:
     check_action(symmetry.output, base, "the model's answer, as x of the output action: ")
 
     def difference(a: Tree, b: Tree) -> float:
+        if all(torch.equal(one, other) for one, other in zip(tree_leaves(a), tree_leaves(b), strict=True)):
+            return 0.0
         row = [tree_map(lambda leaf: leaf[None], tree) for tree in (a, b)]
         return float(relative_error(row[0], row[1], row[1]).max())
 
@@ -114,9 +117,8 @@ def probe(model: Model, symmetry: Symmetry, x: Tree) -> Tree:
             "statistics over the batch (BatchNorm in train mode, normalising by the batch) by fixed ones"
         )
     for leaf in tree_leaves(base):
-        bad = ~torch.isfinite(leaf)
-        if bool(bad.any()):
-            index = first_index(bad)
+        if not is_finite(leaf):
+            index = first_index(~torch.isfinite(leaf))
             raise NotFiniteError(
                 f"{model.name} returned {leaf[index].item()} at index {index} of its answer to x; check the model on sample "
                 f"{index[0]}"

@@ -95,9 +95,20 @@ def _on_orbits(
     check_data(x)
     visited = orbit(symmetry.domain, elements, seed=seed, dtype=float_dtype(x), device=tree_leaves(x)[0].device)
     with wrapped.measuring():
-        probe(wrapped, symmetry, x)
+        base = probe(wrapped, symmetry, x)
+        whole = len(tree_leaves(base)[0]) == len(tree_leaves(x)[0])  # the probe takes the first samples
         policy = Chunk.of(wrapped, x, chunk)
-        block = evaluate_block(wrapped, symmetry, visited.elements, x, None, None, policy, consensus=False)
+        block = evaluate_block(
+            wrapped,
+            symmetry,
+            visited.elements,
+            x,
+            None,
+            None,
+            policy,
+            consensus=False,
+            base=base if whole else None,
+        )
         factors = spread_factors(wrapped, symmetry, visited.elements, x) if scale == "spread" else None
     return block if factors is None else replace(block, errors=block.errors * factors)
 

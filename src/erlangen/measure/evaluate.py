@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from erlangen.actions import GroupAction, Tree, tree_leaves, tree_map
-from erlangen.errors import NotFiniteError, first_index
+from erlangen.errors import NotFiniteError, first_index, is_finite
 from erlangen.measure.metrics import Metric, labels_of
 from erlangen.measure.models import Model
 from erlangen.measure.rows import plain
@@ -212,13 +212,14 @@ def evaluate_block(
     consensus: bool = True,
     first: int = 0,
     kept: Answers | None = None,
+    base: Tree | None = None,
 ) -> Block:
     """Run the model on all ``g x`` and compare with ``g f(x)``, with the labels and, if asked, with the consensus.
 
-    `first` is the index of the block's first sample, for messages. What `kept` holds is not computed again, and what is
-    computed is added.
+    `first` is the index of the block's first sample, for messages; `base` the answer to x, where it is known. What `kept`
+    holds is not computed again, and what is computed is added.
     """
-    base = model(x)
+    base = model(x) if base is None else base
     upright = metric(base, y).cpu() if metric is not None and y is not None else None
     base_row = tree_map(lambda leaf: leaf[None], base)
     x_row = tree_map(lambda leaf: leaf[None], x)
@@ -290,7 +291,7 @@ def on_orbit(
     while start < count:
         window = slice(start, start + (chunk.size if chunk else count))
         # A copy of its own: equal inputs lie equally in memory wherever they stand on the orbit, so answers are bit-equal.
-        part = tree_map(lambda leaf, window=window: leaf[window].flatten(0, 1).clone(), moved)
+        part = tree_map(lambda leaf, window=window: _own(leaf[window].flatten(0, 1)), moved)
         began = time.perf_counter()
         answer = model(part)
         elements = tree_leaves(part)[0].shape[0] // samples
@@ -303,6 +304,11 @@ def on_orbit(
     return answers[0] if len(answers) == 1 else tree_map(lambda *leaves: torch.cat(leaves), *answers)
 
 
+def _own(leaf: Tensor) -> Tensor:
+    """A contiguous copy: most models would make one themselves, and others look at a tensor through `view`."""
+    return leaf.clone(memory_format=torch.contiguous_format)
+
+
 def moved_labels(output: GroupAction, g: Tensor, y: Tree) -> Tree:
     """Labels under the output action: by its own `labels`, where it has such a function, else as the answers."""
     labels = getattr(output.action, "labels", None)
@@ -310,9 +316,8 @@ def moved_labels(output: GroupAction, g: Tensor, y: Tree) -> Tree:
 
 
 def _check_errors(error: Tensor, start: int, first: int, model: Model) -> None:
-    bad = ~torch.isfinite(error)
-    if bool(bad.any()):
-        element, sample = first_index(bad)
+    if not is_finite(error):
+        element, sample = first_index(~torch.isfinite(error))
         raise NotFiniteError(
             f"{model.name} returned NaN or Inf for sample {first + sample} under element {start + element} of the orbit; "
             "check the model on that input"
