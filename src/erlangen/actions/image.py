@@ -426,6 +426,8 @@ def _pick(x: Tensor, columns: Tensor, rows: Tensor, padding: Padding) -> Tensor:
 
 def _is_differentiated(position: Tensor) -> bool:
     """Whether reverse or forward mode follows a tensor; under `torch.func` it may be an outer level, so always."""
+    if torch.compiler.is_exporting():
+        return position.requires_grad
     return is_traced() or position.requires_grad or forward_ad.unpack_dual(position).tangent is not None
 
 

@@ -17,6 +17,8 @@ from erlangen.errors import ModelError
 CACHED_NUMBERS = 2**15
 """Numbers in the input of one call of the model, on a CPU: 32 clouds of 256 points fill it."""
 
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
 
 @dataclass(frozen=True)
 class Repeat:
@@ -114,6 +116,42 @@ def as_module(model: Any) -> nn.Module:
         given = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
         raise ModelError(f"model is {given}; give an instance of torch.nn.Module, or a function of tensors")
     return _Function(model)
+
+
+def call_signature(model: nn.Module) -> inspect.Signature | None:
+    """The signature of a model, if it tells the name of the first argument."""
+    try:
+        signature = inspect.signature(model.fn if isinstance(model, _Function) else model.forward)
+    except (TypeError, ValueError):  # a function of C that does not tell
+        return None
+    first = next(iter(signature.parameters.values()), None)
+    return signature if first is not None and first.kind in POSITIONAL else None
+
+
+def named_forward(signature: inspect.Signature, forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that calls ``forward(self, x, *args, mask=..., **kwargs)`` and shows and takes the arguments of `signature`."""
+    names = [p.name for p in signature.parameters.values() if p.kind in POSITIONAL]
+    mask_place = names.index("mask") if "mask" in names[1:] else None
+
+    def named(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if not args:
+            key = names[0] if names[0] in kwargs else "x"
+            if key not in kwargs:
+                raise TypeError(f"{type(self).__name__} needs the input {names[0]!r}, the first argument of its model")
+            args = (kwargs.pop(key),)
+        if mask_place is not None and len(args) > mask_place:
+            # Given by position it is no less the mask that the frame must know.
+            kwargs["mask"] = args[mask_place]
+            args = args[:mask_place] + args[mask_place + 1 :]
+        return forward(self, *args, **kwargs)
+
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    shown: Any = named
+    first = list(signature.parameters.values())
+    if first[0].kind is not inspect.Parameter.POSITIONAL_ONLY:
+        own = own.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    shown.__signature__ = signature.replace(parameters=[own, *first])
+    return shown
 
 
 def takes_mask(model: nn.Module) -> bool:

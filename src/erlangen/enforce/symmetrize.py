@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from types import MethodType
 from typing import Any, Literal
 
 import torch
@@ -19,11 +20,13 @@ from erlangen.enforce.calls import (
     Repeat,
     as_module,
     as_wide_as,
+    call_signature,
     cast_like,
     check_output,
     default_chunk,
     flatten,
     is_floating,
+    named_forward,
     takes_mask,
     weighted_sum,
 )
@@ -224,6 +227,24 @@ class Symmetrized(nn.Module):
         self._takes_mask = takes_mask(model)
         kind = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage] - torch has no other name for it
         self._has_batch_norm = any(isinstance(m, kind) for m in model.modules())
+        self._name_arguments()
+
+    def _name_arguments(self) -> None:
+        """Give `forward` of this very module the argument names of the model, which exported programs take over."""
+        signature = call_signature(self.model)
+        if signature is not None:
+            self.__dict__["forward"] = MethodType(named_forward(signature, Symmetrized.forward), self)
+
+    @override
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        state.pop("forward", None)
+        return state
+
+    @override
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._name_arguments()
 
     @property
     def certificate(self) -> Literal["exact", "statistical"]:
@@ -249,6 +270,8 @@ class Symmetrized(nn.Module):
     def forward(self, x: Tree, *args: Any, mask: Tensor | None = None, **kwargs: Any) -> Tree:
         """Symmetrized prediction for a batch.
 
+        Arguments have the names that the model gives them, and may be passed by these; ``x`` is the first one.
+
         Args:
             x: the input, as the input action says, with leading axis B on every tensor.
             *args: passed on; tensors with leading axis B are repeated for every frame element.
@@ -267,7 +290,7 @@ class Symmetrized(nn.Module):
         leaf = first_tensor(x)
         with full_precision(leaf):
             frames = self._frames(x, mask)
-            self._judge(frames, x)
+            frames = self._judge(frames, x)
             elements, centre, local = self._centred(frames.elements, x)
         elements = as_wide_as(elements, local)
         count = elements.shape[1]
@@ -371,15 +394,19 @@ class Symmetrized(nn.Module):
                 )
         return batch
 
-    def _judge(self, frames: FrameSet, x: Tree) -> None:
-        """Warn or raise for samples that do not determine their frame."""
-        if self.on_degenerate == "allow" or torch.compiler.is_compiling():
-            return
+    def _judge(self, frames: FrameSet, x: Tree) -> FrameSet:
+        """Warn or raise for samples that do not determine their frame; in a compiler, mark those with tied nodes by NaN."""
+        if self.on_degenerate == "allow":
+            return frames
+        if torch.compiler.is_compiling():
+            if not isinstance(self.frame, SortFrame) or self.frame.ignores_ties:
+                return frames
+            return frames._replace(weights=torch.where(frames.gap[:, None] == 0, math.nan, frames.weights))
         floats = [leaf.dtype for leaf in tree_leaves(x) if is_floating(leaf)]
         tolerance = max((torch.finfo(dtype).eps for dtype in floats), default=0.0) ** 0.5
         close = frames.gap < tolerance
         if not bool(close.any()):
-            return
+            return frames
         absent = close & (frames.spectrum == 0).all(-1) if frames.spectrum is not None else torch.zeros_like(close)
         if bool(absent.any()):
             raise DegenerateFrameError(
@@ -396,6 +423,7 @@ class Symmetrized(nn.Module):
             "how='frames' or 'orbit', or pass on_degenerate='allow'"
         )
         tell_degenerate(message, self.on_degenerate, stacklevel=3)
+        return frames
 
     @override
     def extra_repr(self) -> str:
