@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import MethodType
 from typing import Any, Literal
 
@@ -68,7 +69,7 @@ How = Literal["frames", "canonical", "points", "orbit"]
 
 
 def symmetrize(
-    model: nn.Module | Callable[..., Any],
+    model: nn.Module | Callable[..., Any] | str | Path,
     symmetry: Symmetry,
     how: How | None = None,
     *,
@@ -111,8 +112,9 @@ def symmetrize(
     torch.Size([4, 2])
 
     Args:
-        model: an `nn.Module`, or a function of tensors. Its first argument is the input, with leading axis
-            B on every tensor; its outputs (a tensor or tree) must have that axis too.
+        model: an `nn.Module`, a function of tensors or of numpy arrays, or an ONNX file (its path, or `erlangen.onnx` with
+            options). Its first argument is the input, with leading axis B on every tensor; its outputs (a tensor or tree)
+            must have that axis too. No gradient flows through numpy functions and ONNX files: asking for one is an error.
         symmetry: group and actions; the output action says how to move predictions back.
         how: the method; by default "frames" where a frame exists, else "orbit" for finite groups.
         samples: with frames, the number of random elements per sample and forward pass in train mode (an
@@ -432,7 +434,7 @@ class Symmetrized(nn.Module):
 
 # --- construction -------------------------------------------------------------------------------------------
 def _symmetrize_product(
-    model: nn.Module | Callable[..., Any],
+    model: nn.Module | Callable[..., Any] | str | Path,
     symmetry: Symmetry,
     factors: list[Symmetry],
     how: How | None,

@@ -19,7 +19,8 @@ from erlangen.measure.error import (
 from erlangen.measure.html import report_page, write_report
 from erlangen.measure.layers import LayerError, layer_errors
 from erlangen.measure.metrics import METRICS, Metric
-from erlangen.measure.models import Model, OnnxModel
+from erlangen.measure.models import Model
+from erlangen.measure.onnx_files import OnnxModel, onnx
 from erlangen.measure.orbit import Orbit, orbit
 from erlangen.measure.report import AuditReport
 from erlangen.measure.scores import accuracy, relative_change, spearman
@@ -50,6 +51,7 @@ __all__ = [
     "layer_errors",
     "lie_derivative",
     "median_times",
+    "onnx",
     "orbit",
     "peak_memory",
     "per_sample",
