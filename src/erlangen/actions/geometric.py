@@ -11,6 +11,7 @@ from typing_extensions import override
 from erlangen.actions.base import Action, Part, Tree, broadcast_lead, check_tensor, lead_view, matmul_rows, tree_map
 from erlangen.errors import ActionError, ShapeError, is_whole
 from erlangen.groups import Group, Shifts
+from erlangen.groups.determinants import determinant
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Pseudovectors(_Coordinates):
         """The linear part of g and the sign of its determinant."""
         rows, _ = self.rows(group, g, x)
         linear = group.linear(g, dtype=rows.dtype)
-        signed = linear * torch.linalg.det(linear).sign()[..., None, None]
+        signed = linear * determinant(linear).sign()[..., None, None]
         return matmul_rows(rows, signed).movedim(-1, self.axis)
 
 

@@ -18,10 +18,10 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.actions import Tree, tree_leaves
-from erlangen.enforce.axes import determinant
 from erlangen.enforce.cloud import geometric_parts
 from erlangen.errors import GroupError, ShapeError, SymmetryError
 from erlangen.groups import CSO, SE, SO, E, Group, O, Scaling, SemidirectProduct, Similarity, Translation
+from erlangen.groups.determinants import determinant
 from erlangen.symmetry import Symmetry
 
 ROUNDING = 4.0

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from erlangen.groups.determinants import parity
+
 
 class _Round(NamedTuple):
     """Constants of the rotations of k disjoint pairs (p, q) of n axes. Few operations: each one is a node of the program."""
@@ -56,11 +58,8 @@ def jacobi_eigh(A: Tensor) -> tuple[Tensor, Tensor]:
     values = A.diagonal(dim1=-2, dim2=-1) * scale[..., 0]
     values, order = torch.sort(values, dim=-1)
     axes = axes.gather(-1, order[..., None, :].expand(axes.shape))
-    # Rotations have determinant one, and the order changes its sign with every inversion.
-    before, after = torch.triu_indices(n, n, 1, device=A.device).unbind()
-    odd = (order.index_select(-1, before) > order.index_select(-1, after)).to(torch.int64).sum(-1) % 2
-    sign = (1 - 2 * odd).to(axes.dtype)
-    return values, torch.cat([axes[..., :1] * sign[..., None, None], axes[..., 1:]], -1)
+    sign = parity(order).to(axes.dtype)[..., None, None]  # rotations have determinant one, and the order this
+    return values, torch.cat([axes[..., :1] * sign, axes[..., 1:]], -1)
 
 
 def _rotation(A: Tensor, constants: _Round) -> Tensor:
