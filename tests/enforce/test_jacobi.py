@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from erlangen.enforce.jacobi import jacobi_eigh
+from erlangen.errors import ShapeError
 from erlangen.groups.determinants import determinant, parity
 
 RNG = np.random.default_rng(0)
@@ -31,7 +32,7 @@ def spectra(kind: str, n: int) -> np.ndarray:
     return np.repeat(RNG.normal(size=(300, 1)), n, 1)  # all equal
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 16])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8])
 @pytest.mark.parametrize("kind", ["spread", "near ties", "graded", "equal"])
 def test_decompositions(n, kind):
     """Eigenvalues as LAPACK has them, and vectors that fulfil their equations, at ties too; a dozen roundings per axis."""
@@ -39,18 +40,19 @@ def test_decompositions(n, kind):
     values, axes = jacobi_eigh(A)
     scale = A.abs().amax((-2, -1))
     bound = 12 * n * np.finfo(float).eps
-    np.testing.assert_array_less(np.abs(values - np.linalg.eigvalsh(A)).amax(-1), bound * scale + 1e-300)
+    expected = torch.from_numpy(np.linalg.eigvalsh(A.numpy()))
+    assert bool(((values - expected).abs().amax(-1) <= bound * scale).all())
     assert bool((values.diff(dim=-1) >= 0).all())
     residual = (A @ axes - axes * values[:, None]).abs().amax((-2, -1))
     assert bool((residual <= bound * scale).all())
-    assert (axes.mT @ axes - torch.eye(n)).abs().max() < bound
+    assert (axes.mT @ axes - torch.eye(n, dtype=A.dtype)).abs().max() < bound
     assert (torch.linalg.det(axes) - 1).abs().max() < n * bound
 
 
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_vectors_as_lapack_where_eigenvalues_differ(n):
     A = with_spectrum(np.tile(np.arange(1.0, n + 1), (50, 1)))
-    axes, expected = jacobi_eigh(A)[1], torch.from_numpy(np.linalg.eigh(A)[1])
+    axes, expected = jacobi_eigh(A)[1], torch.from_numpy(np.linalg.eigh(A.numpy())[1])
     overlap = (axes * expected).sum(-2).abs()
     torch.testing.assert_close(overlap, torch.ones_like(overlap), rtol=0, atol=1e-13)
 
@@ -71,6 +73,11 @@ def test_closed_forms():
     assert values.tolist() == pytest.approx([(a + c) / 2 - root, (a + c) / 2 + root], rel=1e-6)  # float32
 
 
+def test_large_matrices_are_refused_with_what_exports():
+    with pytest.raises(ShapeError, match=r"eigenvectors of 9 x 9 matrices cannot be exported.*PointsFrame.*how='orbit'"):
+        jacobi_eigh(torch.eye(9))
+
+
 def test_batches_and_dtypes():
     A = with_spectrum(spectra("spread", 3)[:6]).view(2, 3, 3, 3)
     values, axes = jacobi_eigh(A)
@@ -85,7 +92,7 @@ def test_batches_and_dtypes():
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
 def test_determinants_of_exported_programs(n, monkeypatch):
     A = torch.from_numpy(RNG.normal(size=(20, n, n)))
-    expected = torch.from_numpy(np.linalg.det(A))
+    expected = torch.from_numpy(np.linalg.det(A.numpy()))
     torch.testing.assert_close(determinant(A), expected)
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     torch.testing.assert_close(determinant(A), expected)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from erlangen.errors import ShapeError
 from erlangen.groups.determinants import parity
 
 
@@ -28,10 +29,15 @@ class _Round(NamedTuple):
     """Flat matrix ``[n n]`` with a one for the axis that has no partner."""
 
 
+LARGEST = 8
+"""Axes of the largest matrices: beyond, spread spectra take more sweeps than are worth unrolling, and thousands of operations."""
+
+
 def count_sweeps(n: int) -> int:
     """Rounds through all pairs after which matrices ``[n, n]`` are diagonal to rounding, with one to spare.
 
-    Convergence is quadratic in the end; the number before grows as the logarithm of n. A single pair needs one round.
+    Convergence is quadratic in the end; a single pair needs one round. Counted for n up to `LARGEST`, on spectra over twenty
+    orders of magnitude and on gaps down to rounding.
     """
     return {1: 0, 2: 2, 3: 5, 4: 6}.get(n, 4 + math.ceil(1.5 * math.log2(n)))
 
@@ -39,12 +45,19 @@ def count_sweeps(n: int) -> int:
 def jacobi_eigh(A: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues ``[..., n]``, ascending, and eigenvectors in columns ``[..., n, n]``, always a rotation.
 
-    The number of operations grows as n log n, each on matrices of n x n: made for n of a few dozen at most.
-
     Args:
-        A: symmetric matrices ``[..., n, n]``, float32 or float64.
+        A: symmetric matrices ``[..., n, n]``, float32 or float64, with n of at most `LARGEST`.
+
+    Raises:
+        ShapeError: n is larger.
     """
     n = A.shape[-1]
+    if n > LARGEST:
+        raise ShapeError(
+            f"eigenvectors of {n} x {n} matrices cannot be exported, only up to {LARGEST} axes (or nodes of graphs); export "
+            "what needs none: frames of chosen points (PointsFrame), sorted features of nodes, or how='orbit'; torch.compile "
+            "takes all sizes"
+        )
     scale = A.abs().amax((-2, -1), keepdim=True)
     scale = torch.where(scale > 0, scale, 1.0)
     A = A / scale
