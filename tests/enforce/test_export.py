@@ -442,7 +442,7 @@ def test_errors_of_torch_functions_stay_theirs():
     def broken(pos: Tensor) -> Tensor:
         return pos @ torch.ones(7, 2)
 
-    with pytest.raises(RuntimeError, match="mat1 and mat2|shapes cannot be multiplied|size"):
+    with pytest.raises(RuntimeError, match=r"mat1 and mat2|shapes cannot be multiplied|size"):
         symmetrize(broken, Symmetry("SO(3)", input="points", output="invariant"))(normal(4, 5, 3))
 
 

@@ -59,7 +59,12 @@ def test_vectors_as_lapack_where_eigenvalues_differ(n):
 
 def test_closed_forms():
     zero, eye = torch.zeros(3, 3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
-    for A, expected in ((zero, [0, 0, 0]), (eye, [1, 1, 1]), (torch.ones_like(eye), [0, 0, 3]), (-2e-30 * eye, [-2e-30] * 3)):
+    for A, expected in (
+        (zero, [0, 0, 0]),
+        (eye, [1, 1, 1]),
+        (torch.ones_like(eye), [0, 0, 3]),
+        (-2e-30 * eye, [-2e-30] * 3),
+    ):
         values, axes = jacobi_eigh(A)
         assert values.tolist() == pytest.approx(expected, abs=1e-15)
         torch.testing.assert_close(axes.mT @ axes, eye)
@@ -74,7 +79,9 @@ def test_closed_forms():
 
 
 def test_large_matrices_are_refused_with_what_exports():
-    with pytest.raises(ShapeError, match=r"eigenvectors of 9 x 9 matrices cannot be exported.*PointsFrame.*how='orbit'"):
+    with pytest.raises(
+        ShapeError, match=r"eigenvectors of 9 x 9 matrices cannot be exported.*PointsFrame.*how='orbit'"
+    ):
         jacobi_eigh(torch.eye(9))
 
 

@@ -119,7 +119,9 @@ class _Function(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():
             if self._takes_arrays or isinstance(self.fn, OnnxModel):
-                raise ModelError(f"{self.name}: a numpy function or an ONNX file cannot be compiled or exported by torch")
+                raise ModelError(
+                    f"{self.name}: a numpy function or an ONNX file cannot be compiled or exported by torch"
+                )
             return self.fn(*args, **kwargs)
         if is_traced() and (self._takes_arrays or isinstance(self.fn, OnnxModel)):
             raise _no_gradient(self.name)
@@ -137,7 +139,7 @@ class _Function(nn.Module):
                 raise
             try:
                 answer = self._of_arrays(args, kwargs)
-            except Exception as array_error:  # noqa: BLE001 - one of the two is raised
+            except Exception as array_error:
                 if isinstance(array_error, ModelError):
                     raise
                 own = isinstance(array_error, (TypeError, AttributeError))

@@ -245,7 +245,9 @@ def _feature_ranks(features: Tensor, tol: float) -> Tensor:
     if tol == 0 or not features.is_floating_point():
         return _dense_ranks(features.transpose(-2, -1), 0).transpose(-2, -1)
     largest = features.abs().amax((1, 2), keepdim=True)
-    return _dense_ranks(features.transpose(-2, -1), min(tol * torch.finfo(features.dtype).eps, LARGEST_TOL) * largest).transpose(-2, -1)
+    return _dense_ranks(
+        features.transpose(-2, -1), min(tol * torch.finfo(features.dtype).eps, LARGEST_TOL) * largest
+    ).transpose(-2, -1)
 
 
 def _dense_ranks(values: Tensor, tol: float | Tensor) -> Tensor:

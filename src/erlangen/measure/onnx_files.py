@@ -105,7 +105,9 @@ class OnnxModel:
         self._check_names("fixed", fixed, every)
         self.inputs = [port for port in every if port.name not in fixed]
         self._is_single = isinstance(outputs, str)
-        chosen = [outputs] if isinstance(outputs, str) else [o.name for o in answers] if outputs is None else list(outputs)
+        chosen = (
+            [outputs] if isinstance(outputs, str) else [o.name for o in answers] if outputs is None else list(outputs)
+        )
         self._check_names("outputs", chosen, answers)
         self.outputs = [next(o for o in answers if o.name == name) for name in chosen]
         named = batch_axis if isinstance(batch_axis, Mapping) else {}
@@ -169,7 +171,10 @@ class OnnxModel:
             cast = array.astype(NUMPY[port.type])
         except (TypeError, ValueError) as error:
             raise ModelError(f"fixed[{port.name!r}] = {value!r} is no number or array of numbers for {port}") from error
-        if not np.array_equal(cast.astype(np.float64), array.astype(np.float64), equal_nan=True) and cast.dtype.kind in "iub":
+        if (
+            not np.array_equal(cast.astype(np.float64), array.astype(np.float64), equal_nan=True)
+            and cast.dtype.kind in "iub"
+        ):
             raise ModelError(f"fixed[{port.name!r}] = {value!r} is no value of {port.type}")
         if not port.shape or cast.ndim == len(port.shape):
             self._check_fixed(port, cast)
@@ -236,7 +241,11 @@ class OnnxModel:
         if not fits or set(entries) != set(names) or len(entries) != len(leaves):
             rest = f" (and {', '.join(self._fixed)} fixed)" if self._fixed else ""
             missing = [str(port) for port in self.inputs if port.name not in entries]
-            hint = f"; give {', '.join(missing)} too, or fix values: er.onnx(path, fixed={{name: value}})" if missing else ""
+            hint = (
+                f"; give {', '.join(missing)} too, or fix values: er.onnx(path, fixed={{name: value}})"
+                if missing
+                else ""
+            )
             raise ModelError(
                 f"{self._path.name} has the inputs {names}{rest}, but x is {tree_structure(x)}; give a dict with these "
                 f"names, or a tuple in their order{hint}"
@@ -267,7 +276,9 @@ class OnnxModel:
         axis = self._axes[name]
         if not -array.ndim <= axis < array.ndim:
             port = next(port for port in self.inputs if port.name == name)
-            raise ModelError(f"x[{name!r}] has shape {list(array.shape)}, too few axes for {port} with batch_axis = {axis}")
+            raise ModelError(
+                f"x[{name!r}] has shape {list(array.shape)}, too few axes for {port} with batch_axis = {axis}"
+            )
         return np.ascontiguousarray(np.moveaxis(array, 0, axis))
 
     def _repeated(self, port: Port, value: np.ndarray[Any, Any], n: int) -> np.ndarray[Any, Any]:
