@@ -156,7 +156,7 @@ def case(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
             vectors, Symmetry("Symmetric(5)", input="permuted", output="permuted")), cloud),
         "all orders": lambda: (symmetrize(
             Cloud(3), Symmetry("Symmetric(3)", input="permuted", output="invariant"), "orbit"), normal(4, 3, 3)),
-        "sorted graphs": lambda: (symmetrize(Graphs(4), Symmetry("Symmetric(4)", input="graph", output="invariant")), graphs(4)),
+        "sorted graphs": lambda: (symmetrize(Graphs(3), Symmetry("Symmetric(3)", input="graph", output="invariant")), graphs(3)),
         "all orders of graphs": lambda: (symmetrize(
             Graphs(3), Symmetry("Symmetric(3)", input="graph", output="invariant"), "orbit"), graphs(3)),
         "Symmetric x E(2)": lambda: (symmetrize(
@@ -214,6 +214,7 @@ def to_onnx(model: nn.Module, arguments: tuple[Any, ...], path: Path) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "# The axis name", UserWarning)  # two inputs share the batch
         # The empty dict tells the exporter that a dict before it is an argument, and none by names.
         program = torch.onnx.export(model, (*arguments, {}), dynamo=True, dynamic_shapes=sizes, verbose=False)
     program.save(str(path))
@@ -221,8 +222,8 @@ def to_onnx(model: nn.Module, arguments: tuple[Any, ...], path: Path) -> Path:
 
 
 def batches(arguments: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    """A batch of one, of two and of seven samples, from the arguments and their mirror images."""
-    twice = tree_map(lambda t: torch.cat([t, t.flip(-1)]), arguments)
+    """A batch of one, of two and of seven samples, from the arguments and their reverse."""
+    twice = tree_map(lambda t: torch.cat([t, t.flip(0)]), arguments)
     return [tree_map(lambda t, n=n: t[:n], twice) for n in (1, 2, 7)]
 
 
@@ -251,6 +252,7 @@ def test_export_with_an_open_batch(name):
 
 @torch.no_grad()
 @pytest.mark.extra
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IN_ONNX)
 def test_onnxruntime_gives_the_same_numbers(name, tmp_path):
     pytest.importorskip("onnxscript")
@@ -327,8 +329,8 @@ def test_tied_nodes():
     assert bool(torch.export.export(calm, (cloud,)).module()(tied).isfinite().all())
 
     model, (graph,) = case("sorted graphs")
-    ring = torch.tensor([[0.0, 1, 0, 1], [1, 0, 1, 0], [0, 1, 0, 1], [1, 0, 1, 0]])
-    some = {"adj": torch.cat([ring[None], graph["adj"][1:]])}
+    path = torch.tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]])
+    some = {"adj": torch.cat([path[None], graph["adj"][1:]])}
     found, expected = torch.export.export(model, (graph,)).module()(some), model(some)
     assert bool(found[0].isnan().all())
     assert bool(expected.isfinite().all())
