@@ -64,7 +64,21 @@ from erlangen.training import fit
 from erlangen.version import __version__
 
 if TYPE_CHECKING:
-    from erlangen import claims, explorer, generate, geometry, irreps, nn, plots, reps, simulate, survey, systems
+    from erlangen import (
+        claims,
+        explorer,
+        generate,
+        geometry,
+        irreps,
+        learn,
+        nn,
+        plots,
+        reps,
+        simulate,
+        solve,
+        survey,
+        systems,
+    )
     from erlangen.explorer import explore
 
 __all__ = [
@@ -116,6 +130,7 @@ __all__ = [
     "group",
     "groups",
     "irreps",
+    "learn",
     "lie_derivative",
     "measure",
     "nn",
@@ -126,6 +141,7 @@ __all__ = [
     "reps",
     "simulate",
     "soft",
+    "solve",
     "survey",
     "symmetrize",
     "systems",
@@ -139,10 +155,12 @@ _ROOMS = {
     "generate",
     "geometry",
     "irreps",
+    "learn",
     "nn",
     "plots",
     "reps",
     "simulate",
+    "solve",
     "survey",
     "systems",
 }
