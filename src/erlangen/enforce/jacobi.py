@@ -60,15 +60,15 @@ def jacobi_eigh(A: Tensor) -> tuple[Tensor, Tensor]:
         )
     scale = A.abs().amax((-2, -1), keepdim=True)
     scale = torch.where(scale > 0, scale, 1.0)
-    B = A / scale
+    rest = A / scale
     rounds = [_constants(pairs, n, A) for pairs in _pairings(n)]
     axes = torch.eye(n, dtype=A.dtype, device=A.device).expand(A.shape)
     for _ in range(count_sweeps(n)):
         for constants in rounds:
-            turn = _rotation(B, constants)
-            B = turn.transpose(-2, -1) @ B @ turn
+            turn = _rotation(rest, constants)
+            rest = turn.transpose(-2, -1) @ rest @ turn
             axes = axes @ turn
-    values = B.diagonal(dim1=-2, dim2=-1) * scale[..., 0]
+    values = rest.diagonal(dim1=-2, dim2=-1) * scale[..., 0]
     values, order = torch.sort(values, dim=-1)
     axes = axes.gather(-1, order[..., None, :].expand(axes.shape))
     sign = parity(order).to(axes.dtype)[..., None, None]  # rotations have determinant one, and the order this
