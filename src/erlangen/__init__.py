@@ -55,6 +55,7 @@ from erlangen.measure import (
     audit,
     equivariance_error,
     lie_derivative,
+    onnx,
     worst_case,
 )
 from erlangen.soft import augment, discover, relax
@@ -134,6 +135,7 @@ __all__ = [
     "measure",
     "nn",
     "numerics",
+    "onnx",
     "plots",
     "relax",
     "reps",

@@ -109,6 +109,12 @@ class Audit:
     """Write the report page here."""
     json: Path | None = None
     """Write the numbers here; "-" prints them instead of the table."""
+    fixed: tuple[str, ...] = ()
+    """Inputs of a file.onnx that are not in the data: name=number, for example "sr=16000 state=0"."""
+    batch_axis: tuple[str, ...] = ()
+    """Inputs and outputs of a file.onnx whose batch axis is not the first: name=axis, for example "state=1"."""
+    outputs: tuple[str, ...] = ()
+    """Which outputs of a file.onnx are answers, by name; by default all."""
     max_error: float | None = None
     """Exit with 1 when the mean equivariance error, or that of one entry of a dict or tuple, is above."""
     tol: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -128,7 +134,7 @@ class Audit:
         symmetry = _symmetry(self.group, self.input, self.output)
         batch = load_data(self.data, labels=self.labels)
         report = audit(
-            load_target(self.target),
+            load_target(self.target, fixed=self.fixed, batch_axis=self.batch_axis, outputs=self.outputs),
             symmetry,
             batch.x,
             batch.y,

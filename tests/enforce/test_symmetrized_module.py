@@ -416,7 +416,7 @@ X = cloud(2, 4, 3)
         (lambda: symmetrize(lambda x: x.sum(), SYM)(X), ModelError, r"shape \(\) for a batch of 8"),
         (lambda: symmetrize(lambda x: x.sum((0, 1)), SYM)(X), ModelError, r"shape \(3,\) for a batch of 8"),
         (lambda: symmetrize(lambda x: x.argmax(1), SYM)(X), ModelError, "int64, which cannot be averaged"),
-        (lambda: symmetrize(lambda x: x.detach().numpy(), SYM)(X), ModelError, "returned a ndarray"),
+        (lambda: symmetrize(lambda x: "scores", SYM)(X), ModelError, "returned a str"),
         (lambda: symmetrize(NET, SYM)(X, mask=torch.ones(2, 9, dtype=torch.bool)), ShapeError, "mask has shape"),
         (lambda: symmetrize(NET, SYM)(X, mask=torch.ones(4, dtype=torch.bool)), ShapeError, r"must be \[B, N\]"),
         (lambda: symmetrize(NET, SYM)(X, mask=-torch.ones(2, 4)), ShapeError, r"mask is negative at \(0, 0\)"),

@@ -12,6 +12,7 @@ from typing_extensions import override
 from erlangen.actions.base import Action, Part, Tree, broadcast_lead, check_tensor, lead_view, matmul_rows, tree_map
 from erlangen.errors import ActionError, ShapeError, is_whole
 from erlangen.groups import SO, DirectProduct, Group, O, SemidirectProduct, Shifts
+from erlangen.groups.determinants import determinant
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class Pseudovectors(_Coordinates):
         """The linear part of g and the sign of its determinant."""
         rows = self.rows(group, g, x)
         linear = group.linear(g, dtype=rows.dtype)
-        signed = linear * torch.linalg.det(linear).sign()[..., None, None]
+        signed = linear * determinant(linear).sign()[..., None, None]
         return self.placed(matmul_rows(rows, signed))
 
 

@@ -11,6 +11,7 @@ from typing_extensions import override
 from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, lead_view, tree_map, tree_structure
 from erlangen.errors import ActionError, DtypeError, ShapeError, is_whole
 from erlangen.groups import Cyclic, DirectProduct, Group, Symmetric
+from erlangen.groups.determinants import determinant, parity
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,8 @@ def signs_of(group: Group, g: Tensor) -> Tensor:
     if isinstance(group, Cyclic):
         return 1.0 - 2.0 * (g % 2)
     if isinstance(group, Symmetric):
-        matrices = torch.nn.functional.one_hot(g, g.shape[-1]).double()
-        return torch.linalg.det(matrices).sign()
-    return torch.linalg.det(group.linear(g, dtype=torch.float64).double()).sign()
+        return parity(g).double()
+    return determinant(group.linear(g, dtype=torch.float64).double()).sign()
 
 
 def has_signs(group: Group) -> bool:

@@ -52,19 +52,6 @@ def handedness(axes: Tensor) -> Tensor:
     return torch.linalg.det(axes.detach()).sign()
 
 
-def determinant(A: Tensor) -> Tensor:
-    """Determinants of ``[..., n, n]``; by Laplace's expansion where n <= 2 or a program is exported, as few runtimes know it."""
-    n = A.shape[-1]
-    if n == 1:
-        return A[..., 0, 0]
-    if n == 2:
-        return A[..., 0, 0] * A[..., 1, 1] - A[..., 0, 1] * A[..., 1, 0]
-    if not torch.compiler.is_exporting():
-        return torch.linalg.det(A)
-    minors = [determinant(torch.cat([A[..., 1:, :k], A[..., 1:, k + 1 :]], -1)) for k in range(n)]
-    return torch.stack([(-1) ** k * A[..., 0, k] * minor for k, minor in enumerate(minors)], -1).sum(-1)
-
-
 def _refined(covariance: Tensor) -> tuple[Tensor, Tensor]:
     """The same by plain operations, for compilers, which cannot follow a function with derivatives of its own.
 

@@ -18,10 +18,10 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.actions import Tree, tree_leaves
-from erlangen.enforce.axes import determinant
 from erlangen.enforce.cloud import geometric_parts
 from erlangen.errors import GroupError, ShapeError, SymmetryError
 from erlangen.groups import CSO, SE, SO, E, Group, O, Scaling, SemidirectProduct, Similarity, Translation
+from erlangen.groups.determinants import determinant
 from erlangen.symmetry import Symmetry
 
 ROUNDING = 4.0
@@ -211,7 +211,8 @@ def _gram_schmidt(steps: Tensor) -> tuple[Tensor, Tensor]:
         # The coordinate axis that is farthest from the span of the earlier axes.
         eye = torch.eye(n, dtype=steps.dtype, device=steps.device)
         spares = torch.stack([_reject(e.expand_as(step), [a.detach() for a in axes]) for e in eye], 1)
-        spare = spares[torch.arange(len(spares), device=steps.device), spares.norm(dim=-1).argmax(-1)]
+        best = spares.norm(dim=-1).argmax(-1)
+        spare = spares.gather(1, best[:, None, None].expand(-1, 1, n))[:, 0]
         ok = (length > 1e-14 * torch.linalg.vector_norm(step.detach(), dim=-1))[:, None]
         rest = _reject(torch.where(ok, rest, spare), axes)  # the second pass restores orthogonality
         axes.append(rest / torch.linalg.vector_norm(rest, dim=-1, keepdim=True))

@@ -49,6 +49,10 @@ class OrbitFrame:
             raise OrbitError(f"{group.name} is infinite: pass samples=k to average over k of its elements")
         else:
             self.elements = _spread(group, samples, seed)
+        # Tables that a group makes when it first needs them; a compiler must find them made.
+        group.inverse(self.elements)
+        if group.space_dim:
+            group.linear(self.elements)
 
     def __call__(self, x: Tree, mask: Tensor | None = None) -> FrameSet:
         """The constant elements with equal weights, shared by all samples."""

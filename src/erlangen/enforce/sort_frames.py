@@ -15,6 +15,8 @@ from torch import Generator, Tensor
 from torch.nn.functional import pad
 
 from erlangen.actions import Action, Graph, Invariant, Permuted, Tree, TreeAction
+from erlangen.enforce.axes import decompose
+from erlangen.enforce.cloud import leaf_actions
 from erlangen.enforce.frames import FrameSet
 from erlangen.errors import ActionError, GroupError, OrbitError, ShapeError
 from erlangen.groups import Symmetric
@@ -42,6 +44,10 @@ class SortFrame:
     The row of a node holds the ranks of its features, and for graphs the norms of its projections onto the
     eigenspaces of the Laplacian, which do not depend on the choice of eigenvectors. Nodes that the mask
     excludes come last, in the given order, and take no part in ties.
+
+    Compiled and exported programs cannot list as many orders as the input has ties. They take one order, which is the whole
+    frame where nothing ties, or where tied nodes are equal in all that the model sees and the output is invariant; other
+    samples get a ``gap`` of 0 there, by which `Symmetrized` knows them.
 
     Args:
         symmetry: the symmetry, of the group `Symmetric`.
@@ -74,6 +80,8 @@ class SortFrame:
 
     def __call__(self, x: Tree, mask: Tensor | None = None) -> FrameSet:
         """The whole frame of every sample, padded with weight 0; `OrbitError` beyond the limit."""
+        if torch.compiler.is_compiling():
+            return self._one_order(x, mask)
         order, start, size = self._sorted(x, mask)
         log_count = _log_count(start, size)
         self._check_limit(log_count)
@@ -87,7 +95,16 @@ class SortFrame:
 
         With ``whole``, all frames within the limit are returned whole, and the others share the random keys
         that break ties, so that a sample's result does not depend on the batch around it.
+
+        Raises:
+            OrbitError: in a compiler, which cannot count the ties of an input.
         """
+        if torch.compiler.is_compiling():
+            raise OrbitError(
+                f"samples = {k}: how many orders of tied nodes are drawn depends on the input, which compiled and exported "
+                "programs cannot decide; leave out samples= (one order for inputs without ties), or use how='orbit' for all "
+                "orders of a few nodes"
+            )
         order, start, size = self._sorted(x, mask)
         batch, n = order.shape
         listed = _log_count(start, size) <= math.log(self.limit if whole else k) + 1e-9
@@ -103,6 +120,20 @@ class SortFrame:
             torch.where(listed[:, None], _pad_zeros(weights, room), _pad_zeros(equal, room)),
         )
 
+    @property
+    def ignores_ties(self) -> bool:
+        """Whether tied nodes are equal in all that the model sees, so that an invariant output is that of any order."""
+        seen, answers = leaf_actions(self.symmetry.input.action), leaf_actions(self.symmetry.output.action)
+        is_set = all(isinstance(action, (Permuted, Invariant)) for action in seen)
+        return is_set and self.tol == 0 and all(isinstance(action, Invariant) for action in answers)
+
+    def _one_order(self, x: Tree, mask: Tensor | None) -> FrameSet:
+        """One order of every sample, with a gap of 0 where others may be as good."""
+        order, placed = self._placed(x, mask)
+        tied = (placed[:, 1:] == placed[:, :-1]).any(-1) if not self.ignores_ties else torch.zeros_like(order[:, 0] > 0)
+        weights = torch.ones_like(order[:, :1], dtype=torch.float64)
+        return FrameSet(order[:, None], weights, torch.where(tied, 0.0, torch.full_like(weights[:, 0], math.inf)))
+
     def _check_limit(self, log_count: Tensor) -> None:
         too_many = log_count > math.log(self.limit) + 1e-9
         if bool(too_many.any()):
@@ -117,6 +148,12 @@ class SortFrame:
 
     def _sorted(self, x: Tree, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """``order [B, n]`` (node at each place), and per place the start and the size of its tie class."""
+        order, placed = self._placed(x, mask)
+        start = torch.searchsorted(placed, placed)
+        return order, start, torch.searchsorted(placed, placed, right=True) - start
+
+    def _placed(self, x: Tree, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """``order [B, n]`` (node at each place), and ascending numbers ``[B, n]`` that are equal where nodes tie."""
         if mask is None and isinstance(x, dict) and isinstance(x.get("mask"), Tensor):
             mask = x["mask"]
         absent = None if mask is None else mask == 0
@@ -137,10 +174,8 @@ class SortFrame:
         label = torch.zeros_like(ranks[..., 0])
         for column in ranks.unbind(-1):
             label = _dense_ranks(label * (n + 1) + column, 0)
-        order = torch.sort(label, dim=-1, stable=True).indices
-        placed = label.gather(-1, order)
-        start = torch.searchsorted(placed, placed)
-        return order, start, torch.searchsorted(placed, placed, right=True) - start
+        order = (label * n + torch.arange(n, device=label.device)).argsort(-1)  # ties in the given order
+        return order, label.gather(-1, order)
 
 
 def is_sortable(action: Action) -> bool:
@@ -165,7 +200,10 @@ def spectral_signature(adj: Tensor) -> Tensor:
     weights = adj.detach().double()
     weights = (weights + weights.transpose(-2, -1)) / 2
     laplacian = torch.diag_embed(weights.sum(-1)) - weights
-    values, vectors, _ = eigh(laplacian)
+    if torch.compiler.is_compiling():
+        values, vectors = decompose(laplacian)
+    else:
+        values, vectors, _ = eigh(laplacian)
     scale = values.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
     new = values.diff(dim=-1) > EIGENVALUE_TOL * scale
     group = pad(new, (1, 0)).cumsum(-1)

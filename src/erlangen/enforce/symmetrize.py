@@ -8,6 +8,8 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from types import MethodType
 from typing import Any, Literal
 
 import torch
@@ -19,11 +21,13 @@ from erlangen.enforce.calls import (
     Repeat,
     as_module,
     as_wide_as,
+    call_signature,
     cast_like,
     check_output,
     default_chunk,
     flatten,
     is_floating,
+    named_forward,
     takes_mask,
     weighted_sum,
 )
@@ -66,7 +70,7 @@ How = Literal["frames", "canonical", "points", "orbit"]
 
 
 def symmetrize(
-    model: nn.Module | Callable[..., Any],
+    model: nn.Module | Callable[..., Any] | str | Path,
     symmetry: Symmetry,
     how: How | None = None,
     *,
@@ -109,8 +113,9 @@ def symmetrize(
     torch.Size([4, 2])
 
     Args:
-        model: an `nn.Module`, or a function of tensors. Its first argument is the input, with leading axis
-            B on every tensor; its outputs (a tensor or tree) must have that axis too.
+        model: an `nn.Module`, a function of tensors or of numpy arrays, or an ONNX file (its path, or `erlangen.onnx` with
+            options). Its first argument is the input, with leading axis B on every tensor; its outputs (a tensor or tree)
+            must have that axis too. No gradient flows through numpy functions and ONNX files: asking for one is an error.
         symmetry: group and actions; the output action says how to move predictions back.
         how: the method; by default "frames" where a frame exists, else "orbit" for finite groups.
         samples: with frames, the number of random elements per sample and forward pass in train mode (an
@@ -233,6 +238,24 @@ class Symmetrized(nn.Module):
         self._takes_mask = takes_mask(model)
         kind = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage] - torch has no other name for it
         self._has_batch_norm = any(isinstance(m, kind) for m in model.modules())
+        self._name_arguments()
+
+    def _name_arguments(self) -> None:
+        """Give `forward` of this very module the argument names of the model, which exported programs take over."""
+        signature = call_signature(self.model)
+        if signature is not None:
+            self.__dict__["forward"] = MethodType(named_forward(signature, Symmetrized.forward), self)
+
+    @override
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        state.pop("forward", None)
+        return state
+
+    @override
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._name_arguments()
 
     @property
     def certificate(self) -> Literal["exact", "statistical"]:
@@ -258,6 +281,8 @@ class Symmetrized(nn.Module):
     def forward(self, x: Tree, *args: Any, mask: Tensor | None = None, **kwargs: Any) -> Tree:
         """Symmetrized prediction for a batch.
 
+        Arguments have the names that the model gives them, and may be passed by these; ``x`` is the first one.
+
         Args:
             x: the input, as the input action says, with leading axis B on every tensor.
             *args: passed on; tensors with leading axis B are repeated for every frame element.
@@ -276,7 +301,7 @@ class Symmetrized(nn.Module):
         leaf = first_tensor(x)
         with full_precision(leaf):
             frames = self._frames(x, mask)
-            self._judge(frames, x)
+            frames = self._judge(frames, x)
             elements, centre, local = self._centred(frames, x)
             acting = self.acting if self._linear is None else self._linear
         elements = as_wide_as(elements, local)
@@ -372,17 +397,21 @@ class Symmetrized(nn.Module):
                 )
         return batch
 
-    def _judge(self, frames: FrameSet, x: Tree) -> None:
-        """Warn or raise for samples that do not determine their frame."""
-        if self.on_degenerate == "allow" or torch.compiler.is_compiling():
-            return
+    def _judge(self, frames: FrameSet, x: Tree) -> FrameSet:
+        """Warn or raise for samples that do not determine their frame; in a compiler, mark those with tied nodes by NaN."""
+        if self.on_degenerate == "allow":
+            return frames
+        if torch.compiler.is_compiling():
+            if not isinstance(self.frame, SortFrame) or self.frame.ignores_ties:
+                return frames
+            return frames._replace(weights=torch.where(frames.gap[:, None] == 0, math.nan, frames.weights))
         floats = [leaf.dtype for leaf in tree_leaves(x) if is_floating(leaf)]
         tolerance = max((torch.finfo(dtype).eps for dtype in floats), default=0.0) ** 0.5
         if frames.clear >= tolerance:
-            return
+            return frames
         close = frames.gap < tolerance
         if not bool(close.any()):
-            return
+            return frames
         absent = close & (frames.spectrum == 0).all(-1) if frames.spectrum is not None else torch.zeros_like(close)
         if bool(absent.any()):
             raise DegenerateFrameError(
@@ -399,6 +428,7 @@ class Symmetrized(nn.Module):
             "how='frames' or 'orbit', or pass on_degenerate='allow'"
         )
         tell_degenerate(message, self.on_degenerate, stacklevel=3)
+        return frames
 
     @override
     def extra_repr(self) -> str:
@@ -446,7 +476,7 @@ def _linear_part(symmetry: Symmetry, frame: Frame) -> Symmetry | None:
 
 # --- construction -------------------------------------------------------------------------------------------
 def _symmetrize_product(
-    model: nn.Module | Callable[..., Any],
+    model: nn.Module | Callable[..., Any] | str | Path,
     symmetry: Symmetry,
     factors: list[Symmetry],
     how: How | None,

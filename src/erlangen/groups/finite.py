@@ -184,7 +184,9 @@ class FiniteMatrixGroup(Group):
         return nearest_matrix(torch.linalg.inv(self.matrices), self.matrices)[0]
 
     def _on(self, device: torch.device, table: str) -> Tensor:
-        """One of the tables on a device; copied there once."""
+        """One of the tables on a device; copied there once, but not by a compiler, whose tensors must not stay."""
+        if torch.compiler.is_compiling():
+            return getattr(self, table).to(device)
         if (table, device) not in self._copies:
             self._copies[table, device] = getattr(self, table).to(device)
         return self._copies[table, device]

@@ -65,7 +65,7 @@ class MatrixGroup(Group):
         """The inverse matrix. Raises `GroupElementError`, naming the batch index, for a singular matrix."""
         inverse, info = torch.linalg.inv_ex(g)
         bad = info != 0
-        if bool(bad.any()):
+        if not torch.compiler.is_compiling() and bool(bad.any()):
             index = first_index(bad)
             raise GroupElementError(
                 f"g{list(index) if index else ''} is singular, so not in {self.name}: {g[index].tolist()}"

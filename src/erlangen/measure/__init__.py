@@ -19,7 +19,8 @@ from erlangen.measure.error import (
 from erlangen.measure.html import report_page, write_report
 from erlangen.measure.layers import LayerError, layer_errors, lost_at
 from erlangen.measure.metrics import METRICS, Metric
-from erlangen.measure.models import Model, OnnxModel
+from erlangen.measure.models import Model
+from erlangen.measure.onnx_files import OnnxModel, onnx
 from erlangen.measure.orbit import Orbit, orbit
 from erlangen.measure.report import AuditReport
 from erlangen.measure.scores import accuracy, relative_change, spearman
@@ -53,6 +54,7 @@ __all__ = [
     "lie_derivative",
     "lost_at",
     "median_times",
+    "onnx",
     "orbit",
     "peak_memory",
     "per_sample",

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from erlangen.actions import Tree, tree_leaves, tree_map, tree_structure
-from erlangen.arrays import tensor_of
-from erlangen.errors import DataError, MissingExtraError, ModelError, TrainModeWarning
+from erlangen.errors import ModelError, TrainModeWarning
 from erlangen.measure.calls import Estimator, invoke, is_estimator
 from erlangen.measure.inputs import as_tree, encode_labels
+from erlangen.measure.onnx_files import OnnxModel
 from erlangen.measure.padding import Padding
 
 ModelLike = nn.Module | Callable[..., Any] | str | Path | Any
@@ -34,7 +34,7 @@ class Model:
 
     Args:
         target: a torch module, a callable on tensors or numpy arrays (`per_sample` makes one of a function of one sample),
-            a fitted estimator, or the path of an ``.onnx`` file.
+            a fitted estimator, or the path of an ``.onnx`` file (`erlangen.measure.onnx` has options).
 
     Raises:
         ModelError: the target cannot be called, or answers with something that is no tensor.
@@ -57,7 +57,7 @@ class Model:
         else:
             raise ModelError(
                 f"model is a {type(target).__name__}; give a torch module, a callable, a fitted estimator with predict, or "
-                "the path of an ONNX file"
+                f"the path of an ONNX file{session_hint(target)}"
             )
         self._numpy = isinstance(self._call, Estimator)
         self._answered = False
@@ -135,7 +135,7 @@ class Model:
                 y = self._invoke(tree_map(_to_numpy, x), masked)
             except Exception as numpy_error:  # noqa: BLE001 - one of the two is raised
                 if not (refused and isinstance(numpy_error, (TypeError, AttributeError))):
-                    raise (numpy_error if refused else torch_error) from None
+                    raise with_session_hint(numpy_error if refused else torch_error) from None
                 raise ModelError(
                     f"{self.name} takes neither tensors ({torch_error}) nor numpy arrays ({numpy_error})"
                 ) from torch_error
@@ -148,7 +148,7 @@ class Model:
         if masked and self.padding is not None:
             data, mask = self.padding.parts(x)
             if isinstance(self._call, OnnxModel):
-                rest = [name for name in self._call.inputs if name != "mask"]
+                rest = [port.name for port in self._call.inputs if port.name != "mask"]
                 named = data if isinstance(data, dict) else dict(zip(rest, tree_leaves(data), strict=False))
                 y = self._call({**named, "mask": mask})
             else:
@@ -217,84 +217,26 @@ def _depends_on_mode(module: nn.Module) -> bool:
     return isinstance(module, kinds)
 
 
+def session_hint(target: object) -> str:
+    """What to give in place of an onnxruntime session; empty for anything else."""
+    if type(target).__module__.split(".")[0] != "onnxruntime":
+        return ""
+    return "; for a session that is er.onnx(path), with fixed=, batch_axis= and outputs= where its inputs need them"
+
+
+def with_session_hint(error: Exception) -> Exception:
+    """An error that onnxruntime raised, with the remedy as a note; others as they are."""
+    raised, trace = "onnxruntime" in type(error).__module__, error.__traceback__
+    while trace is not None:
+        raised = raised or "onnxruntime" in trace.tb_frame.f_globals.get("__name__", "")
+        trace = trace.tb_next
+    if raised:
+        error.add_note(
+            "onnxruntime refused both a tensor and a numpy array; give the file instead, er.onnx(path), with fixed= for "
+            "inputs that are no data, batch_axis= where the batch is not first, and outputs= to choose answers"
+        )
+    return error
+
+
 def _to_numpy(leaf: Tensor) -> np.ndarray[Any, Any]:
     return leaf.detach().cpu().numpy()
-
-
-class OnnxModel:
-    """An ONNX file run by onnxruntime on the CPU. One output is a tensor, several are a tuple.
-
-    A dict is passed by input name, a tuple by position, a tensor as the only input. A graph with a fixed batch size is
-    fed in pieces of that size.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        path = Path(path)
-        if not path.is_file():
-            raise DataError(f"model = {str(path)!r}: there is no such file")
-        if path.suffix != ".onnx":
-            raise DataError(f"model = {str(path)!r}: only .onnx files can be run; pass a torch module as an object")
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MissingExtraError("onnxruntime", "onnx", "running an ONNX model") from error
-        try:
-            options = onnxruntime.SessionOptions()
-            options.log_severity_level = 3
-            self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise DataError(f"model = {str(path)!r} is not a readable ONNX file: {error}") from error
-        self._path = path
-        self._inputs: list[str] = [i.name for i in self._session.get_inputs()]
-        sizes = {i.shape[0] for i in self._session.get_inputs() if i.shape and isinstance(i.shape[0], int)}
-        self._fixed: int | None = min(sizes) if sizes else None
-
-    @property
-    def inputs(self) -> list[str]:
-        """Names of the inputs."""
-        return self._inputs
-
-    @property
-    def dtype(self) -> torch.dtype | None:
-        """The floating dtype of the inputs, if they have one in common."""
-        known = {"tensor(float)": torch.float32, "tensor(double)": torch.float64, "tensor(float16)": torch.float16}
-        found = {known[i.type] for i in self._session.get_inputs() if i.type in known}
-        return found.pop() if len(found) == 1 else None
-
-    def __reduce__(self) -> tuple[type[OnnxModel], tuple[Path]]:
-        return OnnxModel, (self._path,)
-
-    def __call__(self, x: Tree) -> Tree:
-        """Run the graph on a batch."""
-        positional = tree_leaves(x)
-        leaves = x if isinstance(x, dict) else dict(zip(self._inputs, positional, strict=False))
-        if set(leaves) != set(self._inputs) or len(leaves) != len(positional):
-            raise ModelError(
-                f"{self._path.name} has the inputs {self._inputs}, but x is {tree_structure(x)}; give a dict with these "
-                "names, or a tuple in their order"
-            )
-        feed = {name: _to_numpy(leaf) for name, leaf in leaves.items()}
-        n = next(iter(feed.values())).shape[0]
-        if self._fixed is None or n == self._fixed:
-            outputs = self._run(feed)
-        else:
-            pieces = [self._piece(feed, start, n) for start in range(0, n, self._fixed)]
-            outputs = [np.concatenate(column)[:n] for column in zip(*pieces, strict=True)]
-        tensors = tuple(tensor_of(output, f"an output of {self._path.name}") for output in outputs)
-        return tensors[0] if len(tensors) == 1 else tensors
-
-    def _piece(self, feed: dict[str, Any], start: int, n: int) -> list[Any]:
-        """One fixed-size piece, the last one filled up with copies of the last sample."""
-        assert self._fixed is not None
-        index = np.minimum(np.arange(start, start + self._fixed), n - 1)
-        return self._run({name: array[index] for name, array in feed.items()})
-
-    def _run(self, feed: dict[str, Any]) -> list[Any]:
-        try:
-            return self._session.run(None, feed)
-        except Exception as error:
-            wanted = ", ".join(f"{i.name} {i.shape} of {i.type}" for i in self._session.get_inputs())
-            given = ", ".join(f"{name} {list(array.shape)} of {array.dtype}" for name, array in feed.items())
-            raise ModelError(
-                f"{self._path.name} takes {wanted}, not {given}; onnxruntime says: {' '.join(str(error).split())}"
-            ) from error

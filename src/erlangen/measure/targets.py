@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -15,6 +15,7 @@ from erlangen.actions import Action, ActionLike
 from erlangen.errors import DataError, ModelError
 from erlangen.groups import Domain, Group, Range, domain
 from erlangen.measure.models import ModelLike
+from erlangen.measure.onnx_files import onnx
 
 FROM_FILES: list[ModuleType] = []
 """Modules that were read from a file: workers elsewhere cannot import them and get them by value."""
@@ -23,18 +24,29 @@ _RUN: dict[tuple[str, int, int], ModuleType] = {}
 """Files that were run, by path, time of change and size."""
 
 
-def load_target(target: str) -> ModelLike:
+def load_target(
+    target: str, *, fixed: Sequence[str] = (), batch_axis: Sequence[str] = (), outputs: Sequence[str] = ()
+) -> ModelLike:
     """The model that a command line names. Importing it runs the user's code, as naming it asks for.
 
     Args:
         target: ``file.onnx``, ``package.module:name`` or ``file.py:name``; a class is called without arguments.
+        fixed, batch_axis: options of `erlangen.measure.onnx` as words ``name=number``.
+        outputs: names of outputs of an ONNX file, one for a tensor as answer, several for a tuple.
 
     Raises:
-        DataError: there is no such file, module or name.
+        DataError: there is no such file, module or name, or options for something else than an ONNX file.
         ModelError: the name is no model, or importing or building it failed.
     """
     if target.endswith(".onnx"):
-        return Path(target)
+        return onnx(
+            target,
+            fixed={name: _read_number("--fixed", word, value) for word, name, value in _pairs("--fixed", fixed)},
+            batch_axis={name: _axis(word, value) for word, name, value in _pairs("--batch-axis", batch_axis)},
+            outputs=(outputs[0] if len(outputs) == 1 else outputs) or None,
+        )
+    if given := [o for o, v in (("--fixed", fixed), ("--batch-axis", batch_axis), ("--outputs", outputs)) if v]:
+        raise DataError(f"{', '.join(given)}: these are options of .onnx files, and the target is {target!r}")
     if ":" not in target:
         raise DataError(f"target = {target!r}: write package.module:name, file.py:name or file.onnx")
     found = _built(load_object(target, "target"), target, "target")
@@ -117,6 +129,32 @@ def _built(found: Any, target: str, option: str) -> Any:
         raise ModelError(
             f"{option} = {target!r}: {name}() failed: {error}; name an object that is ready to call"
         ) from error
+
+
+def _pairs(option: str, words: Sequence[str]) -> list[tuple[str, str, str]]:
+    """(word, name, value) of words ``name=value``; names of ONNX inputs may hold anything but a space."""
+    found: list[tuple[str, str, str]] = []
+    for word in words:
+        name, equals, value = word.rpartition("=")
+        if not equals or not name or not value:
+            raise DataError(f"{option} {word!r}: write name=number, for example {option} state=1")
+        found.append((word, name, value))
+    return found
+
+
+def _axis(word: str, value: str) -> int:
+    number = _read_number("--batch-axis", word, value)
+    if not isinstance(number, int):
+        raise DataError(f"--batch-axis {word!r}: an axis is a whole number, for example --batch-axis state=1")
+    return number
+
+
+def _read_number(option: str, word: str, value: str) -> int | float:
+    """A number of a command line, whole where it is written so."""
+    try:
+        return int(value) if value.lstrip("+-").isdecimal() else float(value)
+    except ValueError as error:
+        raise DataError(f"{option} {word!r}: {value!r} is no number; use er.onnx in Python for arrays") from error
 
 
 def module_from_file(path: Path, option: str = "target") -> ModuleType:

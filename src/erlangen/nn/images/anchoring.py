@@ -107,7 +107,7 @@ def roll_samples(x: Tensor, shift: Tensor) -> Tensor:
     """
     if shift.is_floating_point():
         raise DtypeError(f"shift has dtype {shift.dtype}; only integer circular shifts move pixels exactly, pass int64")
-    if x.ndim != 4 or shift.shape != (len(x), 2):
+    if x.ndim != 4 or shift.shape != (x.shape[0], 2):
         raise ShapeError(f"x {tuple(x.shape)} and shift {tuple(shift.shape)}: give maps [B, C, H, W] and shifts [B, 2]")
     if is_traced():
         return _gathered(x, shift)
