@@ -212,6 +212,13 @@ def test_a_model_holds_up_to_a_thousandth():
         assert not found.holds
 
 
+def test_an_error_of_exactly_the_tolerance_holds():
+    x = torch.tensor([[1.0, 0.0]])
+    [found] = er.discover(lambda z: z[:, :1], [HALF_TURN], x, scale="norm", tol=2.0)
+    assert found.worst == 2.0
+    assert found.holds
+
+
 def test_rounding_of_a_large_offset_is_no_violation():
     """1e6 + |x|^2 in float32, the offset as a sum of squares: steps of 1/16 are no violation, though above the tolerance."""
     x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
