@@ -1,0 +1,62 @@
+"""Edges of what is kept, embedded and decomposed."""
+
+import math
+
+import pytest
+import torch
+
+from erlangen import groups, reps
+from erlangen.errors import RepresentationError
+from erlangen.reps import cache, embedding, solver
+
+
+def test_memory_keeps_what_fits_and_always_the_last(monkeypatch):
+    """Bases of 8 numbers, 64 bytes each, beside a limit of two and of none."""
+    monkeypatch.setenv("ERLANGEN_CACHE", "off")
+    assert cache.MEMORY_LIMIT == 256 * 1024 * 1024
+    made = []
+    for limit, kept in ((128, 2), (127, 1), (0, 1)):
+        cache.clear_memory()
+        made.clear()
+        monkeypatch.setattr(cache, "MEMORY_LIMIT", limit)
+        for text in ("a", "b", "c"):
+            cache.cached(text, 8, lambda text=text: made.append(text) or torch.zeros(1, 8, dtype=torch.float64))
+        assert len(cache._memory) == kept
+        cache.cached("c", 8, lambda: made.append("c") or torch.zeros(1, 8, dtype=torch.float64))
+        assert made == ["a", "b", "c"]
+    cache.clear_memory()
+    monkeypatch.setattr(cache, "MEMORY_LIMIT", 128)
+    for text in ("a", "b", "a", "c", "a"):  # those used longest ago go first: b
+        cache.cached(text, 8, lambda text=text: made.append(text) or torch.zeros(1, 8, dtype=torch.float64))
+    assert made[3:] == ["a", "b", "c"]
+    cache.clear_memory()
+
+
+def test_groups_of_one_axis_and_of_none():
+    """Scalings of a line are matrices [1, 1] with a positive determinant; shifts of a torus are no matrices."""
+    small, large = groups.Scaling(1), groups.GLPlus(1)
+    g = small.sample(5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(large.linear(embedding(small, large)(g)), small.linear(g))
+    with pytest.raises(RepresentationError, match=r"acts on R\^0 and Shifts\(8\) on R\^0"):
+        embedding(groups.Shifts(4), groups.Shifts(8))
+    with pytest.raises(RepresentationError, match=r"acts on R\^2 and O\(3\) on R\^3"):
+        reps.V(groups.O(3)).restrict(groups.SO(2))
+
+
+@pytest.mark.parametrize("degree", [15, 16, 17, 33])
+def test_characters_of_high_degree_are_not_folded(degree):
+    """32 angles cannot tell frequency 17 from 15: the check at other angles asks for more of them."""
+    turns = reps.Frequency(groups.SO(2), degree)
+    assert turns.decompose().multiplicities == {degree: 1}
+    assert (turns + reps.Scalar(groups.SO(2))).decompose().multiplicities == {0: 1, degree: 1}
+
+
+def test_limits_of_the_solver():
+    V = reps.V(groups.O(3))
+    solver.check_entries(4_000, 5_000, V)
+    with pytest.raises(RepresentationError, match="20,005,000 numbers, more than the 20,000,000"):
+        solver.check_entries(4_001, 5_000, V)
+    with pytest.raises(RepresentationError, match="road = 'fast'"):
+        solver.invariant_vectors(V @ V, "fast")
+    [trace] = solver.invariant_vectors(V @ V)
+    torch.testing.assert_close(trace, torch.eye(3, dtype=torch.float64).flatten() / math.sqrt(3))
