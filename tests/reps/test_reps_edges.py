@@ -1,13 +1,15 @@
 """Edges of what is kept, embedded and decomposed."""
 
+import itertools
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from erlangen import groups, reps
 from erlangen.errors import RepresentationError
-from erlangen.reps import cache, embedding, solver
+from erlangen.reps import cache, embedding, maps, solver
 
 
 def test_memory_keeps_what_fits_and_always_the_last(monkeypatch):
@@ -33,12 +35,13 @@ def test_memory_keeps_what_fits_and_always_the_last(monkeypatch):
 
 
 def test_groups_of_one_axis_and_of_none():
-    """Scalings of a line are matrices [1, 1] with a positive determinant; shifts of a torus are no matrices."""
+    """Scalings of a line are matrices [1, 1] with a positive determinant; what moves nothing has none."""
     small, large = groups.Scaling(1), groups.GLPlus(1)
     g = small.sample(5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     torch.testing.assert_close(large.linear(embedding(small, large)(g)), small.linear(g))
-    with pytest.raises(RepresentationError, match=r"acts on R\^0 and Shifts\(8\) on R\^0"):
-        embedding(groups.Shifts(4), groups.Shifts(8))
+    nowhere = [SimpleNamespace(name=name, space_dim=0) for name in "AB"]  # groups of a user that move no R^n
+    with pytest.raises(RepresentationError, match=r"A acts on R\^0 and B on R\^0"):
+        embedding(*nowhere)
     with pytest.raises(RepresentationError, match=r"acts on R\^2 and O\(3\) on R\^3"):
         reps.V(groups.O(3)).restrict(groups.SO(2))
 
@@ -60,3 +63,19 @@ def test_limits_of_the_solver():
         solver.invariant_vectors(V @ V, "fast")
     [trace] = solver.invariant_vectors(V @ V)
     torch.testing.assert_close(trace, torch.eye(3, dtype=torch.float64).flatten() / math.sqrt(3))
+
+
+@pytest.mark.parametrize(("axes_in", "axes_out"), [(0, 1), (1, 1), (2, 1), (0, 2)])
+def test_maps_of_permutation_tensors_are_indicators_of_orbits(axes_in, axes_out, monkeypatch):
+    """Without the solver: tuples of indices are in one orbit where the same of their entries are equal."""
+    monkeypatch.setattr(maps, "cached", None)
+    n, group = 4, groups.Symmetric(4)
+    rep = lambda k: reps.PermutationTensor(k)(group)  # noqa: E731
+    found = reps.equivariant_basis(rep(axes_in) >> rep(axes_out)).flatten(1)
+    patterns = {}
+    for place, entries in enumerate(itertools.product(range(n), repeat=axes_in + axes_out)):
+        patterns.setdefault(tuple(entries.index(e) for e in entries), []).append(place)
+    expected = torch.zeros(len(patterns), n ** (axes_in + axes_out), dtype=torch.float64)
+    for row, (_, places) in zip(expected, sorted(patterns.items()), strict=True):
+        row[places] = 1 / math.sqrt(len(places))
+    torch.testing.assert_close(found, expected)
