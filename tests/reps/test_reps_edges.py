@@ -79,3 +79,13 @@ def test_maps_of_permutation_tensors_are_indicators_of_orbits(axes_in, axes_out,
     for row, (_, places) in zip(expected, sorted(patterns.items()), strict=True):
         row[places] = 1 / math.sqrt(len(places))
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("times", [-3, 1, 12])
+def test_derivatives_through_a_map_that_turns_faster(times):
+    """The vectors of the plane under g^k: k times the generator, also where a radian of it goes around twice."""
+    plane = groups.SO(2)
+    child = groups.Subgroup(plane, plane, lambda g: torch.linalg.matrix_power(g if times > 0 else g.mT, abs(times)))
+    a = torch.eye(1, dtype=torch.float64)
+    rep = reps.V(plane).restrict(child)
+    torch.testing.assert_close(rep.drho(a), times * reps.V(plane).drho(a))

@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.distance import cdist, pdist
 
 import erlangen as er
-from erlangen.errors import DataError, OrbitError, RepeatedRowsWarning
+from erlangen.errors import DataError, OrbitError, RepeatedRowsWarning, TrainModeWarning
 from erlangen.soft import evidence
 
 HALF_TURN = er.Symmetry("Cyclic(2)", input="vectors", output="invariant")
@@ -217,6 +217,14 @@ def test_an_error_of_exactly_the_tolerance_holds():
     [found] = er.discover(lambda z: z[:, :1], [HALF_TURN], x, scale="norm", tol=2.0)
     assert found.worst == 2.0
     assert found.holds
+
+
+def test_a_model_in_train_mode_is_named_once():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Dropout(0.5))
+    with pytest.warns(TrainModeWarning, match="Dropout") as seen:
+        er.discover(model, [HALF_TURN], torch.randn(8, 2, generator=torch.Generator().manual_seed(0)))
+    assert len(seen) == 1
+    assert model.training
 
 
 def test_rounding_of_a_large_offset_is_no_violation():

@@ -10,8 +10,9 @@ from torch import nn
 
 import erlangen as er
 from erlangen.errors import CollapseWarning, ErlangenError, SymmetryError
-from erlangen.reps import T, V
+from erlangen.reps import Regular, T, V, hom_basis
 from erlangen.soft import AdversarialAugment, ConstrainedAugment, metropolis
+from erlangen.soft._distances import Distances
 from erlangen.soft.projection import adjusted
 from erlangen.soft.relax import _variance
 
@@ -206,6 +207,22 @@ def test_what_is_measured_is_kept_but_not_for_ever():
         assert len(penalty._distances) <= 4
         assert len(penalty._distances) >= min(c, 1)
     assert penalty.violations().tolist() == pytest.approx([2.0, 2.0])
+
+
+def test_spaces_whose_blocks_overlap_add_up():
+    """A quarter turn as a permutation of four numbers, and as two rotations of the plane: one block beside four."""
+    group = er.Cyclic(4)
+    regular, planes = hom_basis(Regular(group) >> Regular(group)), hom_basis(2 * V(group) >> 2 * V(group))
+    W = torch.randn(4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    value = Distances([[regular], [planes]], [1.0, 3.0], W)([W])
+    value.backward()
+    elements = group.elements()
+    far = []
+    for rep in (Regular(group), 2 * V(group)):
+        rho = rep.rho(elements, dtype=torch.float64)
+        far.append(W.detach() - (rho.mT @ W.detach() @ rho).mean(0))
+    torch.testing.assert_close(value.detach(), 0.5 * far[0].square().sum() + 1.5 * far[1].square().sum())
+    torch.testing.assert_close(W.grad, far[0] + 3 * far[1])
 
 
 def test_violations_below_rounding_count_as_equal():
