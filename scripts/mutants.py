@@ -51,6 +51,7 @@ class Changes(cst.CSTVisitor):
     def on_visit(self, node: cst.CSTNode) -> bool:  # noqa: D102
         name = getattr(node, "func", None) or getattr(node, "keyword", None)
         declared = isinstance(node, DECLARED) or getattr(getattr(name, "attr", name), "value", "") in NAMES
+        declared |= "overload" in [getattr(d.decorator, "value", "") for d in getattr(node, "decorators", ())]
         if not declared:
             self.found += [(node, new) for kind, change in OPERATORS if isinstance(node, kind) for new in change(node)]
         return not declared

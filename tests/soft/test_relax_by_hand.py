@@ -59,8 +59,9 @@ def test_collapsed_is_less_than_half_of_the_largest_variance():
             penalty(X)
     assert penalty.collapsed
     assert "weight=0.05, 100 calls, collapsed" in repr(penalty)
-    penalty.means.fill_(1.0)  # a strength of one holds nothing
-    assert not penalty.collapsed
+    for fast, slow, collapsed in ((1.0, 1.0, False), (0.5, 2.0, True), (2.0, 0.5, False)):
+        penalty.means[0], penalty.means[1] = fast, slow
+        assert penalty.collapsed == collapsed  # a strength of one holds nothing; the one that is in force counts
 
 
 def test_variances_of_the_first_calls_are_not_compared():
