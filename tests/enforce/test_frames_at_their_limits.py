@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import erlangen as er
-from erlangen.enforce import frames, nesting, pca_frames
+from erlangen.enforce import calls, frames, nesting, pca_frames
 from erlangen.enforce.axes import _refined, principal_axes
 from erlangen.enforce.orbit import OrbitFrame
 from erlangen.enforce.padding import zero_padding
@@ -74,6 +74,23 @@ def test_axes_of_collinear_points_need_more_than_their_direction():
     assert found.elements.shape[1] == 1
     along = found.elements[0, 0, :3, 2]
     assert along.tolist() == pytest.approx([1.0, 0.0, 0.0])  # centred: -4/3, -1/3, 5/3, third moment positive
+
+
+@pytest.mark.parametrize(("even", "determined"), [("", True), ("x", True), ("y", False), ("z", False)])
+def test_all_axes_but_the_least_need_a_third_moment(even, determined):
+    """A grid of 2, -1, -1 along each axis, of extents 1, 2 and 4; or of 1, -1, which has no third moment."""
+    sides = [
+        scale * torch.tensor([1.0, -1.0] if axis in even else [2.0, -1.0, -1.0])
+        for axis, scale in zip("xyz", (1.0, 2.0, 4.0), strict=True)
+    ]
+    x = torch.cartesian_prod(*sides)[None]
+    frame = pca_frames.PCAFrame(er.Symmetry("SO(3)", input="vectors", output="invariant"), canonical=True)
+    found = frame(x)
+    assert (found.gap.item() > 0) == determined
+    if determined:
+        torch.testing.assert_close(found.elements[0, 0], torch.eye(3, dtype=torch.float64))
+    whole = pca_frames.PCAFrame(er.Symmetry("O(3)", input="vectors", output="invariant"), canonical=True)
+    assert (whole(x).gap.item() > 0) == (not even)
 
 
 def test_derivatives_of_axes_on_request():
@@ -159,6 +176,16 @@ def test_constant_frames():
         OrbitFrame(er.SO(3))
     with pytest.raises(GroupError, match="is not compact"):
         OrbitFrame(er.SE(3), samples=4)
+
+
+@pytest.mark.parametrize(("numbers", "weights", "chunk"), [
+    (2**15, 4, 1), (2**12, 4, 8), (2**12 + 1, 4, 7), (2**20, 4, 1), (2**9, 2**9, 64), (2**9, 2**9 + 1, 100), (2**5, 4, 100),
+])  # fmt: skip
+def test_calls_fill_the_cache(numbers, weights, chunk):
+    """32,768 input numbers to a call; a model of more weights than input numbers takes all at once."""
+    model = torch.nn.Linear(weights, 1, bias=False)
+    assert calls.default_chunk(model, {"x": torch.zeros(1, numbers), "name": "water"}, 100) == chunk
+    assert calls.default_chunk(model, torch.zeros(0, 3), 100) == 100
 
 
 def test_products_of_more_than_720_elements_are_taken_apart():
