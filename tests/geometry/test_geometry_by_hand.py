@@ -8,8 +8,10 @@ import pytest
 import torch
 from scipy import stats
 
+import erlangen as er
 from erlangen.errors import DtypeError, ErlangenError, ErlangenWarning, ShapeError
 from erlangen.geometry import (
+    PairInvariants,
     cluster_parts,
     color_kernel,
     ego_networks,
@@ -70,6 +72,20 @@ def test_graphs_of_a_batch_at_the_same_place_do_not_meet(sizes):
     assert not shift.any()
 
 
+def test_single_points():
+    one = LINE[:1]
+    assert knn_graph(one, 1, fewer=True).shape == (2, 0)
+    assert knn_graph(one, 1, loop=True).tolist() == [[0], [0]]
+    assert radius_graph(one, 1.0).shape == (2, 0)
+    assert radius_graph(one, 1.0, loop=True).tolist() == [[0], [0]]
+    assert radius_graph(LINE[:0], 1.0).shape == (2, 0)
+    batch = torch.tensor([0, 0, 1])  # the last one is alone in its graph, at the place of the first
+    pos = torch.tensor([[0.0], [1.0], [0.0]])
+    assert radius_graph(pos, 1.0, batch).tolist() == [[1, 0], [0, 1]]
+    assert knn_graph(pos, 2, batch, fewer=True).tolist() == [[1, 0], [0, 1]]
+    assert radius_graph(pos, 1.0, torch.tensor([0, 1, 1])).tolist() == [[2, 1], [1, 2]]
+
+
 @pytest.mark.parametrize(
     ("batch", "error"),
     [([0, 0, 0], None), ([0, 1, 3], None), ([-1, 0, 0], ShapeError), ([0, 1, 0], ShapeError), ([0, 0], ShapeError)],
@@ -89,10 +105,37 @@ def test_points_need_axes_and_cells_need_directions():
     cells = torch.tensor([[[1.0, 0], [0, 1]], [[1, 0], [1, 1e-10]]], dtype=torch.float64)
     with pytest.raises(ErlangenError, match="cell of graph 1 has linearly dependent"):
         periodic_radius_graph(torch.zeros(2, 2), 1.0, cells, torch.tensor([0, 1]))
+    with pytest.raises(ErlangenError, match="cell of graph 0 has linearly dependent"):
+        periodic_radius_graph(torch.zeros(2, 2), 1.0, torch.tensor([[0.0, 0.0], [0.0, 1.0]]))
     cells = torch.tensor([[1e-8, 0.0], [0.0, 1e-8]], dtype=torch.float64)  # small, but not flat
     assert len(periodic_radius_graph(torch.zeros(1, 2), 1e-8, cells).shift) == 4
     with pytest.raises(ShapeError, match="cell has shape"):
         periodic_radius_graph(torch.zeros(2, 2), 1.0, torch.eye(2)[None], torch.tensor([0, 1]))
+
+
+# --- invariants of pairs ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("space", ["SE(2)", "SE(3)", "R^2xS^1", "R^3xS^2", "R^n"])
+@pytest.mark.parametrize("lead", [(), (4,), (2, 3), (2, 1, 3)])
+def test_invariants_stand_on_the_last_axis(space, lead, generator):
+    """However many axes lead: each pair by itself gives the same numbers, and rotations those of R_i^T r and R_i^T R_j."""
+    n = 2 if "2" in space[:4] else 3
+    pos = [torch.randn(*lead, n, generator=generator, dtype=torch.float64) for _ in range(2)]
+    turns = [er.SO(n).sample(lead, generator=generator, dtype=torch.float64) for _ in range(2)] if lead else [
+        er.SO(n).sample(1, generator=generator, dtype=torch.float64)[0] for _ in range(2)]  # fmt: skip
+    oriented = turns if space[0] == "S" else [turn[..., 0] for turn in turns] if "x" in space else []
+    invariants = PairInvariants(space)
+    found = invariants(*pos, *oriented)
+    assert found.shape == (*lead, invariants.size)
+    flat = [t.reshape(-1, *t.shape[len(lead) :]) for t in (*pos, *oriented)]
+    alone = torch.stack([invariants(*pair) for pair in zip(*flat, strict=True)])
+    torch.testing.assert_close(found.reshape(-1, invariants.size), alone)
+    if space[0] == "S":
+        r = pos[1] - pos[0]
+        expected = [np.linalg.inv(a) @ b for a, b in zip(flat[2].numpy(), flat[3].numpy(), strict=True)]
+        moved = [np.linalg.inv(a) @ b for a, b in zip(flat[2].numpy(), r.reshape(-1, n).numpy(), strict=True)]
+        np.testing.assert_allclose(
+            alone.numpy(), [np.r_[m, e.ravel()] for m, e in zip(moved, expected, strict=True)], atol=1e-12
+        )
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
