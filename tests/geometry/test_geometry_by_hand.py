@@ -75,6 +75,8 @@ def test_graphs_of_a_batch_at_the_same_place_do_not_meet(sizes):
 def test_single_points():
     one = LINE[:1]
     assert knn_graph(one, 1, fewer=True).shape == (2, 0)
+    with pytest.raises(ErlangenError, match="graph 0 has 1 points, too few for k = 1"):
+        knn_graph(one, 1)
     assert knn_graph(one, 1, loop=True).tolist() == [[0], [0]]
     assert radius_graph(one, 1.0).shape == (2, 0)
     assert radius_graph(one, 1.0, loop=True).tolist() == [[0], [0]]
