@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint docs bench clean help
+.PHONY: demo test lint docs bench mutants clean help
 .DEFAULT_GOAL := help
 
 help: ## List the targets.
@@ -39,6 +39,12 @@ docs: $(VENV)/dev.stamp ## Build the site into site/; warnings are errors.
 
 bench: $(VENV)/dev.stamp ## Speed side by side with the peers, one JSON line per case.
 	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+ROOM ?= soft
+N    ?= 30
+SEED ?= 0
+mutants: $(VENV)/dev.stamp ## Do the tests of ROOM=soft notice N=30 changed tokens, drawn by SEED=0?
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/mutants.py $(ROOM) -n $(N) --seed $(SEED)
 
 clean: ## Remove the environment and everything that was built.
 	rm -rf $(VENV) site dist erlangen-demo .pytest_cache .ruff_cache .hypothesis

@@ -160,10 +160,7 @@ def augment(
         limits = ", limit=" if policy == "constrained" else ", without limit="
         raise ErlangenError(f"policy = {policy!r} looks at the model: pass model=, loss={limits}")
     items = list(symmetry) if isinstance(symmetry, Sequence) else [symmetry]
-    families = [
-        item if callable(item) and not isinstance(item, Symmetry) else _uniform(item, probability, elements)
-        for item in items
-    ]
+    families = [item if callable(item) else _uniform(item, probability, elements) for item in items]
     if policy == "adversarial":
         if len(families) != 1:
             raise ErlangenError("policy = 'adversarial' takes one symmetry; make one of a product group")
