@@ -37,12 +37,14 @@ def decompose(A: Tensor) -> tuple[Tensor, Tensor]:
     return values, axes
 
 
-def turned(axes: Tensor) -> Tensor:
-    """Orthonormal axes in columns ``[..., n, n]``, the first one of such a sign that they are a rotation."""
+def turned(axes: Tensor, signs: Tensor | None = None) -> Tensor:
+    """Orthonormal axes in columns ``[..., n, n]`` times signs ``[..., n]``, the first one such that they are a rotation."""
+    given, axes = axes, axes if signs is None else axes * signs[..., None, :]
     if axes.shape[-1] == 3 and not torch.compiler.is_exporting():
         first = torch.linalg.cross(axes[..., 1], axes[..., 2])
         return torch.cat([first[..., None], axes[..., 1:]], -1)
-    return torch.cat([axes[..., :1] * handedness(axes)[..., None, None], axes[..., 1:]], -1)
+    handed = handedness(given) if signs is None else handedness(given) * signs.prod(-1)
+    return torch.cat([axes[..., :1] * handed[..., None, None], axes[..., 1:]], -1)
 
 
 def handedness(axes: Tensor) -> Tensor:

@@ -208,6 +208,7 @@ class PCAFrame:
             columns, rounding = columns / unit[:, None, None], resolution / unit
         covariance = weigh(columns, weights) @ columns.transpose(-2, -1)
         values, axes = principal_axes(covariance, self.differentiable)
+        signs = None
         values, clear = values.detach(), max(torch.finfo(dtype).eps for dtype in dtypes) ** 0.5
         gap = None if self.canonical else _clear_gap(values, cloud, rounding, clear)
         exists = None
@@ -220,11 +221,13 @@ class PCAFrame:
                 signs, undecided = _third_moment_signs(coordinates, weights, rounding)
                 if not self.counts_null:
                     undecided = undecided & ~null
-                axes = axes * signs[:, None, :]
                 needed = undecided[:, 1:] if self.kind.axes == "SO" else undecided
                 gap = torch.where(needed.any(-1), 0.0, gap)
         # Rotations: the axis of least extent takes its sign from the determinant.
-        axes = turned(axes) if self.kind.axes == "SO" else axes
+        if self.kind.axes == "SO":
+            axes = turned(axes, signs)
+        elif signs is not None:
+            axes = axes * signs[:, None, :]
         spectrum = values.clamp(min=0) if unit is None else values.clamp(min=0) * (unit * unit)[:, None]
         return axes, gap, spectrum if exists is None else spectrum * exists[:, None], clear
 
