@@ -1,10 +1,11 @@
 """Points on meshes lie on them, are even, and have the normals of a closed body."""
 
+import numpy as np
 import pytest
 import torch
 
-from erlangen.errors import ErlangenError, ShapeError
-from erlangen.simulate import machined_parts, mesh_points
+from erlangen.errors import DataError, ErlangenError, ShapeError
+from erlangen.simulate import machined_parts, mesh_clouds, mesh_points
 from erlangen.simulate.mesh_shapes import _prism, _turned
 
 
@@ -40,6 +41,16 @@ def test_parts_are_normed() -> None:
     torch.testing.assert_close(parts.pos.square().sum(-1).mean(1), torch.ones(6))
     torch.testing.assert_close(parts.normals.norm(dim=-1), torch.ones(6, 100))
     assert parts.family.tolist() == [0, 1, 0, 1, 0, 1]
+
+
+def test_meshes_are_read(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    np.savez(tmp_path / "one.npz", vertices=np.eye(3, dtype=np.float32), faces=np.array([[0, 1, 2]], dtype=np.int32))
+    pos, normals = mesh_clouds(str(tmp_path), 7, 0)
+    assert pos.shape == (1, 7, 3)
+    torch.testing.assert_close(normals, torch.full((1, 7, 3), 3**-0.5))
+    torch.testing.assert_close(pos.square().sum(-1).mean(), torch.tensor(1.0))
+    with pytest.raises(DataError, match=r"no \*.npz there"):
+        mesh_clouds(str(tmp_path / "none"), 7, 0)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,7 +9,6 @@ from torch import Tensor, nn
 from erlangen.data import planar_pairs, rook_graph
 from erlangen.enforce import symmetrize
 from erlangen.errors import (
-    DataError,
     DtypeError,
     ErlangenError,
     NotFiniteError,
@@ -185,15 +183,6 @@ def test_averages_of_lines_do_not_cancel() -> None:
     assert float(symmetrize(across, vectors)(flat).abs().max()) < 1e-12
     found = symmetrize(Lines(_Module(across)), lines)(flat)
     close(found, torch.diag(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))[None], 1e-12)
-
-
-def test_meshes_are_read(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    np.savez(tmp_path / "one.npz", vertices=np.eye(3, dtype=np.float32), faces=np.array([[0, 1, 2]], dtype=np.int32))
-    pos, normals = _normals.mesh_clouds(str(tmp_path), 7, 0)
-    assert pos.shape == (1, 7, 3)
-    close(normals, torch.full((1, 7, 3), 3**-0.5), 1e-6)
-    with pytest.raises(DataError, match=r"no \*.npz there"):
-        _normals.mesh_clouds(str(tmp_path / "none"), 7, 0)
 
 
 class _Module(nn.Module):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from erlangen.errors import ShapeError, check_integer
+from erlangen.errors import DataError, ShapeError, check_integer
 from erlangen.simulate.shapes import Surfaces
 
-__all__ = ["machined_parts", "mesh_points"]
+__all__ = ["machined_parts", "mesh_clouds", "mesh_points"]
 
 _AROUND = 48
 """Corners of a turned part."""
@@ -56,6 +58,26 @@ def mesh_points(
     root = root.sqrt()
     pos = (1 - root) * a[chosen] + root * (1 - share) * b[chosen] + root * share * c[chosen]
     return pos.to(vertices), (normals / area[:, None].clamp(min=torch.finfo(area.dtype).tiny))[chosen].to(vertices)
+
+
+def mesh_clouds(folder: str | Path, points: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Points and normals ``[M, points, 3]`` of the meshes ``*.npz`` of a folder, with arrays ``vertices`` and ``faces``.
+
+    Raises:
+        DataError: there are none.
+    """
+    paths = sorted(Path(folder).glob("*.npz"))
+    if not paths:
+        raise DataError(f"meshes = {folder!r}: no *.npz there; give a folder of meshes with vertices and faces")
+    found: list[tuple[Tensor, Tensor]] = []
+    for path in paths:
+        with np.load(path) as data:
+            vertices, faces = torch.from_numpy(data["vertices"]), torch.from_numpy(data["faces"]).long()
+        pos, normals = mesh_points(vertices.double(), faces, points, generator=Generator().manual_seed(seed))
+        pos = pos - pos.mean(0)
+        found.append(((pos / pos.square().sum(-1).mean().sqrt()).float(), normals.float()))
+    pos, normals = zip(*found, strict=True)
+    return torch.stack(pos), torch.stack(normals)
 
 
 def machined_parts(n_samples: int, n_points: int = 512, *, generator: Generator | None = None) -> Surfaces:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from erlangen.enforce import symmetrize
-from erlangen.errors import DataError
 from erlangen.groups import SO
 from erlangen.nn import PointNet
-from erlangen.simulate import machined_parts, mesh_points, surfaces
+from erlangen.simulate import machined_parts, mesh_clouds, surfaces
 from erlangen.soft import augment
 from erlangen.survey import Part, Rival, Run, Sizes, Split, Training, compare
 from erlangen.symmetry import Symmetry
@@ -40,26 +38,6 @@ class Normals:
     sizes: Sizes
     points: int
     epochs: int
-
-
-def mesh_clouds(folder: str, points: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Points and normals ``[M, points, 3]`` of the meshes ``*.npz`` of a folder, with arrays ``vertices`` and ``faces``.
-
-    Raises:
-        DataError: there are none.
-    """
-    paths = sorted(Path(folder).glob("*.npz"))
-    if not paths:
-        raise DataError(f"meshes = {folder!r}: no *.npz there; give a folder of meshes with vertices and faces")
-    found: list[tuple[Tensor, Tensor]] = []
-    for path in paths:
-        with np.load(path) as data:
-            vertices, faces = torch.from_numpy(data["vertices"]), torch.from_numpy(data["faces"]).long()
-        pos, normals = mesh_points(vertices.double(), faces, points, generator=Generator().manual_seed(seed))
-        pos = pos - pos.mean(0)
-        found.append(((pos / pos.square().sum(-1).mean().sqrt()).float(), normals.float()))
-    pos, normals = zip(*found, strict=True)
-    return torch.stack(pos), torch.stack(normals)
 
 
 def normals_part(run: Run[Any], meshes: str) -> Part:
