@@ -63,7 +63,21 @@ from erlangen.training import fit
 from erlangen.version import __version__
 
 if TYPE_CHECKING:
-    from erlangen import claims, explorer, generate, geometry, irreps, nn, plots, reps, simulate, survey, systems
+    from erlangen import (
+        claims,
+        explorer,
+        generate,
+        geometry,
+        irreps,
+        learn,
+        nn,
+        plots,
+        reps,
+        simulate,
+        solve,
+        survey,
+        systems,
+    )
     from erlangen.explorer import explore
 
 __all__ = [
@@ -115,6 +129,7 @@ __all__ = [
     "group",
     "groups",
     "irreps",
+    "learn",
     "lie_derivative",
     "measure",
     "nn",
@@ -124,6 +139,7 @@ __all__ = [
     "reps",
     "simulate",
     "soft",
+    "solve",
     "survey",
     "symmetrize",
     "systems",
@@ -137,10 +153,12 @@ _ROOMS = {
     "generate",
     "geometry",
     "irreps",
+    "learn",
     "nn",
     "plots",
     "reps",
     "simulate",
+    "solve",
     "survey",
     "systems",
 }

@@ -41,6 +41,8 @@ NAMES = [
     *("Cyclic(1)", "Cyclic(4)", "Cyclic(7)", "Cyclic(10000)", "Dihedral(1)", "Dihedral(2)", "Dihedral(5)"),
     *("Tetrahedral", "Octahedral", "O_h", "Icosahedral", "I_h"),
     *("Symmetric(1)", "Symmetric(2)", "Symmetric(5)", "Symmetric(200)", "Shifts(28,28)", "Shifts(1,3,4)"),
+    *("Hyperoctahedral(1)", "Hyperoctahedral(3)"),
+    *("Monomial(1)", "Monomial(4)", "Monomial(3, sets=2)", "Monomial(3, sets=2, scale=0.25)"),
     *("SO(3) x Symmetric(5)", "Cyclic(4) x Dihedral(3)", "SE(2) x Cyclic(3) x Affine(2)", "Scaling(2) x O(2)"),
 ]
 

@@ -15,6 +15,8 @@ from erlangen.actions.geometric import SPD, Invariant, Points, Pseudovectors, Ve
 from erlangen.actions.image import Field, Image
 from erlangen.actions.names import ActionLike, parse_action
 from erlangen.actions.signs import Sign, Swap
+from erlangen.actions.weight_graph import weight_streams
+from erlangen.actions.weights import Port, Stream, Weights, WeightStreams
 
 __all__ = [
     "Action",
@@ -31,18 +33,23 @@ __all__ = [
     "Part",
     "Permuted",
     "Points",
+    "Port",
     "Pseudovectors",
     "Rolled",
     "SPD",
     "Sequence",
     "Sign",
+    "Stream",
     "Swap",
     "Tree",
     "TreeAction",
     "Vectors",
+    "WeightStreams",
+    "Weights",
     "parse_action",
     "trajectory",
     "tree_leaves",
     "tree_map",
     "tree_structure",
+    "weight_streams",
 ]

@@ -9,6 +9,7 @@ from erlangen.data.drug_like import (
     penalized_logp,
     structural_alerts,
 )
+from erlangen.data.glyphs import FONTS, glyph_characters, glyphs
 from erlangen.data.graph_families import (
     SKIPS,
     brec_families,
@@ -31,7 +32,7 @@ from erlangen.data.graphs import (
     strongly_regular_graphs,
     triangular_graph,
 )
-from erlangen.data.images import ImageData, digits, fashion
+from erlangen.data.images import ImageData, digits, fashion, mnist
 from erlangen.data.loading import Batch, load_data
 from erlangen.data.molecules import MoleculeData, qm9
 from erlangen.data.motion import (
@@ -49,6 +50,7 @@ from erlangen.data.sensors import SensorData, basic_motions
 from erlangen.files import size_limit
 
 __all__ = [
+    "FONTS",
     "JOINTS",
     "PARENTS",
     "SKIPS",
@@ -76,12 +78,15 @@ __all__ = [
     "drug_like_smiles",
     "fashion",
     "fused_ring_systems",
+    "glyph_characters",
+    "glyphs",
     "graph6_graphs",
     "graph_of_edges",
     "homography_distortion",
     "human_motion",
     "latin_square_graph",
     "load_data",
+    "mnist",
     "molecular_graphs",
     "pedestrians",
     "planar_pairs",

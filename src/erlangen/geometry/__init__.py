@@ -1,9 +1,21 @@
 """Where things lie, before any model.
 
-Neighbours, invariants of pairs, partitions of clouds, multigraphs, colours of nodes, shortest tours.
+Neighbours, invariants of pairs, partitions of clouds, multigraphs, colours of nodes, shortest tours,
+configurations of vectors.
 """
 
 from erlangen.geometry.colors import color_kernel, refined_colors
+from erlangen.geometry.configurations import (
+    coherence,
+    frame_potential,
+    gram_distance,
+    orthogonal_frame,
+    principal_angles,
+    procrustes,
+    simplex_etf,
+    subspace_similarity,
+    welch_bound,
+)
 from erlangen.geometry.ego import EgoNetworks, ego_networks
 from erlangen.geometry.invariants import PairInvariants, spatial_invariants
 from erlangen.geometry.multigraph_basis import (
@@ -37,11 +49,14 @@ __all__ = [
     "PairInvariants",
     "PeriodicEdges",
     "cluster_parts",
+    "coherence",
     "color_kernel",
     "edge_vectors",
     "ego_networks",
     "farthest_points",
     "fit_mixture",
+    "frame_potential",
+    "gram_distance",
     "harden",
     "injective_terms",
     "is_computable",
@@ -52,12 +67,18 @@ __all__ = [
     "mixture_step",
     "multigraphs",
     "optimal_tours",
+    "orthogonal_frame",
     "periodic_radius_graph",
+    "principal_angles",
+    "procrustes",
     "radius_graph",
     "refined_colors",
     "rewrite_tours",
     "simple_multigraphs",
+    "simplex_etf",
     "spatial_invariants",
+    "subspace_similarity",
     "tour_lengths",
     "voronoi",
+    "welch_bound",
 ]

@@ -16,6 +16,7 @@ from erlangen.groups.generated import Generated, GeneratedGroup
 from erlangen.groups.grids import circle_grid, so3_grid, sphere_grid
 from erlangen.groups.linear import CSO, SL, SO, GLPlus, Lorentz, O, Scaling, TrivialGroup
 from erlangen.groups.matrix import MatrixGroup
+from erlangen.groups.monomial import Hyperoctahedral, Monomial
 from erlangen.groups.names import group
 from erlangen.groups.permutations import Shifts, Symmetric
 from erlangen.groups.polar_charts import GroupSamples, LinearGroup, PolarChart, PolarSampler
@@ -48,6 +49,7 @@ __all__ = [
     "GeneratedGroup",
     "Group",
     "GroupSamples",
+    "Hyperoctahedral",
     "Icosahedral",
     "Iwasawa",
     "LinearGroup",
@@ -55,6 +57,7 @@ __all__ = [
     "MAX_ENUMERATION",
     "MatrixGroup",
     "O",
+    "Monomial",
     "Octahedral",
     "Polar",
     "PolarChart",

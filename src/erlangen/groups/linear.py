@@ -9,7 +9,7 @@ density of Haar measure against that proposal, up to one constant per group.
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from erlangen.errors import GroupElementError, GroupError, first_index
 from erlangen.groups.grids import check_count, circle_angles, so3_grid
 from erlangen.groups.matrix import (
     DEFAULT_SCALE,
+    MAX_ORTHOGONAL,
     MatrixGroup,
     check_size,
     is_close,
@@ -74,8 +75,8 @@ class SO(MatrixGroup):
     """
 
     def __init__(self, n: int) -> None:
-        check_size("SO", n, 2)
-        super().__init__(f"SO({n})", skew_basis(n))
+        check_size("SO", n, 2, MAX_ORTHOGONAL)
+        super().__init__(f"SO({n})", partial(skew_basis, n), dim=n * (n - 1) // 2, n=n)
 
     def inverse(self, g: Tensor) -> Tensor:
         """The transpose."""
@@ -128,8 +129,8 @@ class O(MatrixGroup):  # noqa: E742 - the group's name
     """Rotations and reflections of R^n, n >= 2: SO(n) and one reflection, in the basis of `SO`."""
 
     def __init__(self, n: int) -> None:
-        check_size("O", n, 2)
-        super().__init__(f"O({n})", skew_basis(n))
+        check_size("O", n, 2, MAX_ORTHOGONAL)
+        super().__init__(f"O({n})", partial(skew_basis, n), dim=n * (n - 1) // 2, n=n)
         self._rotations = SO(n)
 
     @property

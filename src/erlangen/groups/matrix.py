@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
@@ -21,15 +23,30 @@ class MatrixGroup(Group):
 
     Args:
         name: text that `erlangen.group` parses.
-        basis: orthogonal basis of the Lie algebra, ``[dim, n, n]``.
+        basis: orthogonal basis of the Lie algebra, ``[dim, n, n]``, or a function that makes it when it is asked for, which
+            takes `dim` and `n`.
     """
 
-    def __init__(self, name: str, basis: Tensor) -> None:
+    def __init__(self, name: str, basis: Tensor | Callable[[], Tensor], *, dim: int = 0, n: int = 0) -> None:
         self.name = name
-        self._basis = basis
-        self._dual = basis / basis.square().sum((-2, -1), keepdim=True)
-        self.dim, self.space_dim = basis.shape[0], basis.shape[-1]
+        self._make_basis = basis
+        self.dim, self.space_dim = (basis.shape[0], basis.shape[-1]) if isinstance(basis, Tensor) else (dim, n)
         self.shape = (self.space_dim, self.space_dim)
+
+    @cached_property
+    def _basis(self) -> Tensor:
+        if isinstance(self._make_basis, Tensor):
+            return self._make_basis
+        if self.space_dim > MAX_DIMENSION:
+            raise GroupError(
+                f"{self.name}: a basis of its Lie algebra would have {self.dim * self.space_dim**2:.1e} numbers; use it for "
+                f"n up to {MAX_DIMENSION}, samples and products beyond"
+            )
+        return self._make_basis()
+
+    @cached_property
+    def _dual(self) -> Tensor:
+        return self._basis / self._basis.square().sum((-2, -1), keepdim=True)
 
     # --- algebra --------------------------------------------------------------------------------------------
     def identity(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
@@ -163,7 +180,10 @@ def is_orthogonal(g: Tensor, tol: float) -> Tensor:
 
 
 MAX_DIMENSION = 100
-"""Largest matrices of a group with a Lie algebra: a basis of all of them has n^4 numbers, 0.8 GB for n = 100."""
+"""Largest matrices of a group with a basis of its Lie algebra: all of them have n^4 numbers, 0.8 GB for n = 100."""
+
+MAX_ORTHOGONAL = 2_000
+"""Largest matrices of `SO` and `O`, which need no basis to be drawn and multiplied."""
 
 
 def check_size(name: str, n: int, least: int, most: int = MAX_DIMENSION) -> None:

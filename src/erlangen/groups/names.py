@@ -14,6 +14,7 @@ from erlangen.groups.affine import SE, Affine, E, SemidirectProduct, Similarity,
 from erlangen.groups.base import Group
 from erlangen.groups.finite import Cyclic, Dihedral, FiniteMatrixGroup, Icosahedral, Octahedral, Tetrahedral
 from erlangen.groups.linear import CSO, SL, SO, GLPlus, Lorentz, O, Scaling, TrivialGroup
+from erlangen.groups.monomial import Hyperoctahedral, Monomial
 from erlangen.groups.permutations import Shifts, Symmetric
 from erlangen.groups.products import DirectProduct
 from erlangen.groups.symplectic import Sp
@@ -24,6 +25,10 @@ class _Entry(NamedTuple):
     parameters: tuple[str, ...] = ()  # integers, but H is a group; "..." stands for more of the same
     options: tuple[str, ...] = ()  # keywords with numbers
     by_place: int = 0  # so many of the options may be written without their names
+
+
+def _monomial(n: int, *, sets: float = 1, **scale: float) -> Group:
+    return Monomial(n, sets=int(sets) if sets == int(sets) else sets, **scale)  # pyright: ignore[reportArgumentType]
 
 
 def _orthogonal(n: int) -> Group:
@@ -53,6 +58,8 @@ _GROUPS = {
     "Dihedral": _Entry(Dihedral, ("n",)),
     "Flip": _Entry(lambda: Dihedral(1)),
     "Symmetric": _Entry(Symmetric, ("n",)),
+    "Hyperoctahedral": _Entry(Hyperoctahedral, ("n",)),
+    "Monomial": _Entry(_monomial, ("n",), ("sets", "scale")),
     "Shifts": _Entry(Shifts, ("size", "...")),
     "Tetrahedral": _Entry(Tetrahedral),
     "Octahedral": _Entry(Octahedral),
@@ -77,7 +84,8 @@ def group(name: str | Group) -> Group:
     Names are those of `Group.name`: ``SO(3)``, ``O(3)``, ``SE(2)``, ``E(3)``, ``Translation(2)`` or ``T(2)``,
     ``Scaling(3)``, ``CSO(2)``, ``Similarity(2)``, ``SL(2)``, ``Sp(2)``, ``GL+(2)``, ``Affine(2)``, ``Lorentz(1,3)``,
     ``Cyclic(8)``, ``C8`` or ``Z8``, ``Dihedral(4)`` or ``D4``, ``Flip`` (left to right, ``Dihedral(1)``), ``Symmetric(5)``
-    or ``S5``, ``Shifts(28,28)``, ``O(1)`` (a sign), ``Octahedral``, ``O_h``, ``Icosahedral``, ``I_h``, ``Tetrahedral``,
+    or ``S5``, ``Monomial(5)`` and ``Hyperoctahedral(5)`` (permutations with factors, with signs), ``Shifts(28,28)``,
+    ``O(1)`` (a sign), ``Octahedral``, ``O_h``, ``Icosahedral``, ``I_h``, ``Tetrahedral``,
     ``SemidirectProduct(O_h)``, and products such as ``SO(3) x S5``. Groups with a sampling proposal take its width:
     ``SL(2, scale=0.1)``, ``Translation(2, 3)``. One number may stand without parentheses: ``SO3``, ``E2``.
 

@@ -25,6 +25,7 @@ from erlangen.measure.report import AuditReport
 from erlangen.measure.scores import accuracy, relative_change, spearman
 from erlangen.measure.separation import Separator, equal_pairs, separation_table
 from erlangen.measure.trajectories import average_displacement, best_of, final_displacement
+from erlangen.measure.weights import function_of_weights, stack_weights
 from erlangen.measure.worst import WorstCase, worst_case
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "equal_pairs",
     "equivariance_error",
     "final_displacement",
+    "function_of_weights",
     "layer_errors",
     "lie_derivative",
     "median_times",
@@ -57,6 +59,7 @@ __all__ = [
     "report_page",
     "separation_table",
     "spearman",
+    "stack_weights",
     "worst_case",
     "write_report",
 ]

@@ -1,0 +1,21 @@
+"""What trains beside a loss: statistics of classes, matched weights, frozen parts, federated rounds."""
+
+from erlangen.learn.class_statistics import ClassStatistics
+from erlangen.learn.federated import Parcel, average, federated_average, flower_apps, run_federated
+from erlangen.learn.freezing import NORMS, FreezeReport, freeze, train_entries
+from erlangen.learn.matching import interpolation_barrier, match_weights
+
+__all__ = [
+    "NORMS",
+    "ClassStatistics",
+    "FreezeReport",
+    "Parcel",
+    "average",
+    "federated_average",
+    "flower_apps",
+    "freeze",
+    "interpolation_barrier",
+    "match_weights",
+    "run_federated",
+    "train_entries",
+]
