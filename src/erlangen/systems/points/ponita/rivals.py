@@ -104,7 +104,7 @@ def particle_rivals(widths: Widths, layers: int, basis: int, batch: int) -> dict
         return CentredMover(MessagePassing(6, 3, widths.graph, layers=layers, edge_features=1))
 
     def framed() -> FrameGNN:
-        net = MessagePassing(6, 3, 3 * (widths.graph // 3), layers=layers, edge_features=2)
+        net = MessagePassing(6, 3, 3 * round(widths.graph / 3), layers=layers, edge_features=2)
         return FrameGNN(net, on_degenerate="allow")
 
     def egnn() -> SpeedEGNN:
