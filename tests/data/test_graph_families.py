@@ -4,15 +4,17 @@ from pathlib import Path
 
 import networkx as nx
 import pytest
+import torch
 
 from erlangen.data import (
     SKIPS,
     brec_families,
     circular_skip_links,
     decalin_and_bicyclopentyl,
+    planar_pairs,
     two_triangles_and_hexagon,
 )
-from erlangen.errors import DataError
+from erlangen.errors import DataError, ErlangenError
 
 
 def test_known_graphs() -> None:
@@ -42,3 +44,21 @@ def test_brec(shared_data: Path) -> None:
 def test_brec_needs_its_files() -> None:
     with pytest.raises(DataError, match="no such file"):
         brec_families("nowhere")
+
+
+def test_planar_pairs_look_alike_to_colour_refinement_and_differ() -> None:
+    for pair in planar_pairs(10, 16, generator=torch.Generator().manual_seed(0)):
+        one, two = (nx.from_numpy_array(adj.numpy()) for adj in pair)
+        assert nx.check_planarity(one)[0]
+        assert nx.check_planarity(two)[0]
+        for graph in (one, two):
+            nx.set_node_attributes(graph, "", "colour")
+        first, second = (nx.weisfeiler_lehman_graph_hash(g, node_attr="colour", iterations=16) for g in (one, two))
+        assert first == second
+        assert nx.number_connected_components(two) == nx.number_connected_components(one) + 1
+
+
+@pytest.mark.parametrize(("pairs", "nodes", "message"), [(0, 20, "pairs = 0"), (3, 11, "nodes = 11")])
+def test_planar_pairs_need_room(pairs: int, nodes: int, message: str) -> None:
+    with pytest.raises(ErlangenError, match=message):
+        planar_pairs(pairs, nodes)

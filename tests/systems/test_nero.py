@@ -311,3 +311,57 @@ def test_ranks_of_equal_scores_say_nothing() -> None:
 def test_spread_is_that_of_the_orbit() -> None:
     assert common.spread([1.0, 3.0]) == 1
     assert common.spread(torch.full((5,), math.pi)) == 0
+
+
+def test_votes_that_are_right_are_counted() -> None:
+    """Of four samples: always right, mostly right, mostly wrong in one way, never right."""
+    answers = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [0, 1, 0, 1]])  # three elements, labels 0
+    vote = answers.mode(0).values
+    table = _Scores((answers == vote).double(), (answers == 0).double())
+    assert common.votes_right(table) == 50  # type: ignore[arg-type]
+
+
+class _Scores:
+    """What `votes_right` reads of a report."""
+
+    def __init__(self, consensus: Tensor, scores: Tensor) -> None:
+        self.consensus, self.scores = consensus, scores
+
+
+def test_rankings_have_an_interval() -> None:
+    g = torch.Generator().manual_seed(0)
+    a = torch.randn(200, generator=g)
+    b = a + torch.randn(200, generator=g)
+    row = common.ranking(a, b)
+    whole, low, high = (row[f"consensus against labels{end}"] for end in ("", ", low", ", high"))
+    assert whole == pytest.approx(float(stats.spearmanr(a.numpy(), b.numpy()).statistic))
+    assert low < whole < high
+    again = stats.bootstrap(
+        (a.numpy(), b.numpy()), lambda x, y: stats.spearmanr(x, y).statistic, paired=True, vectorized=False,
+        n_resamples=400, method="percentile", rng=0,
+    ).confidence_interval  # fmt: skip
+    assert low == pytest.approx(again.low, abs=0.03)
+    assert high == pytest.approx(again.high, abs=0.03)
+    flat = common.ranking(torch.ones(5), torch.arange(5.0))
+    assert all(math.isnan(value) for value in flat.values())
+
+
+def test_elements_that_keep_the_drift() -> None:
+    names = [name for name, like in zip(flow.element_names(), flow.likely_elements().tolist(), strict=True) if like]
+    assert len(names) == 4
+    assert {"0°", "180° reversed"} <= set(names)
+
+
+def test_agreed_boxes_of_a_perfect_detector() -> None:
+    x, y = boxes.scenes("test", 3, 0.0, 0)
+
+    class Perfect(nn.Module):
+        def forward(self, seen: Tensor) -> dict[str, Tensor]:
+            return {
+                "scores": torch.zeros(len(seen), 10),
+                "box": boxes.ink_boxes(seen),
+                "confidence": torch.ones(len(seen)),
+            }
+
+    found = {"box": boxes.agreed(Perfect(), x)}
+    torch.testing.assert_close(boxes.visible_overlap(found, y), torch.ones(3).double(), atol=1e-5, rtol=0)

@@ -16,6 +16,7 @@ from erlangen.data.graph_families import (
     circular_skip_links,
     decalin_and_bicyclopentyl,
     graph_of_edges,
+    planar_pairs,
     ring_edges,
     two_triangles_and_hexagon,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "mnist",
     "molecular_graphs",
     "pedestrians",
+    "planar_pairs",
     "penalized_logp",
     "qm9",
     "ring_edges",

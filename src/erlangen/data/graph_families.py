@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from scipy.spatial import Delaunay
+from torch import Generator, Tensor
 
 from erlangen.data.graph_files import graph6_graphs
 from erlangen.data.graphs import skip_link_graph
+from erlangen.errors import check_integer
 
 __all__ = [
     "SKIPS",
@@ -17,6 +19,7 @@ __all__ = [
     "circular_skip_links",
     "decalin_and_bicyclopentyl",
     "graph_of_edges",
+    "planar_pairs",
     "ring_edges",
     "two_triangles_and_hexagon",
 ]
@@ -66,6 +69,45 @@ def decalin_and_bicyclopentyl() -> Tensor:
     decalin = graph_of_edges(10, [*ring_edges(0, 1, 2, 3, 4, 5), (5, 6), (6, 7), (7, 8), (8, 9), (9, 0)])
     pentagons = graph_of_edges(10, [*ring_edges(0, 1, 2, 3, 4), *ring_edges(5, 6, 7, 8, 9), (0, 5)])
     return torch.stack([decalin, pentagons])
+
+
+def planar_pairs(pairs: int, nodes: int = 20, *, generator: Generator | None = None) -> Tensor:
+    """Pairs of planar graphs that colour refinement does not tell apart ``[pairs, 2, nodes, nodes]``, float32.
+
+    Built as the pairs of EXP (Abboud et al. 2021): a core that differs, one ring of 6 or 8 nodes against two rings of half as
+    many, beside a part that does not, a random planar graph. The order of the nodes is random.
+
+    >>> planar_pairs(3, generator=torch.Generator().manual_seed(0)).shape
+    torch.Size([3, 2, 20, 20])
+
+    Args:
+        pairs: number of pairs.
+        nodes: nodes of every graph, at least 12.
+        generator: source of the random parts and orders; torch's global stream without it.
+
+    Raises:
+        ErlangenError: there are no pairs, or too few nodes.
+    """
+    check_integer("pairs", pairs, 1)
+    check_integer("nodes", nodes, 12)
+    adj = torch.zeros(pairs, 2, nodes, nodes)
+    for index in range(pairs):
+        half = 3 + int(torch.randint(0, 2, (), generator=generator))
+        beside = [(u + 2 * half, v + 2 * half) for u, v in _planar_edges(nodes - 2 * half, generator)]
+        ring = ring_edges(*range(2 * half))
+        halves = [*ring_edges(*range(half)), *ring_edges(*range(half, 2 * half))]
+        for side, core in enumerate((ring, halves)):
+            order = torch.randperm(nodes, generator=generator)
+            adj[index, side] = graph_of_edges(nodes, [*core, *beside])[order][:, order]
+    return adj
+
+
+def _planar_edges(nodes: int, generator: Generator | None) -> list[tuple[int, int]]:
+    """About three of five edges of the Delaunay triangulation of random points."""
+    corners = Delaunay(torch.rand(nodes, 2, generator=generator, dtype=torch.float64).numpy()).simplices.tolist()
+    edges = sorted({(min(u, v), max(u, v)) for a, b, c in corners for u, v in ((a, b), (b, c), (c, a))})
+    kept = torch.rand(len(edges), generator=generator) < 0.6
+    return [edge for edge, keep in zip(edges, kept.tolist(), strict=True) if keep]
 
 
 def circular_skip_links(skips: Sequence[int] = SKIPS, nodes: int = 41) -> Tensor:

@@ -2,6 +2,7 @@
 
 from erlangen.enforce.frames import Frame, FrameSet, PointsFrame
 from erlangen.enforce.graph_orders import NamedNodes, average_orders, averaged_outputs, sort_frame_sizes
+from erlangen.enforce.latent_frames import FrameGNN
 from erlangen.enforce.orbit import OrbitFrame
 from erlangen.enforce.pca_frames import PCAFrame
 from erlangen.enforce.piecewise import PartFrames, Piecewise, PiecewiseFrameAverage, act_piecewise, part_frames
@@ -10,6 +11,7 @@ from erlangen.enforce.symmetrize import Symmetrized, symmetrize
 
 __all__ = [
     "Frame",
+    "FrameGNN",
     "FrameSet",
     "NamedNodes",
     "OrbitFrame",

@@ -6,6 +6,7 @@ Particles under pair forces, molecules, particles carried by a flow, posed bodie
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
 from erlangen.simulate.charges import charges_ahead, drifted
 from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw
+from erlangen.simulate.mesh_shapes import machined_parts, mesh_clouds, mesh_points
 from erlangen.simulate.molecular import MolecularMotion, Molecule, ethanol, xtb_trajectory
 from erlangen.simulate.nbody import NBody, charged, evolve, gravity, springs
 from erlangen.simulate.particles import ParticleImages, Vortices, particle_images
@@ -34,6 +35,9 @@ __all__ = [
     "ethanol",
     "evolve",
     "gravity",
+    "machined_parts",
+    "mesh_clouds",
+    "mesh_points",
     "particle_images",
     "room_clouds",
     "solids",

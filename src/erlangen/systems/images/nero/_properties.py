@@ -16,11 +16,14 @@ from erlangen.measure import METRICS, Metric, Model, audit
 from erlangen.measure.evaluate import consensus_of, on_orbit
 from erlangen.survey import Run, bound, exact
 from erlangen.symmetry import Symmetry
+from erlangen.systems.images.nero._clouds import TURN, clouds, disk, framed
 from erlangen.systems.images.nero._common import rng, scores_of
 from erlangen.systems.images.nero._flow import (
     EPE,
     GROUP,
     SYMMETRY,
+    FlowCNN,
+    averaged_over_elements,
     correlate,
     divergence_and_curl,
     pairs,
@@ -105,6 +108,24 @@ def flow_correlation_flat(run: Run[Any]) -> float:
 
 
 # --- curves and consensus --------------------------------------------------------------------------------------------
+@exact(tol=1e-12)
+def flow_symmetrized_exact(run: Run[Any]) -> float:
+    """Network averaged over the sixteen elements: worst equivariance error, random parameters, float64, every element visited."""
+    torch.manual_seed(run.seed)
+    model = averaged_over_elements(FlowCNN()).double().eval()
+    x, y = (one.double() for one in pairs(2, run.seed))
+    return audit(model, SYMMETRY, x, y, metric=EPE, progress=False).worst_error
+
+
+@exact(tol=1e-10)
+def clouds_frames_flat(run: Run[Any]) -> float:
+    """PointNet in frames: worst relative change of its answers over a disk of rotations, random parameters, float64."""
+    torch.manual_seed(run.seed)
+    x, y = clouds(12, run.seed)
+    model = framed().double().eval()
+    return audit(model, TURN, x.double(), y, elements=disk(DOUBLE), progress=False).worst_error
+
+
 @exact(tol=1e-3)
 def planted_harmonic(run: Run[Any]) -> float:
     """Amplitudes that an audit finds of a model that is off by 0.25 cos(3 t), largest error over all frequencies."""
@@ -268,6 +289,8 @@ PROPERTIES = (
     flow_representation,
     flow_derivatives,
     flow_correlation_flat,
+    flow_symmetrized_exact,
+    clouds_frames_flat,
     planted_harmonic,
     consensus_equivariant,
     consensus_idempotent,

@@ -3,10 +3,10 @@
 The average is `erlangen.symmetrize`; here are the rest of the paper, latent frames among it, and what it is compared with.
 """
 
-from erlangen.enforce import NamedNodes
+from erlangen.enforce import FrameGNN, NamedNodes
 from erlangen.nn import NamedGIN
 from erlangen.survey import System
-from erlangen.systems.points.frame_averaging.method import FlatMLP, FrameGNN, Lines, LocalFrames
+from erlangen.systems.points.frame_averaging.method import FlatMLP, Lines, LocalFrames
 
 __all__ = ["SYSTEM", "FlatMLP", "FrameGNN", "Lines", "LocalFrames", "NamedGIN", "NamedNodes"]
 
@@ -32,7 +32,7 @@ SYSTEM = System(
     ),
     method=(
         "erlangen.symmetrize",
-        "erlangen.systems.frame_averaging.FrameGNN",
+        "erlangen.enforce.FrameGNN",
         "erlangen.systems.frame_averaging.LocalFrames",
     ),
 )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from erlangen.enforce import symmetrize
+from erlangen.enforce import FrameGNN
 from erlangen.groups import E, O
 from erlangen.nn import EGNN, CentredMover, IrrepsNetwork, MessagePassing, SpeedEGNN
 from erlangen.simulate import drifted
@@ -103,6 +103,10 @@ def particle_rivals(widths: Widths, layers: int, basis: int, batch: int) -> dict
     def plain() -> CentredMover:
         return CentredMover(MessagePassing(6, 3, widths.graph, layers=layers, edge_features=1))
 
+    def framed() -> FrameGNN:
+        net = MessagePassing(6, 3, 3 * round(widths.graph / 3), layers=layers, edge_features=2)
+        return FrameGNN(net, on_degenerate="allow")
+
     def egnn() -> SpeedEGNN:
         return SpeedEGNN(EGNN(1, 1, widths.egnn, layers=layers, edge_features=1, velocity=True))
 
@@ -116,7 +120,7 @@ def particle_rivals(widths: Widths, layers: int, basis: int, batch: int) -> dict
         OURS: Rival(partial(oriented, widths.ours, layers, basis), turned, prepare=calibrate),
         "EGNN": Rival(egnn),
         IRREPS: Rival(steered),
-        "FA-GNN": Rival(lambda: symmetrize(plain(), MOTIONS, on_degenerate="allow")),
+        "FA-GNN": Rival(framed),
         "GNN, augmented": Rival(plain, turned),
         STRAIGHT: Rival(lambda: drifted, trains=False),
     }
