@@ -4,7 +4,6 @@ The coordinates of points are replaced by ones that depend on their distances al
 """
 
 from erlangen.survey import System
-from erlangen.systems.points.tinvnn._steady import SteadyTinvNN
 from erlangen.systems.points.tinvnn.method import (
     EUCLIDEAN,
     InitialRepresentation,
@@ -22,7 +21,6 @@ __all__ = [
     "Invariance",
     "Representation",
     "Scaled",
-    "SteadyTinvNN",
     "TinvNN",
     "classical_mds",
 ]
