@@ -16,22 +16,19 @@ import torch
 from torch import Generator, Tensor, nn
 from typing_extensions import override
 
-from erlangen.actions import Permuted, Tree, tree_leaves, tree_map, tree_structure
+from erlangen.actions import Tree, tree_leaves, tree_map, tree_structure
 from erlangen.enforce.calls import (
     Repeat,
     as_module,
     as_wide_as,
     call_signature,
     cast_like,
-    check_output,
     default_chunk,
-    flatten,
     is_floating,
     named_forward,
     takes_mask,
-    weighted_sum,
 )
-from erlangen.enforce.cloud import has_parts, is_first_order
+from erlangen.enforce.cloud import has_parts
 from erlangen.enforce.frames import KINDS, Frame, FrameSet, PointsFrame, check_frames, first_tensor, thin
 from erlangen.enforce.nesting import (
     brings_rounding,
@@ -45,6 +42,7 @@ from erlangen.enforce.orbit import OrbitFrame
 from erlangen.enforce.padding import zero_padding
 from erlangen.enforce.pca_frames import PCAFrame
 from erlangen.enforce.sort_frames import NESTED_TOL, SortFrame, is_sortable
+from erlangen.enforce.there_and_back import given_by_inverses, linear_part, moved_back
 from erlangen.errors import (
     DegenerateFrameError,
     ErlangenWarning,
@@ -232,7 +230,7 @@ class Symmetrized(nn.Module):
         self.on_degenerate: OnDegenerate = on_degenerate
         self.chunk = chunk
         self.seed = seed
-        self._linear = _linear_part(symmetry, frame)
+        self._linear = linear_part(symmetry, frame)
         self._chunks: dict[tuple[int, ...], int] = {}
         self._generator = Generator().manual_seed(seed)
         self._takes_mask = takes_mask(model)
@@ -311,11 +309,11 @@ class Symmetrized(nn.Module):
         for first in range(0, count, step):
             part = slice(first, first + step)
             with full_precision(leaf):
-                inputs, given = _canonical(acting, elements[:, part], local, mask)
+                inputs, given = given_by_inverses(acting, elements[:, part], local, mask)
             extra = tree_map(Repeat(batch, elements[:, part].shape[1]), (args, kwargs))
             out = self.model(inputs, *extra[0], **extra[1], **given)
             with full_precision(leaf):
-                moved = _back(acting, elements[:, part], frames.weights[:, part], out, batch)
+                moved = moved_back(acting, elements[:, part], frames.weights[:, part], out, batch)
             total = moved if total is None else tree_map(torch.add, total, moved)
         if centre is None:
             return total
@@ -433,45 +431,6 @@ class Symmetrized(nn.Module):
     @override
     def extra_repr(self) -> str:
         return f"{self.symmetry!r}, how={self.how!r}, certificate={self.certificate!r}"
-
-
-# --- there and back ---------------------------------------------------------------------------------------------
-def _canonical(acting: Symmetry, elements: Tensor, x: Tree, mask: Tensor | None) -> tuple[Tree, dict[str, Tensor]]:
-    """What the model sees, ``[B * K, ...]``: the input moved by the inverse elements, and the mask."""
-    group = acting.group
-    back, count = group.inverse(elements), elements.shape[1]
-    single = tree_map(lambda t: t.unsqueeze(1) if isinstance(t, Tensor) else t, x)
-    moved = acting.input.act(back, single)
-    flat = tree_map(lambda t: flatten(t, count), moved)
-    if mask is None:
-        return flat, {}
-    copies = mask[:, None]
-    copies = Permuted(axis=-1).apply(group, back, copies) if isinstance(group, Symmetric) else copies
-    copies = flatten(copies, count)
-    return zero_padding(acting.input.action, flat, copies != 0), {"mask": copies}
-
-
-def _back(acting: Symmetry, elements: Tensor, weights: Tensor, out: Tree, batch: int) -> Tree:
-    """Move the model's outputs by the elements and take the weighted sum over them."""
-    count = elements.shape[1]
-    for leaf in tree_leaves(out):
-        check_output(leaf, batch * count)
-    stacked = tree_map(lambda t: t.unflatten(0, (batch, count)), out)
-    moved = acting.output.act(as_wide_as(elements, stacked), stacked)
-    return tree_map(lambda t: weighted_sum(t, weights), moved)
-
-
-def _linear_part(symmetry: Symmetry, frame: Frame) -> Symmetry | None:
-    """The symmetry under H of a group ``R^n x| H``, where centred data is moved by it alone as by the whole group.
-
-    So it is for data of order one, if the elements of a frame share their translation.
-    """
-    group, actions = symmetry.group, (symmetry.input.action, symmetry.output.action)
-    if not isinstance(group, SemidirectProduct) or not isinstance(frame, PCAFrame):
-        return None
-    if not all(is_first_order(action) for action in actions):
-        return None
-    return Symmetry(group.H, input=actions[0], output=actions[1])
 
 
 # --- construction -------------------------------------------------------------------------------------------
