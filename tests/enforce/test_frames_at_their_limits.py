@@ -18,15 +18,15 @@ POINTS = er.Symmetry("SE(3)", input="points", output="invariant")
 def test_gaps_are_the_smallest_distance_over_the_largest_value():
     values = torch.tensor([[1.0, 2.0, 5.0], [0.0, 0.0, 4.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
     null = torch.tensor([[False] * 3, [True, True, False], [True] * 3])
-    assert pca_frames.relative_gap(values, null, counts_null=True).tolist() == [0.2, 0.0, 0.0]
-    assert pca_frames.relative_gap(values, null, counts_null=False).tolist() == [0.2, 1.0, math.inf]
+    assert pca_frames.relative_gap(values).tolist() == [0.2, 0.0, 0.0]
+    assert pca_frames.relative_gap(values, null).tolist() == [0.2, 1.0, math.inf]
     one = torch.tensor([[True, False, False]])
-    assert pca_frames.relative_gap(torch.tensor([[0.0, 1.0, 2.0]]).double(), one, counts_null=False).tolist() == [0.5]
+    assert pca_frames.relative_gap(torch.tensor([[0.0, 1.0, 2.0]]).double(), one).tolist() == [0.5]
 
 
 def test_signs_of_third_moments():
     """Along one axis 2, -1, -1: moment 6 > 0; along the other mirrored, and one that vanishes."""
-    rows = torch.tensor([[[2.0, -2.0, 1.0], [-1.0, 1.0, -1.0], [-1.0, 1.0, 0.0]]], dtype=torch.float64)
+    rows = torch.tensor([[[2.0, -1.0, -1.0], [-2.0, 1.0, 1.0], [1.0, -1.0, 0.0]]], dtype=torch.float64)
     signs, hidden = pca_frames._third_moment_signs(rows, None, torch.tensor([1e-9], dtype=torch.float64))
     assert signs.tolist() == [[1.0, -1.0, 1.0]]
     assert hidden.tolist() == [[False, False, True]]

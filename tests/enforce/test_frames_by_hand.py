@@ -31,13 +31,13 @@ def test_a_cloud_is_centred_by_its_weights():
     found = cloud.gather_cloud(parts_of(symmetry, x), mask, symmetry.group, centred=True)
     assert found.centre.tolist() == [[3.0, 1.0]]
     assert found.size.tolist() == [5.0]  # of what exists, before centring
-    assert found.rows.tolist() == [[[-3.0, 0], [1, 0], [0, 0], [1, -2], [3, 5], [0, 0]]]
+    assert found.columns.mT.tolist() == [[[-3.0, 0], [1, 0], [0, 0], [1, -2], [3, 5], [0, 0]]]
     assert found.weights is not None
     assert found.weights.tolist() == [[1.0, 3, 0, 1, 3, 0]]
-    assert found.rows.dtype == torch.float64
+    assert found.columns.dtype == torch.float64
     still = cloud.gather_cloud(parts_of(symmetry, x), mask, symmetry.group, centred=False)
     assert still.centre.tolist() == [[0.0, 0.0]]
-    assert still.rows[0, :3].tolist() == [[0.0, 1.0], [4.0, 1.0], [0.0, 0.0]]
+    assert still.columns[0, :, :3].mT.tolist() == [[0.0, 1.0], [4.0, 1.0], [0.0, 0.0]]
     plain = cloud.gather_cloud(
         parts_of(symmetry, {k: v[:, :2] for k, v in x.items()}), None, symmetry.group, centred=True
     )
@@ -45,7 +45,7 @@ def test_a_cloud_is_centred_by_its_weights():
     assert plain.centre.tolist() == [[2.0, 1.0]]
     nothing = cloud.gather_cloud(parts_of(symmetry, x), 0 * mask, symmetry.group, centred=True)
     assert nothing.centre.tolist() == [[0.0, 0.0]]
-    assert not nothing.rows.any()
+    assert not nothing.columns.any()
 
 
 def test_masks_belong_to_parts_of_their_length():

@@ -107,7 +107,8 @@ def test_the_layer_where_a_symmetry_is_lost():
         LayerError("0", "A", {"input": 1e-3, "invariant": 0.5}),
         LayerError("1", "B", {"input": 1.0, "invariant": 0.0}),
     ]
-    assert by_hand(layers=kept).lost_at is None
+    assert by_hand(layers=kept).lost_at == "the answer"  # every layer keeps it, and the answers do not
+    assert by_hand(layers=kept, errors=ERRORS * 1e-3).lost_at is None
     assert by_hand(layers=[*kept, LayerError("2", "C", {"input": 1.1e-3})]).lost_at == "2"
     assert by_hand().lost_at is None
 
@@ -132,7 +133,8 @@ def test_the_table_on_the_terminal():
     found = cells(by_hand("mse", layers=[], settings={"dtype": "float64", "scale": "spread"}))
     assert found["equivariance error over spread"].startswith("0.2  (95 % interval ")
     assert found["mse, worst of each sample"] == "1"
-    assert found["symmetry lost at"] == "no layer"
+    assert found["symmetry lost at"] == "the answer"
+    assert cells(by_hand(layers=[], errors=ERRORS * 1e-3))["symmetry lost at"] == "no layer: the answers keep it"
     assert found["samples"] == "3"
     assert score_text(None, "mse") == "-"
     assert score_text(0.123456, "mse") == "0.1235"

@@ -28,8 +28,8 @@ class Classes(Action):
     >>> move = Classes([1, 0, 2]).on(er.group("Flip"))            # a mirror makes left (0) right (1), and keeps 2
     >>> move.act(torch.tensor(1), torch.tensor([0, 1, 2, 2])).tolist()
     [1, 0, 2, 2]
-    >>> move.act(torch.tensor(1), torch.tensor([[0.7, 0.2, 0.1]])).tolist()
-    [[0.2, 0.7, 0.1]]
+    >>> move.act(torch.tensor(1), torch.tensor([[7.0, 2.0, 1.0]])).tolist()
+    [[2.0, 7.0, 1.0]]
 
     Floating tensors and booleans are scores or one-hot labels ``[..., C]``, whose last axis is permuted; integers are labels,
     each of which is renamed. Negative labels (ignored ones) stay.

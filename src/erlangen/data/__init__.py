@@ -1,5 +1,6 @@
 """Real data that comes with the library, distorted, as clips and superpixels, graphs, molecules, and readers for your files."""
 
+from erlangen.data.characters import FONTS, glyph_characters, glyphs
 from erlangen.data.clips import Clips, drifting_digits, spinning_digits
 from erlangen.data.distortions import affine_distortion, homography_distortion
 from erlangen.data.drug_like import (
@@ -9,7 +10,6 @@ from erlangen.data.drug_like import (
     penalized_logp,
     structural_alerts,
 )
-from erlangen.data.glyphs import FONTS, glyph_characters, glyphs
 from erlangen.data.graph_families import (
     SKIPS,
     brec_families,
