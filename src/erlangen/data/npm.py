@@ -52,7 +52,11 @@ def npm_file(package: str, version: str, sha256: str, member: str, *, download: 
 def cache_folder() -> Path:
     """Where archives are kept: below ``$ERLANGEN_CACHE`` or ``~/.cache/erlangen``."""
     chosen = os.environ.get("ERLANGEN_CACHE", "")
-    base = Path(chosen) if chosen not in ("", "off") else Path.home() / ".cache" / "erlangen"
+    if chosen.lower() == "off":
+        raise DataError(
+            "ERLANGEN_CACHE is 'off', but archives of npm are kept on the disk; set it to a folder, or unset it"
+        )
+    base = Path(chosen) if chosen else Path.home() / ".cache" / "erlangen"
     folder = base / "npm"
     try:
         folder.mkdir(parents=True, exist_ok=True)
