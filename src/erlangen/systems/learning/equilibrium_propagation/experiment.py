@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from erlangen.data import digits
+from erlangen.data import digits, mnist
 from erlangen.measure import accuracy
 from erlangen.solve import asymmetry, power_rate
 from erlangen.survey import (
@@ -72,7 +72,7 @@ BUDGETS = {
 
 
 # --- what holds exactly ----------------------------------------------------------------------------------------------
-LONG = 600
+LONG = 400
 """Steps after which nothing moves in small networks, in float64."""
 
 
@@ -105,7 +105,7 @@ def symmetric_weights_give_the_gradient(run: Run[Budget]) -> float:
 
 @exact(tol=1e-8)
 def recurrent_back_propagation_is_the_gradient(run: Run[Budget]) -> float:
-    """Relative difference of recurrent back-propagation to the gradient through 600 unrolled steps; weights at 90 degrees."""
+    """Relative difference of recurrent back-propagation to the gradient through 400 unrolled steps; weights at 90 degrees."""
     net, x, y, u = tiny(run.seed, 90)
     ours = _gradient(net, Propagation("recurrent", steps=LONG)(net, x, y))
     state = torch.zeros_like(u)
@@ -116,7 +116,7 @@ def recurrent_back_propagation_is_the_gradient(run: Run[Budget]) -> float:
 
 @exact(tol=1e-8)
 def long_phases_reach_the_limits(run: Run[Budget]) -> float:
-    """Relative difference of 600 steps of the exact nudge and of recurrent back-propagation to linear solves; 90 degrees."""
+    """Relative difference of 400 steps of the exact nudge and of recurrent back-propagation to linear solves; 90 degrees."""
     net, x, y, u = tiny(run.seed, 90)
     ep, bp = limits(net, y, u)
     found = exact_nudge(net, x, y, u, steps=LONG), recurrent_error(net, x, y, u, steps=LONG)
@@ -229,13 +229,19 @@ def nudges_part(run: Run[Budget]) -> Part:
 
 # --- digits ----------------------------------------------------------------------------------------------------------
 def draws(run: Run[Budget]) -> Callable[[int], Split]:
-    """Digits as vectors of pixels from 0 to 1; the last test part is digits that no choice was made on."""
+    """Digits as vectors of pixels from 0 to 1; those of the test are in no other part, and no choice looks at them."""
     sizes = run.sizes(run.budget.digits)
 
     def draw(seed: int) -> Split:
-        x, y = digits("train")
-        order = torch.randperm(len(x), generator=Generator().manual_seed(seed))
-        return Split.of(x[order].flatten(1).float(), y[order], sizes)
+        source = digits if sizes.train + sizes.validation <= 8000 else mnist
+        parts: list[tuple[Tensor, Tensor]] = []
+        for name in ("train", "test"):
+            x, y, _ = source(name)
+            order = torch.randperm(len(x), generator=Generator().manual_seed(seed))
+            parts.append((x[order].flatten(1), y[order]))
+        (x, y), (held, labels) = parts
+        first, second = slice(sizes.train), slice(sizes.train, sizes.train + sizes.validation)
+        return Split((x[first], y[first]), (x[second], y[second]), (held[: sizes.test], labels[: sizes.test]))
 
     return draw
 

@@ -195,9 +195,7 @@ class EquilibriumNetwork(nn.Module):
         if torch.is_grad_enabled():
             weights, drive = self.matrix().mT, self.drive(x)
             tol = 1e-5 if u.dtype == torch.float32 else 1e-12
-            u = fixed_point(
-                lambda u: self.squash(u) @ weights + drive, u, tol=tol, steps=300, on_unsettled="allow"
-            ).x
+            u = fixed_point(lambda u: self.squash(u) @ weights + drive, u, tol=tol, steps=300, on_unsettled="allow").x
         return self.answer(self.squash(u))
 
     # --- diagnoses ---------------------------------------------------------------------------------------------------
@@ -327,6 +325,7 @@ class Propagation:
         steps: of a nudged phase, of recurrent back-propagation, or back through time.
         homeostasis: weight of ``|J - J^T|^2 / 2`` over the number of units, J the Jacobian of the field of activities.
         probes: random vectors per sample that estimate it.
+        on_unsettled: "warn" of batches with samples that are far from rest, or "allow" them.
     """
 
     error: Literal["nudge", "recurrent", "time"] = "nudge"
@@ -335,10 +334,13 @@ class Propagation:
     steps: int = 20
     homeostasis: float = 0.0
     probes: int = 5
+    on_unsettled: Literal["warn", "allow"] = "warn"
 
     def __post_init__(self) -> None:
         if self.error not in ("nudge", "recurrent", "time"):
             raise UnknownNameError(f"error = {self.error!r}: choose 'nudge', 'recurrent' or 'time'")
+        if self.on_unsettled not in ("warn", "allow"):
+            raise UnknownNameError(f"on_unsettled = {self.on_unsettled!r}: choose 'warn' or 'allow'")
         for name, least in (("points", 0), ("steps", 1), ("probes", 1)):
             check_integer(name, getattr(self, name), least)
         if not self.beta > 0:
@@ -355,7 +357,7 @@ class Propagation:
     def __call__(self, net: EquilibriumNetwork, x: Tensor, y: Tensor) -> Tensor:
         """The mean loss of a batch; its gradient is the estimate."""
         u, motion = net.settle(x)
-        if bool((motion > 1).any()):
+        if self.on_unsettled == "warn" and bool((motion > 1).any()):
             warnings.warn(
                 f"{int((motion > 1).sum())} of {len(motion)} samples are far from rest after {net.free_steps} steps "
                 f"(they move by up to {float(motion.max()):.2g}); their error says little",

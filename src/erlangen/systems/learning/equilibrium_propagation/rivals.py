@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -21,22 +22,25 @@ class Decayed:
         return self.of(net, x, y) + self.weight * net.matrix().square().sum() / net.states
 
 
+estimate = partial(Propagation, on_unsettled="allow")
+"""Of networks that are measured: how many samples do not rest is a column of the table."""
+
 RECIPROCAL: dict[str, tuple[float, Propagation | Decayed]] = {
-    "RBP": (90, Propagation("recurrent")),
-    "back-propagation through time": (90, Propagation("time")),
-    "RBP + homeostasis": (90, Propagation("recurrent", homeostasis=1)),
-    "EP": (90, Propagation()),
-    "EP N=2": (90, Propagation(points=2, beta=0.05)),
-    "EP + homeostasis": (90, Propagation(homeostasis=1)),
-    "EP N=2 + homeostasis": (90, Propagation(points=2, beta=0.05, homeostasis=1)),
-    "EP + decay": (90, Decayed(Propagation(), 1)),
-    "EP from symmetric weights": (0, Propagation()),
+    "RBP": (90, estimate("recurrent")),
+    "back-propagation through time": (90, estimate("time")),
+    "RBP + homeostasis": (90, estimate("recurrent", homeostasis=1)),
+    "EP": (90, estimate()),
+    "EP N=2": (90, estimate(points=2, beta=0.05)),
+    "EP + homeostasis": (90, estimate(homeostasis=1)),
+    "EP N=2 + homeostasis": (90, estimate(points=2, beta=0.05, homeostasis=1)),
+    "EP + decay": (90, Decayed(estimate(), 1)),
+    "EP from symmetric weights": (0, estimate()),
 }
 """Degrees between backward and forward weights at the start, and the objective."""
 
 LOOP: dict[str, Propagation | Decayed] = {
-    "RBP": Propagation("recurrent"),
-    "EP": Propagation(),
-    "EP + homeostasis": Propagation(homeostasis=0.1),
-    "EP + decay": Decayed(Propagation(), 0.1),
+    "RBP": estimate("recurrent"),
+    "EP": estimate(),
+    "EP + homeostasis": estimate(homeostasis=0.1),
+    "EP + decay": Decayed(estimate(), 0.1),
 }
