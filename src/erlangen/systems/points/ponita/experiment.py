@@ -80,8 +80,8 @@ BUDGETS = {
     "full": Budget(
         seeds=3, elements=100, networks=3, few=20, repeats=9,
         charges=Sizes(1000, 200, 500), charge_epochs=40, charge_batch=100,
-        frames=Sizes(300, 50, 200), frame_epochs=25, molecule_batch=10,
-        digits=Sizes(2000, 200, 500), digit_epochs=15, digit_batch=20,
+        frames=Sizes(250, 50, 200), frame_epochs=25, molecule_batch=10,
+        digits=Sizes(2000, 200, 500), digit_epochs=12, digit_batch=20,
         molecules=Sizes(500, 100, 300), molecule_epochs=60, steps=50,
         qm9=Sizes(1000, 150, 300), qm9_epochs=14,
     ),
