@@ -64,7 +64,8 @@ class Potential(nn.Module):
             pos = x["pos"].detach().requires_grad_()
             energy = self.scale * self.net(pos, x["kinds"])
             (slope,) = torch.autograd.grad(energy.sum(), pos, create_graph=self.training)
-        return {"energy": energy.double() + self.shift, "force": -slope, "scale": self.scale}
+        total = (energy if self.training else energy.detach()).double() + self.shift
+        return {"energy": total, "force": -slope, "scale": self.scale}
 
 
 class Oriented(nn.Module):
@@ -205,7 +206,7 @@ def errors_of(model: nn.Module, x: Mapping[str, Frames], y: Mapping[str, Mapping
         batches = zip(*(value.split(50) for value in frames.values()), strict=True)
         found = [model(dict(zip(frames, batch, strict=True))) for batch in batches]
         for key, unit in (("energy", "meV"), ("force", "meV/A")):
-            apart = torch.cat([one[key].detach() for one in found]) - y[name][key]
+            apart = torch.cat([one[key] for one in found]) - y[name][key]
             row[f"{key}, {unit}{name and ', '}{name}"] = 1e3 * float(apart.abs().mean())
     return row
 
