@@ -65,21 +65,20 @@ class Model:
         self.padding: Padding | None = None
 
     @functools.cached_property
+    def _parameters(self) -> list[nn.Parameter]:
+        return [] if self.module is None else list(self.module.parameters())
+
+    @functools.cached_property
     def device(self) -> torch.device | None:
         """Where the module's parameters lie; ``None`` for other callables."""
-        if self.module is None:
-            return None
-        first = next(iter(self.module.parameters()), None)
-        return None if first is None else first.device
+        return self._parameters[0].device if self._parameters else None
 
     @functools.cached_property
     def dtype(self) -> torch.dtype | None:
         """The floating dtype that it was made for, where it shows: of a module's parameters, of an ONNX file's inputs."""
         if isinstance(self._call, OnnxModel):
             return self._call.dtype
-        found = (
-            {p.dtype for p in self.module.parameters() if p.is_floating_point()} if self.module is not None else set()
-        )
+        found = {p.dtype for p in self._parameters if p.is_floating_point()}
         return found.pop() if len(found) == 1 else None
 
     def read(self, x: Any, y: Any = None) -> tuple[Tree, Tree | None]:
@@ -202,12 +201,14 @@ class Model:
                 TrainModeWarning,
                 stacklevel=4,
             )
-        self.module.eval()
+        if any(training for _, training in modes):
+            self.module.eval()
         try:
             yield
         finally:
             for module, training in modes:
-                module.training = training
+                if module.training != training:  # setting an attribute of a module takes long
+                    module.training = training
 
 
 def _depends_on_mode(module: nn.Module) -> bool:
