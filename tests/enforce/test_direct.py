@@ -168,13 +168,23 @@ def test_what_may_take_the_road():
     assert takes(x)
     for other in (x.double(), x.half(), x[0], x[None], x[..., :2], x[:0], x[:, :0], [x], x.clone().requires_grad_()):
         assert not takes(other)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert not takes(x)
     with torch.autograd.forward_ad.dual_level():
         assert not takes(torch.autograd.forward_ad.make_dual(x, x))
     seen = []
     torch.func.vmap(lambda one: seen.append(takes(one)) or one)(x[None])
     assert seen == [False]
+
+
+@pytest.mark.parametrize("output", ["invariant", "vectors"])
+def test_autocast_reaches_the_model_alone(output):
+    """What the model computes in bfloat16 is rounded; inputs and what is done with the answers are not."""
+    x = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(6))
+    model = Part(output == "vectors")
+    exact = er.symmetrize(model, er.Symmetry("SO(3)", input="points", output=output))
+    plain = exact(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert exact._direct.takes(x)
+        assert torch.equal(exact(x), plain)
 
 
 def test_random_elements_and_batch_statistics_in_training_take_the_general_road():

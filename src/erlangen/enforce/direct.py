@@ -20,6 +20,7 @@ from erlangen.enforce.frames import ROUNDING, Frame
 from erlangen.enforce.pca_frames import PCAFrame, every_sign
 from erlangen.enforce.there_and_back import moved_back
 from erlangen.groups import SemidirectProduct
+from erlangen.numerics import full_precision
 from erlangen.symmetry import Symmetry
 from erlangen.tracing import carries_derivative, is_recorded, is_traced
 
@@ -68,16 +69,17 @@ class DirectRoad:
         return cls(symmetry, linear, frame)
 
     def takes(self, x: Tree) -> bool:
-        """Whether x is a cloud of float32 points on a CPU whom nobody follows: no gradient, compiler, transform or autocast."""
+        """Whether x is a cloud of float32 points on a CPU whom nobody follows: no gradient, compiler or transform."""
         if type(x) is not Tensor or x.dtype is not torch.float32 or x.ndim != 3:
             return False
         if x.device.type != "cpu" or x.shape[-1] != self.n or not x.numel():
             return False
-        return not (carries_derivative(x) or is_traced() or is_recorded() or torch.is_autocast_enabled("cpu"))
+        return not (carries_derivative(x) or is_traced() or is_recorded())
 
     def average(self, model: nn.Module, x: Tensor, step: int) -> Tree | None:
         """The answer for a batch that `takes` accepts, `step` elements at once; ``None`` if a frame is not clear."""
-        seen = self._see(x)
+        with full_precision(x):
+            seen = self._see(x)
         if seen is None:
             return None
         signs = torch.from_numpy(every_sign(self.n, not self.handed)).to(x.dtype)
@@ -129,4 +131,5 @@ class DirectRoad:
             return out.unflatten(0, (batch, len(signs))).sum(1).mul(1 / self.count)
         elements = axes[:, None] * signs[:, None]
         weights = axes.new_full((1, len(signs)), 1 / self.count).expand(batch, -1)
-        return moved_back(self.acting, as_wide_as(elements, signs), weights, out, batch)
+        with full_precision(signs):
+            return moved_back(self.acting, as_wide_as(elements, signs), weights, out, batch)
