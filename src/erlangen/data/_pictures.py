@@ -115,7 +115,8 @@ def _deep_values(image: Any, file: BinaryIO, order: str) -> np.ndarray[Any, Any]
     with Image.open(file) as opened:
         again: Any = opened
         again.tile = [
-            _Tile(*tile[:3], other if isinstance(tile[3], str) else (other, *tile[3][1:])) for tile in again.tile
+            _Tile(tile[0], tile[1], tile[2], other if isinstance(tile[3], str) else (other, *tile[3][1:]))
+            for tile in again.tile
         ]
         again.load()
         low = np.asarray(ImageOps.exif_transpose(again)).astype(np.float32)
