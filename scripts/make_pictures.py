@@ -37,7 +37,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, help="folder that keeps the runs; by default they are made anew")
     parser.add_argument("--chromium", default="chromium", help="the browser's command")
-    parser.add_argument("--report", type=Path, help="report.html of a demo with seed 0, of which only the picture is made")
+    parser.add_argument(
+        "--report", type=Path, help="report.html of a demo with seed 0, of which only the picture is made"
+    )
     options = parser.parse_args()
     if options.report is not None:
         photograph(options.report, ASSETS / "report.png", options.chromium)
