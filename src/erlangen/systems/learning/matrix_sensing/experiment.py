@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from erlangen.errors import NotFiniteError
 from erlangen.groups import O
 from erlangen.solve import Rate, exponential_rate, power_rate
 from erlangen.survey import Part, Result, Run, Table, exact, number, properties, sweep
@@ -139,7 +140,7 @@ def steps_are_gradients(run: Run[Budget]) -> float:
 def rotations_of_columns_change_nothing(run: Run[Budget]) -> float:
     """Relative change of X X^T and F G^T after 100 steps when all columns of the start are mixed by one Q in O(k)."""
     sensing, matrix, (left, right) = _small(run)
-    q, y = O(5).sample(1, generator=run.generator(1))[0].double(), sensing(matrix)
+    q, y = O(5).sample(1, generator=run.generator(1), dtype=torch.float64)[0], sensing(matrix)
     worst = 0.0
     for one, other in ((left, left @ q), ((left, right), (left @ q, right @ q))):
         ends = [product(recover(sensing, y, f, rate=RATE, steps=100).factors) for f in (one, other)]
@@ -239,8 +240,9 @@ PROPERTIES = (
 
 # --- rows ------------------------------------------------------------------------------------------------------------
 def second_half(found: Recovery, fit: Callable[[Any, Any], Rate]) -> Rate:
-    """The rate over the second half of a run, where what is faster has died out."""
-    steps = np.arange(len(found.errors))[len(found.errors) // 2 :]
+    """The rate over the second half of a run, or of what follows its gauge step: what is faster has died out by then."""
+    count = len(found.errors)
+    steps = np.arange(count)[(count + (found.gauge_at or 0)) // 2 :]
     return fit(steps, found.errors.numpy()[steps])
 
 
@@ -328,7 +330,8 @@ def methods_of(
         return fast_row(problem(seed).descend(pair, gauge=gauge), pair, rank)
 
     def scaled(k: int, scale: float, seed: int) -> Mapping[str, Any]:
-        rate, damping = tuned(problem(seed + 1000), begin(seed + 1000, k, scale))
+        others = [(problem(other), begin(other, k, scale)) for other in (seed + 1000, seed + 2000)]
+        rate, damping = tuned(others)
         found = problem(seed).descend(begin(seed, k, scale), rate, damping=damping)
         return fast_row(found) | {"learning rate": rate, "damping": damping}
 
@@ -344,14 +347,17 @@ def methods_of(
     return made
 
 
-def tuned(problem: Problem, pair: tuple[Tensor, Tensor]) -> tuple[float, float | str]:
-    """The rate and the damping of preconditioned descent with the least error after 100 steps of another problem."""
-    found: dict[tuple[float, float | str], float] = {}
-    for rate in (0.1, 0.3, 0.6):
-        for damping in (0.01, 0.1, 1.0, "residual"):
-            end = problem.descend(pair, rate, 100, damping=damping).errors[-1]
-            found[rate, damping] = float(end) if math.isfinite(float(end)) else math.inf
-    return min(found, key=lambda key: found[key])
+def tuned(others: list[tuple[Problem, tuple[Tensor, Tensor]]]) -> tuple[float, float | str]:
+    """The rate and the damping of preconditioned descent with the least error after 50 steps, at worst, on other problems."""
+
+    def error(rate: float, damping: float | str) -> float:
+        try:
+            return max(float(problem.descend(pair, rate, 50, damping=damping).errors[-1]) for problem, pair in others)
+        except NotFiniteError:  # too large a rate loses against the others
+            return math.inf
+
+    tried = [(rate, damping) for rate in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0) for damping in (0.01, 0.1, 1.0, "residual")]
+    return min(tried, key=lambda pair: error(*pair))
 
 
 def worst(table: Table, names: list[str], column: str, value: Callable[[Any], Any]) -> Any:
@@ -375,7 +381,7 @@ def population_part(run: Run[Budget]) -> Part:
         matrix = target(b.n, (1.0,) * b.rank, Generator().manual_seed(seed))
         return Problem(AllEntries((b.n, b.n)), matrix, b.rank, b.steps)
 
-    table = sweep("population", methods_of(problem, b.columns, b.scales, b.rank, 300), run=run)
+    table = sweep("population", methods_of(problem, b.columns, b.scales, b.rank, 100), run=run)
     slow, fast, free = (
         [name(kind, k, a) for k in b.columns for a in b.scales] for kind in ("symmetric", "asymmetric", "gauge step")
     )
@@ -532,7 +538,7 @@ def photograph_part(run: Run[Budget]) -> Part:
         return fast_row(found, pair, b.rank) | {"condition": float(singular[0] / singular[b.rank - 1])}
 
     def preconditioned(seed: int) -> Mapping[str, Any]:
-        rate, damping = tuned(problem, begin(k, seed + 1000))
+        rate, damping = tuned([(problem, begin(k, seed + 1000)), (problem, begin(k, seed + 2000))])
         return fast_row(problem.descend(begin(k, seed), rate, damping=damping)) | {
             "learning rate": rate,
             "damping": damping,
