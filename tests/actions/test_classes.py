@@ -138,6 +138,10 @@ def test_fixed_positions_in_audits_and_names() -> None:
     assert er.equivariance_error(exact, None, features, reduce="max") < 1e-5
     with pytest.raises(ShapeError, match="give 6"):
         er.audit(lambda t: t[:, :1].float(), symmetry, tokens[:, :5])
+    with pytest.raises(ShapeError, match="ids of tokens, give axis=-1"):
+        er.audit(
+            lambda t: t[:, :1].float(), er.Symmetry("S4", input="permuted(fixed=(0,-1))", output="invariant"), tokens
+        )
     with pytest.raises(ActionError, match="fixed"):
         Permuted(fixed=("CLS",))
 

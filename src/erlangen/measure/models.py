@@ -121,11 +121,12 @@ class Model:
         if self._numpy:
             return self._invoke(tree_map(_to_numpy, x), masked)
         try:
-            y = self._invoke(x, masked)
+            with contextlib.nullcontext() if self._answered or self.module is not None else _no_half_arrays():
+                y = self._invoke(x, masked)
         except Exception as torch_error:
             # A numpy function meets a tensor: numpy's own functions refuse it with one of these types, those of other
             # libraries with any, so their first answer decides.
-            refused = isinstance(torch_error, (TypeError, AttributeError))
+            refused = isinstance(torch_error, (TypeError, AttributeError, DeprecationWarning))
             if self.module is not None or isinstance(self._call, OnnxModel) or isinstance(torch_error, ModelError):
                 raise
             if (self._answered and not refused) or "does not require grad" in str(torch_error):
@@ -133,6 +134,9 @@ class Model:
             try:
                 y = self._invoke(tree_map(_to_numpy, x), masked)
             except Exception as numpy_error:  # noqa: BLE001 - one of the two is raised
+                if isinstance(torch_error, DeprecationWarning):  # it wants tensors all the same, and may warn
+                    self._answered = True
+                    return self._invoke(x, masked)
                 if not (refused and isinstance(numpy_error, (TypeError, AttributeError))):
                     raise with_session_hint(numpy_error if refused else torch_error) from None
                 raise ModelError(
@@ -237,6 +241,14 @@ def with_session_hint(error: Exception) -> Exception:
             "inputs that are no data, batch_axis= where the batch is not first, and outputs= to choose answers"
         )
     return error
+
+
+@contextlib.contextmanager
+def _no_half_arrays() -> Generator[None]:
+    """numpy's functions take some tensors, and announce that they will not for long: such a model wants arrays."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="__array_wrap__ must accept", category=DeprecationWarning)
+        yield
 
 
 def _to_numpy(leaf: Tensor) -> np.ndarray[Any, Any]:
