@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -42,6 +43,8 @@ REGRESSION, MANY, SCATTERED, KEPT = (
     "Gaussian about constant velocity",
     "constant velocity",
 )
+FOUR_TIMES = "GeoTDM, learned prior, four times the epochs", "EGNN regression, four times the epochs"
+"""Rows that tell how much of a difference is a matter of training."""
 FREE = "GeoTDM, unconditional"
 RATES = (1e-2, 4e-3)
 
@@ -133,8 +136,12 @@ def forecasts(
     *,
     samples: int,
     samplers: bool = True,
+    longer: bool = False,
 ) -> Table:
-    """The models on one kind of data. What gives several answers has as many as are drawn of diffusions."""
+    """The models on one kind of data. What gives several answers has as many as are drawn of diffusions.
+
+    With `longer` there are `FOUR_TIMES`, too, with the first of the rates, which they have no time to choose.
+    """
     budget, drawn = run.budget, Drawn(draw, run.seed)
     frames, dim = drawn.train["pos"].shape[1::2]
     samples = 2 if run.dry else samples
@@ -155,6 +162,9 @@ def forecasts(
 
     rivals = {key: denoiser(key, drawn, budget) for key in diffusions}
     rivals |= {REGRESSION: regression(1), MANY: regression(samples)}
+    if longer:
+        for key, rival in zip(FOUR_TIMES, (rivals[LEARNED], rivals[REGRESSION]), strict=True):
+            rivals[key] = replace(rival, rates=RATES[:1], longer=4)
     scattered = partial(Scattered, frames, dim, samples)
     rivals[SCATTERED] = Rival(scattered, trains=False, prepare=lambda model, split: model.prepare(split))
     rivals[KEPT] = Rival(lambda: KeptVelocity(frames, dim), trains=False)

@@ -53,7 +53,7 @@ OURS = Frames(5, 10, 200)
 """Frames of 15 cover the three units of time of the paper's 30."""
 DIFFUSIONS = {
     "charged": (LEARNED, VELOCITY, CENTRE, LONG),
-    "springs": (LEARNED, VELOCITY, CENTRE, PLAIN, LONG, *VARIANTS),
+    "springs": (LEARNED, VELOCITY, PLAIN, LONG, *VARIANTS),
     "gravity": (LEARNED, VELOCITY, LONG),
     "ethanol": (LEARNED, VELOCITY, LONG),
 }
@@ -125,7 +125,7 @@ def forecast_part(table: Table) -> Part:
 def particles_part(run: Run[Budget], law: str) -> Part:
     """Charges, springs or masses."""
     draw = partial(data.particles, law, run.sizes(run.budget.motions), run.budget.frames)
-    return forecast_part(forecasts(run, law, draw, DIFFUSIONS[law], samples=SAMPLES))
+    return forecast_part(forecasts(run, law, draw, DIFFUSIONS[law], samples=SAMPLES, longer=law == "charged"))
 
 
 ETHANOL = {
