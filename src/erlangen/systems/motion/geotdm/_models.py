@@ -140,7 +140,7 @@ def forecasts(
 ) -> Table:
     """The models on one kind of data. What gives several answers has as many as are drawn of diffusions.
 
-    With `longer` there are `FOUR_TIMES`, too, with the first of the rates, which they have no time to choose.
+    With `longer` there are `FOUR_TIMES`, too, with the smaller of the rates, which they have no time to choose.
     """
     budget, drawn = run.budget, Drawn(draw, run.seed)
     frames, dim = drawn.train["pos"].shape[1::2]
@@ -164,7 +164,7 @@ def forecasts(
     rivals |= {REGRESSION: regression(1), MANY: regression(samples)}
     if longer:
         for key, rival in zip(FOUR_TIMES, (rivals[LEARNED], rivals[REGRESSION]), strict=True):
-            rivals[key] = replace(rival, rates=RATES[:1], longer=4)
+            rivals[key] = replace(rival, rates=RATES[-1:], longer=4)
     scattered = partial(Scattered, frames, dim, samples)
     rivals[SCATTERED] = Rival(scattered, trains=False, prepare=lambda model, split: model.prepare(split))
     rivals[KEPT] = Rival(lambda: KeptVelocity(frames, dim), trains=False)
