@@ -143,7 +143,7 @@ def ethanol_part(run: Run[Budget]) -> Part:
     budget, sizes = run.budget, run.sizes(run.budget.motions)
     trajectories, steps = budget.trajectories, budget.molecule_steps
     if run.dry:
-        trajectories, steps = Sizes(1, 1, 1), 5 * (budget.frames.given + budget.frames.ahead)
+        trajectories, steps = Sizes(1, 1, 1), 4 * (budget.frames.given + budget.frames.ahead)
 
     def draw(seed: int) -> Split:
         split = data.ethanol_split(trajectories, steps, budget.frames, seed, min(40, sizes.test))
@@ -302,7 +302,7 @@ def experiment(run: Run[Budget], pedestrians: str = "") -> Result:
     if pedestrians:
         data.check_folder(pedestrians)
     if run.dry:  # networks as large as ever, chains short
-        run = replace(run, budget=replace(run.budget, diffusion_steps=10, quick=3, free_steps=3))
+        run = replace(run, budget=replace(run.budget, diffusion_steps=5, quick=2, free_steps=2))
     return Result.of(
         properties(run, *PROPERTIES),
         *(particles_part(run, law) for law in data.SIMULATORS),
