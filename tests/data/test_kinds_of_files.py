@@ -141,6 +141,14 @@ def test_integers_without_a_brightest_value_are_refused(tmp_path):
         folder_of(tmp_path, a_tiff=(np.array([[1, 70000]], dtype=np.int32), {}))
 
 
+@pytest.mark.parametrize("suffix", ["gif", "bmp", "webp", "png", "tif", "jpg"])
+def test_eight_bits_of_every_format(tmp_path, suffix):
+    values = np.repeat(np.repeat(np.arange(16, dtype=np.uint8).reshape(4, 4) * 17, 8, 0), 8, 1)
+    options = {"lossless": True} if suffix == "webp" else {"quality": 100} if suffix == "jpg" else {}
+    x = folder_of(tmp_path, **{f"a_{suffix}": (values, options)})
+    assert np.abs(x[0, 0].numpy() * 255 - values).max() <= (1 if suffix == "jpg" else 1e-4)
+
+
 def test_one_bit_palettes_and_transparency(tmp_path):
     grey = np.array([[0, 255, 255]], dtype=np.uint8)
     PIL.fromarray(grey).convert("1").save(tmp_path / "a.png")

@@ -91,7 +91,7 @@ def _read(name: Path) -> tuple[np.ndarray[Any, Any], bool]:
 def _deep_order(image: Any, name: Path) -> str | None:
     """The order of bytes in colour, or grey with transparency, of 16 bits; None for pictures that pillow reads in full."""
     bits = dict(getattr(image, "tag_v2", {})).get(BITS, ())
-    orders = {args if isinstance(args := tile[3], str) else args[0] for tile in image.tile}
+    orders = {_byte_order(tile[3]) for tile in image.tile}
     several = isinstance(bits, tuple) and len(bits) > 1 and max(bits) > 8  # pyright: ignore[reportUnknownArgumentType]
     if not several and not any(_DEEP.fullmatch(order) for order in orders):
         return None
@@ -102,6 +102,12 @@ def _deep_order(image: Any, name: Path) -> str | None:
             "it as PNG, or with 8 bits"
         )
     return order
+
+
+def _byte_order(arguments: Any) -> str:
+    """What pillow calls the order of bytes, the first argument of a decoder; "" for decoders that have other arguments."""
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
 
 
 def _deep_values(image: Any, file: BinaryIO, order: str) -> np.ndarray[Any, Any]:
