@@ -26,8 +26,16 @@ from erlangen.measure import relative_change
 from erlangen.nn import Pointer
 from erlangen.survey import Run
 from erlangen.symmetry import Symmetry
-from erlangen.systems.points.tinvnn import EUCLIDEAN, InitialRepresentation, Invariance, TinvNN, classical_mds
+from erlangen.systems.points.tinvnn import (
+    EUCLIDEAN,
+    InitialRepresentation,
+    Invariance,
+    SteadyTinvNN,
+    TinvNN,
+    classical_mds,
+)
 from erlangen.systems.points.tinvnn import experiment as system
+from erlangen.systems.points.tinvnn._steady import near_frames, near_ties
 from erlangen.systems.points.tinvnn.experiment import ALL, moved, pairwise
 from erlangen.testing import check_layer
 
@@ -357,3 +365,51 @@ def test_bad_points(x: Tensor, error: type[ErlangenError], message: str) -> None
 def test_bad_options(build, error: type[ErlangenError], message: str) -> None:
     with pytest.raises(error, match=message):
         build()
+
+
+# --- the remedy for surfaces that are sampled anew ---------------------------------------------------------------------
+def test_steady_networks_are_as_invariant() -> None:
+    x = clouds(8, 3, seed=0)
+    model = SteadyTinvNN(net(), ALL).eval()
+    close(model(moved(x, torch.Generator().manual_seed(0))), model(x), 1e-10)
+
+
+def test_near_frames_are_other_principal_axes() -> None:
+    """Moved by them, the covariance of a cloud stays what it was up to the gaps that count as near."""
+    half = clouds(6, 3, seed=1)
+    x = torch.cat([half, half * torch.tensor([-1.0, 1.0, 1.0], dtype=half.dtype)], 1)
+    h = InitialRepresentation(3, ALL, on_degenerate="allow")(x).coordinates
+    Q = near_frames(h, 5)
+    close(Q @ Q.mT, torch.eye(3, dtype=Q.dtype).expand(6, 5, 3, 3), 1e-12)
+    moment = (h.mT @ h / h.shape[1])[:, None]
+    apart = (Q.mT @ moment @ Q - moment).abs().amax((-2, -1)) / moment.amax((-2, -1))
+    assert float(apart.max()) < 2 * 2 / h.shape[1] ** 0.5
+
+
+def test_clear_clouds_have_one_frame_and_balls_have_all() -> None:
+    g = torch.Generator().manual_seed(0)
+    scale = torch.tensor([4.0, 2.0, 1.0], dtype=torch.float64)
+    clear = torch.rand(1, 2000, 3, generator=g, dtype=torch.float64).square() * scale
+    some = torch.randn(50, 3, generator=g, dtype=torch.float64)
+    signs = torch.tensor(list(itertools.product((1.0, -1.0), repeat=3)), dtype=torch.float64)
+    ball = torch.cat([some.roll(k, 1) * s for k in range(3) for s in signs])[None]  # no direction is preferred
+    represent = InitialRepresentation(3, ALL, on_degenerate="allow")
+    h, b = represent(clear).coordinates, represent(ball).coordinates
+    assert not bool(near_ties(h))
+    assert bool(near_ties(b))
+    close(near_frames(h, 4), torch.eye(3, dtype=h.dtype).expand(1, 4, 3, 3), 1e-12)
+    spread = near_frames(b, 4000)[0]  # Haar: the mean is zero, and squares of entries are a third
+    assert float(spread.mean(0).abs().max()) < 0.05
+    assert float((spread.square().mean(0) - 1 / 3).abs().max()) < 0.05
+
+
+def test_two_near_axes_turn_in_their_plane() -> None:
+    g = torch.Generator().manual_seed(0)
+    flat = torch.randn(1, 2000, 3, generator=g, dtype=torch.float64) * torch.tensor(
+        [1.0, 1.0, 0.2], dtype=torch.float64
+    )
+    h = InitialRepresentation(3, ALL, on_degenerate="allow")(flat).coordinates
+    Q = near_frames(h, 50)[0]
+    assert float(Q[:, 2, :2].abs().max()) == 0
+    assert float(Q[:, :2, 2].abs().max()) == 0
+    assert float(Q[:, 0, 0].std()) > 0.4

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib.cbook
-import matplotlib.image
 import torch
 from torch import Tensor
 
@@ -12,6 +10,9 @@ from erlangen.errors import check_integer
 
 def photograph(size: int, rank: int) -> Tensor:
     """The best approximation ``[size, size]`` of a given rank to a grey block around the middle, scaled to sigma_1 = 1."""
+    import matplotlib.cbook  # late: it takes long to import
+    import matplotlib.image
+
     check_integer("size", size, rank)
     path = str(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
     picture = torch.as_tensor(matplotlib.image.imread(path).copy()).double().mean(-1)

@@ -4,6 +4,7 @@ The coordinates of points are replaced by ones that depend on their distances al
 """
 
 from erlangen.survey import System
+from erlangen.systems.points.tinvnn._steady import SteadyTinvNN
 from erlangen.systems.points.tinvnn.method import (
     EUCLIDEAN,
     InitialRepresentation,
@@ -21,6 +22,7 @@ __all__ = [
     "Invariance",
     "Representation",
     "Scaled",
+    "SteadyTinvNN",
     "TinvNN",
     "classical_mds",
 ]
