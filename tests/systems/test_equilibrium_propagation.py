@@ -23,11 +23,8 @@ from erlangen.systems.learning.equilibrium_propagation.method import ACTIVATIONS
 from erlangen.systems.learning.equilibrium_propagation.rivals import LOOP, RECIPROCAL
 
 
-def network() -> tuple[EquilibriumNetwork, Tensor, dict[str, object]]:
-    return EquilibriumNetwork((6, 5, 4), 3), torch.rand(4, 6), {}
-
-
-LAYERS = {"EquilibriumNetwork": network}
+def network() -> EquilibriumNetwork:
+    return EquilibriumNetwork((6, 5, 4), 3)
 
 
 def relative(a: Tensor, b: Tensor) -> float:
@@ -59,7 +56,7 @@ def test_the_angle_at_the_start(degrees: float) -> None:
     torch.manual_seed(0)
     net = EquilibriumNetwork((784, 256, 256), degrees=degrees)
     assert net.angle() == pytest.approx(degrees, abs=1)
-    assert (net.symmetry() == pytest.approx(1)) is (degrees == 0)
+    assert (net.jacobian_symmetry() == pytest.approx(1)) is (degrees == 0)
     feed = net.weights["1-2"]
     assert float(feed.detach().var() * 256) == pytest.approx(1, abs=0.02)
 
@@ -237,7 +234,7 @@ def test_what_is_refused(make: Callable[[], object], word: str) -> None:
 
 def test_inputs_of_another_size() -> None:
     with pytest.raises(ShapeError, match="6 numbers a sample"):
-        network()[0](torch.rand(4, 5))
+        network()(torch.rand(4, 5))
 
 
 def test_warnings() -> None:

@@ -33,8 +33,8 @@ SYSTEM = System(
         "It scales to ImageNet 32 x 32.",
     ),
     method=(
-        "erlangen.systems.equilibrium_propagation.EquilibriumNetwork",
         "erlangen.systems.equilibrium_propagation.Propagation",
         "erlangen.systems.equilibrium_propagation.nudged_error",
+        "erlangen.systems.equilibrium_propagation.recurrent_error",
     ),
 )

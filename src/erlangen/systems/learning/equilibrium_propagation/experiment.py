@@ -254,7 +254,7 @@ def digits_row(net: EquilibriumNetwork, x: Tensor, y: Tensor, generator: Generat
     ep, bp = limits(net, y[:500], u)
     cosine = cosine_similarity(ep[rest, :hidden], bp[rest, :hidden])
     row = {"accuracy": accuracy(net, x, y), "cosine of hidden errors": float(cosine.mean())}
-    row |= {"symmetry": net.symmetry(), "share unsettled": float((~rest).double().mean())}
+    row |= {"symmetry": net.jacobian_symmetry(), "share unsettled": float((~rest).double().mean())}
     return row | ({"angle": net.angle()} if net.pairs() else {})
 
 

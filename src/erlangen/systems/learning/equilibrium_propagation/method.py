@@ -211,7 +211,7 @@ class EquilibriumNetwork(nn.Module):
         return math.degrees(math.acos(max(-1.0, min(1.0, float(ahead @ back / (ahead.norm() * back.norm()))))))
 
     @torch.no_grad()
-    def symmetry(self) -> float:
+    def jacobian_symmetry(self) -> float:
         """``|S| / (|S| + |A|)`` of the symmetric and antisymmetric parts of the Jacobian W - 1 of the bypassed field."""
         J = self.matrix() - torch.eye(self.states, device=self.weights["0-1"].device, dtype=self.weights["0-1"].dtype)
         even, odd = ((J + sign * J.mT).norm() / 2 for sign in (1, -1))
