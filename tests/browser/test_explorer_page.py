@@ -336,7 +336,7 @@ def test_the_last_position_wins_on_a_busy_machine(page, address) -> None:
         page.wait_for_timeout(500)
         shown = picture(page)
         page.goto(address + f"?sample=0&at={at}")  # what a page says that has not seen the way there
-        heading(page, "sample 0")
+        heading(page, "sample 0", timeout=120_000)  # as all waits of this test
         page.wait_for_function("v => location.search.includes('at=' + v)", arg=at)
         sync_api.expect(page.locator(".er-drag image")).to_have_attribute("href", shown, timeout=120_000)
         page.evaluate("window.stillHere = true")
