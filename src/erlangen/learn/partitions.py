@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -43,6 +44,7 @@ def dirichlet_partition(
         raise ShapeError(f"labels has shape {tuple(labels.shape)}; give [N]")
     if not (alpha > 0 and math.isfinite(alpha)):
         raise ErlangenError(f"alpha = {alpha}; give a positive number")
+    random = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
     parts: list[list[Tensor]] = [[] for _ in range(clients)]
     for k in labels.unique().tolist():
         rows = torch.nonzero(labels == k)[:, 0]
@@ -54,13 +56,10 @@ def dirichlet_partition(
         for client in range(clients):
             parts[client].append(rows[client * minimum : (client + 1) * minimum])
         rest = rows[clients * minimum :]
-        # Gamma variables over their sum: torch's Dirichlet takes no generator. At a small alpha they underflow to zero, their
-        # logarithms do not: log of Gamma(alpha) is that of Gamma(alpha + 1) plus log(u) / alpha.
-        concentration = torch.full((clients,), float(alpha) + 1, dtype=torch.float64)
-        raised = torch._standard_gamma(concentration, generator=generator)
-        u = torch.rand(clients, generator=generator, dtype=torch.float64)
-        shares = (raised.log() + u.log() / alpha).softmax(0)
-        ends = (shares.cumsum(0) * len(rest)).round().long().tolist()
+        shares = random.dirichlet(
+            np.full(clients, float(alpha))
+        )  # torch's has no generator, and underflows at a small alpha
+        ends: list[int] = np.rint(shares.cumsum() * len(rest)).astype(int).tolist()
         ends[-1] = len(rest)
         for client, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
             parts[client].append(rest[begin:end])

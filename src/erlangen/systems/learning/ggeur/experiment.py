@@ -137,7 +137,7 @@ def one_client_with_all_rows_is_centralised(run: Run[Budget]) -> float:
         torch.manual_seed(0)
         head = Head(8, 3)
         if served:
-            rival = federated(lambda: head, label_arms(10)["FedAvg + GGEUR"][0], 7)
+            rival = federated(lambda: Head(8, 3), label_arms(10)["FedAvg + GGEUR"][0], 7)
             split = Split(*[({"z": z, "client": torch.zeros_like(y)}, y)] * 3)
             assert rival.fit is not None
             rival.fit(head, split, 0.01, Training(torch.nn.functional.cross_entropy, 2, 64, (0.01,)), run.generator())
@@ -245,7 +245,7 @@ def domain_part(run: Run[Budget], alpha: float | None, source: Callable[[str, st
         test: list[tuple[Tensor, Tensor, Tensor]] = []
         shares = torch.ones(len(DOMAINS), 10)
         if alpha is not None:
-            shares = torch.distributions.Dirichlet(torch.full((10, len(DOMAINS)), alpha)).sample().T
+            shares = torch.from_numpy(np.random.default_rng(seed).dirichlet(np.full(len(DOMAINS), alpha), 10).T)
         for number, domain in enumerate(DOMAINS):
             z, y = source(domain, "train")
             order = torch.randperm(len(z), generator=g)
@@ -302,9 +302,7 @@ def figure(result: Result) -> Figure:
     from erlangen import plots
 
     rows = [row for row in result.rows if row["part"] not in ("properties", "shapes")]
-    kinds = list(dict.fromkeys(str(row["part"]) for row in rows))
-    bars: dict[str, list[float | None]] = {}
-    for row in rows:
-        values = bars.setdefault(str(row["model"]), [None] * len(kinds))
-        values[kinds.index(str(row["part"]))] = float(str(row["accuracy"]))
-    return plots.bar(kinds, bars, "accuracy, %")
+    arms = list(dict.fromkeys(str(row["model"]) for row in rows))
+    found = {(str(row["part"]), str(row["model"])): float(str(row["accuracy"])) for row in rows}
+    kinds = dict.fromkeys(part for part, _ in found)
+    return plots.barh({kind: [found.get((kind, arm)) for arm in arms] for kind in kinds}, arms, "accuracy, %")

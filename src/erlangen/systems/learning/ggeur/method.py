@@ -173,7 +173,7 @@ def fill(
         features, labels: ``[n, d]`` and int64 ``[n]``.
         factors: of `shapes`, ``[K, d, m]``.
         target: rows of each class; a class that has as many, or none at all, gets none.
-        scale: of the covariance. Rows around anchors that vary themselves have up to twice the covariance at 1, the paper's value.
+        scale: of the covariance, 1 in the paper; rows around anchors that vary themselves then have up to twice of it.
         generator: of the draws.
 
     Returns:

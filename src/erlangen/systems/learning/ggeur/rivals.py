@@ -23,7 +23,13 @@ Fill = Callable[[Rows, int, Generator], Rows]
 
 
 class Head(nn.Linear):
-    """A linear classifier of embeddings ``{"z": [B, d], ...}``, or of plain ones."""
+    """A linear classifier of embeddings ``{"z": [B, d], ...}``, or of plain ones.
+
+    Attributes:
+        best_round: the best accuracy on test data that a round of averaging has reached.
+    """
+
+    best_round: float = 0.0
 
     def forward(self, x: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Logits."""
@@ -103,7 +109,7 @@ def federated(make: Callable[[], Head], prepare: Fill, steps: int, *, proximal: 
             return {}
 
         federated_average(model, train, clients=len(rows), rounds=training.epochs, weights="uniform", evaluate=evaluate)
-        model.best_round = best[0]  # pyright: ignore[reportAttributeAccessIssue]
+        model.best_round = best[0]
 
     return Rival(make, fit=fit)
 
