@@ -88,7 +88,8 @@ def round_shape(factors: Tensor) -> Tensor:
 def federated(make: Callable[[], Head], prepare: Fill, steps: int, *, proximal: float = 0.0) -> Rival:
     """Federated averaging of a linear head, so many steps of Adam per round and client; FedProx with a proximal term.
 
-    All arms take the same number of steps: a client with more rows goes through them fewer times.
+    All arms take the same number of steps: a client with more rows goes through them fewer times, and central training takes
+    those of all clients.
     """
 
     def fit(model: Head, split: Split, rate: float, training: Training, generator: Generator) -> None:
@@ -98,10 +99,11 @@ def federated(make: Callable[[], Head], prepare: Fill, steps: int, *, proximal: 
         seed = generator.initial_seed()
         rows = prepare(rows, model.out_features, Generator().manual_seed(seed))
         rows = [(z, names) for z, names in rows if len(z)]  # a client without rows takes no part
+        each = steps * clients if prepare is pooled else steps  # one model for all takes the steps of all
         best = [0.0]
 
         def train(net: nn.Module, client: int, step: int) -> float:
-            local_steps(net, *rows[client], steps, training.batch, rate, proximal, seed + 1000 * step + client)
+            local_steps(net, *rows[client], each, training.batch, rate, proximal, seed + 1000 * step + client)
             return 1.0
 
         def evaluate(net: nn.Module, step: int) -> dict[str, float]:
