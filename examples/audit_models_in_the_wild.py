@@ -19,7 +19,6 @@ import io
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -80,22 +79,6 @@ def audit_potential(elements: int = 24, samples: int = 2) -> Iterator[er.AuditRe
 
 
 # --- Open-NSFW: a photo classifier in ONNX ---------------------------------------------------------------------------
-@dataclass(frozen=True)
-class ChannelsLast(er.actions.Image):
-    """Images [..., H, W, C]. The action of the library moves [..., C, H, W], so the channels step aside for a moment."""
-
-    name = "image, channels last"
-    item_ndim = 3
-
-    def apply(self, group, g, x):
-        """Move the pixels."""
-        return super().apply(group, g, x.movedim(-1, -3)).movedim(-3, -1)
-
-    def is_exact(self, group, g, x):
-        """Which elements send pixels to pixels."""
-        return super().is_exact(group, g, x.movedim(-1, -3))
-
-
 def photographs() -> torch.Tensor:
     """Eight photographs of scikit-image, preprocessed as the classifier's package says: [8, 224, 224, 3], BGR minus means."""
     import skimage.data
@@ -119,7 +102,7 @@ def audit_classifier(reach: int = 3, angles: int = 36) -> Iterator[er.AuditRepor
     x = photographs()
     own = er.measure.Model(MODEL_PATH)(x)  # its answers to the photographs as they are: how far do they move?
     for group, elements in (("Translation(2)", shifts(reach)), ("Dihedral(4)", None), ("SO(2)", angles)):
-        symmetry = er.Symmetry(group, input=ChannelsLast(padding="border"), output="invariant")
+        symmetry = er.Symmetry(group, input=er.actions.Image(channels="last", padding="border"), output="invariant")
         yield er.audit(MODEL_PATH, symmetry, x, own, metric="mae", elements=elements, chunk=4, name="open-nsfw")
 
 

@@ -1,9 +1,10 @@
 """Run the demo and renew what README and docs show of it: docs/assets/demo.json, docs/assets/report.png, the tables.
 
-    python scripts/make_pictures.py [--runs FOLDER] [--chromium COMMAND]
+    python scripts/make_pictures.py [--runs FOLDER] [--chromium COMMAND] [--report FILE]
 
 Runs ``erlangen demo`` for the seeds 0, 1 and 2 (or takes the runs that FOLDER/seed-N already hold), photographs the top of
-the report of seed 0 in a headless Chromium, light colours, and rewrites the rows of the tables. Needs Pillow and a
+the report of seed 0 in a headless Chromium, light colours, and rewrites the rows of the tables. With ``--report`` only the
+picture is made, of that report, after a change of its looks. Needs Pillow and a
 Chromium; the tests compare the tables in the pages with demo.json.
 """
 
@@ -36,7 +37,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, help="folder that keeps the runs; by default they are made anew")
     parser.add_argument("--chromium", default="chromium", help="the browser's command")
+    parser.add_argument(
+        "--report", type=Path, help="report.html of a demo with seed 0, of which only the picture is made"
+    )
     options = parser.parse_args()
+    if options.report is not None:
+        photograph(options.report, ASSETS / "report.png", options.chromium)
+        return
     ASSETS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as fresh:
         folder = options.runs or Path(fresh)

@@ -142,6 +142,10 @@ class RepeatedRowsWarning(ErlangenWarning):
     """Rows that count as independent look like copies of one another; say which belong together by ``groups=``."""
 
 
+class LossSizeWarning(ErlangenWarning):
+    """Answers vary so much that a penalty of natural size is nothing beside their loss."""
+
+
 class CollapseWarning(ErlangenWarning):
     """A penalty has driven the answers of a model towards a constant."""
 

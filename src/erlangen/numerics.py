@@ -9,14 +9,13 @@ gradient is finite and each docstring says what it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from erlangen._threads import compose_symmetric, decompose_symmetric
+from erlangen._symmetric import EXP, LOG, ROOT, RSQRT, Function, SymFunction, full_precision, largest_value, round_off
+from erlangen._threads import decompose_symmetric
 from erlangen.errors import DtypeError, MatrixFunctionError, ShapeError, check_finite, check_floating, first_index
 
 MAX_NEWTON_STEPS = 60
@@ -130,19 +129,19 @@ def eigh(A: Tensor, *, check: bool = True) -> Eigh:
 def sym_exp(A: Tensor, *, check: bool = True) -> Tensor:
     """Matrix exponential of symmetric matrices ``[..., n, n]``.
 
-    The gradient is that of `sym_log`; second derivatives have the error epsilon over the distance of eigenvalues, so small
-    matrices need `torch.linalg.matrix_exp` for these. `check` and errors are those of `eigh`.
+    Derivatives are as exact as those of `sym_log`. `check` and errors are those of `eigh`.
     """
-    return _sym_function(A, eigh(A, check=check), _EXP)
+    return _sym_function(A, eigh(A, check=check), EXP)
 
 
 def sym_log(A: Tensor, *, check: bool = True) -> Tensor:
     """Matrix logarithm of symmetric positive definite matrices ``[..., n, n]``.
 
-    The first derivative is exact at equal eigenvalues too: it multiplies by divided differences of the
-    logarithm (Daleckii and Krein 1965; Higham, Functions of Matrices, theorem 3.11), written without
-    cancellation. Second derivatives are exact for distinct eigenvalues and finite at equal ones. Only the
-    symmetric part of A is used.
+    The first and the second derivative are exact at equal and nearly equal eigenvalues too: they multiply by divided
+    differences of the logarithm (Daleckii and Krein 1965; Higham, Functions of Matrices, theorem 3.11), written without
+    cancellation. Third derivatives go through the eigenvectors: exact for distinct eigenvalues, with the error of `eigh` close
+    to equal ones. Second derivatives take memory for n^3 numbers, at most 2^24 of them at once. Only the symmetric part of A
+    is used.
 
     Args:
         A: the matrices.
@@ -154,13 +153,13 @@ def sym_log(A: Tensor, *, check: bool = True) -> Tensor:
         ShapeError, DtypeError, NotFiniteError: as `eigh`.
     """
     eig = _definite(A, check, "sym_log")
-    return _sym_function(A, eig, _LOG)
+    return _sym_function(A, eig, LOG)
 
 
 def sym_invsqrt(A: Tensor, *, check: bool = True) -> Tensor:
     """Inverse square root of symmetric positive definite matrices ``[..., n, n]``; otherwise as `sym_log`."""
     eig = _definite(A, check, "sym_invsqrt")
-    return _sym_function(A, eig, _RSQRT)
+    return _sym_function(A, eig, RSQRT)
 
 
 def sym_sqrt(A: Tensor, *, check: bool = True) -> Tensor:
@@ -174,8 +173,8 @@ def sym_sqrt(A: Tensor, *, check: bool = True) -> Tensor:
     """
     eig = eigh(A, check=check)
     if check:
-        _check_values(eig.values >= -_round_off(eig.values), eig.values, "sym_sqrt", "positive semidefinite")
-    return _sym_function(A, eig, _ROOT)
+        _check_values(eig.values >= -round_off(eig.values), eig.values, "sym_sqrt", "positive semidefinite")
+    return _sym_function(A, eig, ROOT)
 
 
 # --- general matrices ---------------------------------------------------------------------------------------
@@ -321,123 +320,18 @@ class _Eigh(torch.autograd.Function):
 def _safe_reciprocal_differences(values: Tensor) -> Tensor:
     """Matrix of ``1 / (l_j - l_i)``, Lorentzian-regularised, antisymmetric, zero on the diagonal."""
     # Squares of differences would underflow for covariances in T^2 and overflow for large ones: scale first.
-    largest = _largest(values)
+    largest = largest_value(values)
     scaled = values / largest
     difference = scaled[..., None, :] - scaled[..., :, None]
     return difference / (difference.square() + torch.finfo(values.dtype).eps) / largest[..., None]
 
 
-def _largest(values: Tensor) -> Tensor:
-    """Largest absolute eigenvalue ``[..., 1]``, a constant; at least the smallest number whose reciprocal is finite."""
-    return values.detach().abs().amax(-1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
-
-
-class _SymFunction(torch.autograd.Function):
-    """V f(l) V^T, whose derivative with respect to A is V (f[l_i, l_j] * V^T dA V) V^T.
-
-    The eigendecomposition enters as an input so that double backward can differentiate through it.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(A: Tensor, values: Tensor, vectors: Tensor, f: _Function) -> Tensor:
-        return compose_symmetric(f.value(values), vectors)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, values, vectors, ctx.f = inputs
-        ctx.save_for_backward(values, vectors)
-        ctx.save_for_forward(values, vectors)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        values, vectors = ctx.saved_tensors
-        return _daleckii_krein(values, vectors, grads[0], ctx.f, adjoint=True), None, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        values, vectors = ctx.saved_tensors
-        return _daleckii_krein(values, vectors, tangents[0], ctx.f, adjoint=False)
-
-
-class _Function(NamedTuple):
-    """A scalar function, its divided difference, and p where ``f(s l) = s^p f(l)`` up to a constant."""
-
-    value: Callable[[Tensor], Tensor]
-    difference: Callable[[Tensor, Tensor], Tensor]
-    degree: float | None
-
-
-def _sym_function(A: Tensor, eig: Eigh, f: _Function) -> Tensor:
+def _sym_function(A: Tensor, eig: Eigh, f: Function) -> Tensor:
     with full_precision(A):
-        return _SymFunction.apply((A + A.mT) / 2, eig.values, eig.vectors, f)
-
-
-def _daleckii_krein(values: Tensor, vectors: Tensor, direction: Tensor, f: _Function, *, adjoint: bool) -> Tensor:
-    """The derivative of V f(l) V^T in a direction, or its adjoint, which is the same map.
-
-    Divided differences are those of ``l / s``, s = max|l|, times s^(p-1). A direction is of the size s and a cotangent of
-    the size s^-p, so the one is divided by s first, the other multiplied by s^p first: neither leaves the dtype's range.
-    """
-    with full_precision(values):
-        s = _largest(values) if f.degree is not None else torch.ones_like(values[..., :1])
-        before, after = s[..., None] ** (f.degree or 0.0), 1 / s[..., None]
-        if not adjoint:
-            before, after = after, before
-        values = values / s
-        weights = f.difference(values[..., :, None], values[..., None, :])
-        return vectors @ (weights * (vectors.mT @ (before * direction) @ vectors)) @ vectors.mT * after
-
-
-# Divided differences (f(a) - f(b)) / (a - b), each in a form that stays accurate and smooth as a -> b.
-def _exp_difference(a: Tensor, b: Tensor) -> Tensor:
-    distance = (a - b).abs()
-    tie = distance == 0
-    # The limit 1 - d/2 keeps the derivative at a tie.
-    quotient = torch.where(tie, 1 - distance / 2, -torch.expm1(-distance) / torch.where(tie, 1.0, distance))
-    return torch.maximum(a, b).exp() * quotient
-
-
-def _log_difference(a: Tensor, b: Tensor) -> Tensor:
-    z = (a - b) / (a + b)
-    close = z.abs() < 0.1
-    square, series = torch.where(close, z, 0.0).square(), torch.zeros_like(z)
-    for k in range(8, -1, -1):  # atanh(z) / z; log a - log b = 2 atanh(z)
-        series = 1 / (2 * k + 1) + square * series
-    return torch.where(close, 2 * series / (a + b), (a.log() - b.log()) / torch.where(close, 1.0, a - b))
-
-
-def _rsqrt_difference(a: Tensor, b: Tensor) -> Tensor:
-    x, y = a.sqrt(), b.sqrt()
-    return -1 / (x * y * (x + y))
-
-
-def _root(values: Tensor) -> Tensor:
-    zero = values <= _round_off(values)
-    return torch.where(zero, 0.0, torch.where(zero, 1.0, values).sqrt())
-
-
-def _root_difference(a: Tensor, b: Tensor) -> Tensor:
-    total = _root(a.squeeze(-1))[..., :, None] + _root(b.squeeze(-2))[..., None, :]
-    zero = total == 0
-    return torch.where(zero, 0.0, 1 / torch.where(zero, 1.0, total))
-
-
-_EXP = _Function(torch.exp, _exp_difference, None)
-_LOG = _Function(torch.log, _log_difference, 0.0)
-_ROOT = _Function(_root, _root_difference, 0.5)
-_RSQRT = _Function(torch.rsqrt, _rsqrt_difference, -0.5)
+        return SymFunction.apply((A + A.mT) / 2, eig.values, eig.vectors, f)
 
 
 # --- checks -------------------------------------------------------------------------------------------------
-def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Switch autocast off on the device of x: it would run matrix products in half precision."""
-    if torch.is_autocast_enabled(x.device.type):
-        return torch.autocast(x.device.type, enabled=False)
-    return nullcontext()
-
-
 def check_square(A: Tensor, name: str) -> None:
     """Raise unless A is a batch of square matrices (`ShapeError`) in float32 or float64 (`DtypeError`)."""
     if A.ndim < 2 or A.shape[-1] != A.shape[-2] or A.shape[-1] == 0:
@@ -452,17 +346,13 @@ def check_square(A: Tensor, name: str) -> None:
 def _gap(values: Tensor) -> Tensor:
     if values.shape[-1] == 1:
         return torch.full_like(values[..., 0], torch.inf)
-    return (values / _largest(values)).diff(dim=-1).amin(-1)
-
-
-def _round_off(values: Tensor) -> Tensor:
-    return values.shape[-1] * torch.finfo(values.dtype).eps * values.detach().abs().amax(-1, keepdim=True)
+    return (values / largest_value(values)).diff(dim=-1).amin(-1)
 
 
 def _definite(A: Tensor, check: bool, caller: str) -> Eigh:
     eig = eigh(A, check=check)
     if check:
-        _check_values(eig.values > _round_off(eig.values), eig.values, caller, "positive definite")
+        _check_values(eig.values > round_off(eig.values), eig.values, caller, "positive definite")
     return eig
 
 

@@ -138,11 +138,21 @@ def test_fixed_positions_in_audits_and_names() -> None:
     assert er.equivariance_error(exact, None, features, reduce="max") < 1e-5
     with pytest.raises(ShapeError, match="give 6"):
         er.audit(lambda t: t[:, :1].float(), symmetry, tokens[:, :5])
+    with pytest.raises(ShapeError, match="ids of tokens, give axis=-1"):
+        er.audit(
+            lambda t: t[:, :1].float(), er.Symmetry("S4", input="permuted(fixed=(0,-1))", output="invariant"), tokens
+        )
     with pytest.raises(ActionError, match="fixed"):
         Permuted(fixed=("CLS",))
 
 
 # --- gains -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("power", [0, 0.0, True, "2", float("inf"), float("nan")])
+def test_a_power_is_a_number_that_is_not_zero(power):
+    with pytest.raises(ActionError, match="the power must be a number that is not 0"):
+        Scaled(power)
+
+
 @pytest.mark.parametrize("group", ["Scaling(1)", "Scaling(3)", "CSO(2)", "Similarity(3)", "GL+(2)"])
 @pytest.mark.parametrize("name", ["scaled", "scaled^2", "scaled(-0.5)"])
 def test_scalings_are_actions_of_any_tensor(group: str, name: str) -> None:

@@ -119,9 +119,9 @@ def picture(page) -> str:
     return page.locator(".er-drag image").get_attribute("href")
 
 
-def heading(page, text: str | re.Pattern[str]) -> None:
-    """The moved sample has this title."""
-    sync_api.expect(page.locator(".er-drag svg text")).to_have_text(text)
+def heading(page, text: str | re.Pattern[str], timeout: float = 5000) -> None:
+    """The moved sample has this title, within some milliseconds."""
+    sync_api.expect(page.locator(".er-drag svg text")).to_have_text(text, timeout=timeout)
 
 
 def verdicts(page) -> list[str]:

@@ -2,6 +2,7 @@
 
 import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -55,6 +56,79 @@ def test_sixteen_bits_of_the_other_order_of_bytes_and_white_for_zero(tmp_path):
     np.testing.assert_allclose(white, 1 - array / 65535, rtol=0, atol=1e-6)
 
 
+DEEP = np.random.default_rng(0).integers(0, 65536, (3, 4, 4), dtype=np.uint16)
+
+
+def png_of_16_bits(array, color, orientation=1):
+    """A PNG file by hand, after the standard: pillow writes none of several channels of 16 bits."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", array.shape[1], array.shape[0], 16, color, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+    exif = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 274, 3, 1, orientation, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"eXIf", exif) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def tiff_of_16_bits(array, order, *, packed=False, planar=1, photometric=2):
+    """A TIFF file by hand, pixel by pixel or plane by plane."""
+    count = array.shape[-1]
+    stored = array if planar == 1 else array.transpose(2, 0, 1)
+    data = stored.astype(f"{order}u2").tobytes()
+    data, planes = zlib.compress(data) if packed else data, 1 if planar == 1 else count
+    rows, place = len(array), 400
+    tags = {256: [array.shape[1]], 257: [rows], 258: [16] * count, 259: [8 if packed else 1], 262: [photometric]}
+    tags |= {273: [place + i * len(data) // planes for i in range(planes)], 277: [count], 278: [rows]}
+    tags |= {279: [len(data) // planes] * planes, 284: [planar]}
+    if count == 4 and photometric == 2:
+        tags[338] = [2]  # the fourth channel is transparency
+    head, more = struct.pack(f"{order}2sHIH", b"II" if order == "<" else b"MM", 42, 8, len(tags)), b""
+    for tag, values in tags.items():
+        text = struct.pack(f"{order}{len(values)}H", *values)
+        if len(text) > 4:
+            text, more = struct.pack(f"{order}I", 200 + len(more)), more + text
+        head += struct.pack(f"{order}HHI", tag, 3, len(values)) + text.ljust(4, b"\0")
+    return ((head + bytes(4)).ljust(200, b"\0") + more).ljust(place, b"\0") + data
+
+
+@pytest.mark.parametrize(("color", "count"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_png_of_16_bits_with_several_channels(tmp_path, color, count, orientation):
+    (tmp_path / "a.png").write_bytes(png_of_16_bits(DEEP[..., :count], color, orientation))
+    wanted = DEEP[..., : 3 if count > 2 else 1] / 65535
+    if orientation == 6:
+        wanted = np.rot90(wanted, -1)
+    np.testing.assert_allclose(load_data(tmp_path).x[0].numpy(), wanted.transpose(2, 0, 1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("count", [3, 4])
+def test_tiff_of_16_bits_with_several_channels(tmp_path, order, packed, count):
+    (tmp_path / "a.tif").write_bytes(tiff_of_16_bits(DEEP[..., :count], order, packed=packed))
+    wanted = DEEP[..., :3].transpose(2, 0, 1) / 65535
+    np.testing.assert_allclose(load_data(tmp_path).x[0].numpy(), wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"planar": 2}, {"photometric": 5}])
+def test_16_bits_that_pillow_would_halve_are_refused(tmp_path, options):
+    """Channels in planes of their own, and cyan, magenta, yellow and black: pillow gives 8 of the bits, some of them wrong."""
+    array = DEEP if "photometric" in options else DEEP[..., :3]
+    (tmp_path / "a.tif").write_bytes(tiff_of_16_bits(array, "<", **options))
+    with pytest.raises(DataError, match=r"a\.tif' holds more than 8 bits for each of several channels"):
+        load_data(tmp_path)
+
+
+def test_inks(tmp_path):
+    """Cyan, magenta, yellow and black of 8 bits: what is left of white light behind the ink and the black one."""
+    inks = (DEEP % 256).astype(np.uint8)
+    PIL.fromarray(inks, mode="CMYK").save(tmp_path / "a.tif")
+    light = (1 - inks[..., :3] / 255) * (1 - inks[..., 3:] / 255)
+    np.testing.assert_allclose(load_data(tmp_path).x[0].numpy(), light.transpose(2, 0, 1), rtol=0, atol=1.01 / 255)
+
+
 def test_floating_pictures_keep_their_values(tmp_path):
     array = np.array([[-1.5, 0.25, 1e6], [np.pi, 0, 1]], dtype=np.float32)
     assert np.array_equal(folder_of(tmp_path, a_tiff=(array, {}))[0, 0].numpy(), array)
@@ -65,6 +139,14 @@ def test_floating_pictures_keep_their_values(tmp_path):
 def test_integers_without_a_brightest_value_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"a\.tiff' holds 32-bit or signed integers, which have no brightest value"):
         folder_of(tmp_path, a_tiff=(np.array([[1, 70000]], dtype=np.int32), {}))
+
+
+@pytest.mark.parametrize("suffix", ["gif", "bmp", "webp", "png", "tif", "jpg"])
+def test_eight_bits_of_every_format(tmp_path, suffix):
+    values = np.repeat(np.repeat(np.arange(16, dtype=np.uint8).reshape(4, 4) * 17, 8, 0), 8, 1)
+    options = {"lossless": True} if suffix == "webp" else {"quality": 100} if suffix == "jpg" else {}
+    x = folder_of(tmp_path, **{f"a_{suffix}": (values, options)})
+    assert np.abs(x[0, 0].numpy() * 255 - values).max() <= (1 if suffix == "jpg" else 1e-4)
 
 
 def test_one_bit_palettes_and_transparency(tmp_path):

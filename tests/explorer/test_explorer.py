@@ -78,6 +78,56 @@ def test_knobs_are_in_the_units_that_they_name() -> None:
     torch.testing.assert_close(g, expected)
 
 
+RANGES = {
+    "SO(2) within 15 degrees": [15],
+    "SO(3) within 30 degrees": [30] * 3,
+    "Translation(2) within 3": [3] * 2,
+    "SE(2) within 12.5 degrees and 2": [12.5, 2, 2],
+    "Scaling(2) within factor 4": [2],
+    "E(2) within 3": [180, 3, 3, 1],
+    "Shifts(9, 12) within 2.5": [2, 2],
+    "SO(2) within 15 degrees x Translation(1)": [15, 10],
+    "Cyclic(8) within 90 degrees": [4],
+}
+"""Ranges, and the upper ends of their knobs."""
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_knobs_cover_a_range_and_no_more(name, generator) -> None:
+    """They reach each of its elements, 0 lies on their steps, and no position of them, nor any drag, leads out of it."""
+    domain = er.groups.domain(name)
+    visited = domain.sample(20, generator=generator, dtype=torch.float64)
+    control = control_of(domain, visited, 10.0)
+    assert sorted(knob.high for knob in control.knobs) == pytest.approx(sorted(RANGES[name]))
+    for knob in control.knobs:
+        steps = -knob.low / knob.step
+        assert steps == pytest.approx(round(steps))
+    for element in visited:
+        values = control.values(element)
+        torch.testing.assert_close(control.element(values), element, rtol=0, atol=1e-8)
+        assert all(k.low - 1e-6 <= v <= k.high + 1e-6 for k, v in zip(control.knobs, values, strict=True))
+    for _ in range(30):
+        place = torch.rand(len(control.knobs), generator=generator).tolist()
+        ends = [k.low + (k.high - k.low) * round(2 * p) / 2 for k, p in zip(control.knobs, place, strict=True)]
+        assert bool(domain.contains(control.element(ends)))
+        far = control.drag(control.element(ends), (0.3, 0.2), (-0.8, 0.9))
+        assert bool(domain.contains(far))
+
+
+def test_an_exploration_stays_in_its_range() -> None:
+    state = exploration("SO(2) within 15 degrees")
+    assert [(k.low, k.high) for k in state.control.knobs] == [(-15, 15)]
+    state.turn([40])
+    assert state.values == pytest.approx([15], abs=1e-4)
+    state.drag(state.element, (1, 0), (0, 1))
+    assert state.values == pytest.approx([15], abs=1e-4)
+    state.go({"at": "-90"})
+    assert state.values == pytest.approx([-15], abs=1e-4)
+    with pytest.raises(GroupElementError, match="outside of SO"):
+        state.go({"element": "0,-1,1,0"})
+    assert state.values == pytest.approx([-15], abs=1e-4)
+
+
 def test_drags_follow_the_pointer() -> None:
     plane, space = er.SO(2), er.SO(3)
     turned = control_of(plane, plane.identity(dtype=torch.float64)[None], 1.0).drag(

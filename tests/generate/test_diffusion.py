@@ -204,6 +204,33 @@ def test_masks_are_smaller_clouds():
     torch.testing.assert_close(gaussian.log_prob(x, mask)[1], gaussian.log_prob(x[1:])[0])
 
 
+def test_one_point_and_none_leave_no_freedom():
+    """The mean of what exists is taken away: nothing is left, and the density on a space of one point is one."""
+    gaussian = CenteredGaussian(-2)
+    mask = torch.tensor([[True, False, False], [False] * 3, [True, True, False]])
+    x = randn(3, 3, 2)
+    assert gaussian.dimensions(x, mask).tolist() == [0.0, 0.0, 2.0]
+    assert gaussian.log_prob(x, mask)[:2].tolist() == [0.0, 0.0]
+
+
+def test_a_chain_without_noise_draws_its_start_alone():
+    generator, start = seeded(5), seeded(5)
+    Diffusion(cosine_betas(9)).sample(lambda x, t: x, (2, 3), eta=0.0, generator=generator)
+    torch.randn(2, 3, generator=start)
+    assert torch.equal(generator.get_state(), start.get_state())
+
+
+@pytest.mark.parametrize(("first", "taken"), [(0.949, False), (0.951, True)])
+def test_a_twentieth_of_the_signal_may_be_left_at_the_end(first, taken):
+    """Of two steps the first keeps half, which is no matter; of two others the last keeps nearly all."""
+    assert Diffusion(torch.tensor([0.5, 0.95])).alpha_bars[-1] == pytest.approx(0.025)
+    if taken:
+        Diffusion(torch.tensor([first, 1e-6]))
+    else:
+        with pytest.raises(ErlangenError, match="leave 5"):
+            Diffusion(torch.tensor([first, 1e-6]))
+
+
 def test_every_state_of_the_chain_is_centred():
     gaussian = CenteredGaussian(-2)
     diffusion = Diffusion(cosine_betas(20), gaussian)

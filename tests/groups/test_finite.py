@@ -69,6 +69,13 @@ def test_the_octahedral_groups_are_the_signed_permutation_matrices() -> None:
     assert scipys == rotations
 
 
+def test_tables_of_planar_rotations_have_a_hundred_times_what_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("erlangen.groups.finite.MAX_ENUMERATION", 2)
+    assert Cyclic(200).order == 200
+    with pytest.raises(OrbitError, match="a table of 201 planar rotations"):
+        Cyclic(201)
+
+
 @pytest.mark.parametrize("Group", [Octahedral, Icosahedral])
 def test_inversion_doubles_the_group(Group: type[Octahedral] | type[Icosahedral]) -> None:
     rotations, full = table(Group()), table(Group(inversion=True))

@@ -9,7 +9,7 @@ from scipy.special import sph_harm_y
 
 from erlangen.errors import DtypeError, IrrepsError, ShapeError
 from erlangen.irreps import MAX_DEGREE, spherical_harmonics
-from erlangen.irreps.harmonics import NORMALIZATIONS
+from erlangen.irreps.harmonics import NORMALIZATIONS, _traceable
 
 
 def points(*size: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -35,6 +35,16 @@ def test_all_degrees_equal_scipy(dtype: torch.dtype, tol: float) -> None:
     Y = spherical_harmonics(MAX_DEGREE, x.to(dtype))
     assert Y.dtype == dtype
     torch.testing.assert_close(Y.double(), scipy_harmonics(MAX_DEGREE, x), rtol=0, atol=tol)
+
+
+@pytest.mark.parametrize("lmax", [0, 1, 2, 7])
+def test_the_form_for_compilers_equals_scipy(lmax: int) -> None:
+    x = points(50)
+    expected = scipy_harmonics(lmax, x)
+    torch.testing.assert_close(_traceable(x, lmax, True, "integral"), expected, rtol=0, atol=1e-13)
+    degrees = torch.tensor([l for l in range(lmax + 1) for _ in range(2 * l + 1)])
+    solid = x.norm(dim=-1, keepdim=True) ** degrees * expected
+    torch.testing.assert_close(_traceable(x, lmax, False, "integral"), solid, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)

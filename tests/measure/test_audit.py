@@ -223,6 +223,17 @@ def test_train_mode_is_switched_and_restored():
     assert net.training
 
 
+def test_a_model_that_switches_itself_on_is_switched_off_again():
+    class Net(nn.Linear):
+        def forward(self, x):
+            self.train()
+            return super().forward(x.flatten(1))
+
+    net = Net(30, 2).eval()
+    er.audit(net, er.Symmetry("SO(3)", input="points", output="invariant"), clouds(), elements=3)
+    assert not net.training
+
+
 def test_numpy_functions_and_integer_answers():
     sym = er.Symmetry("SO(3)", input="points", output="invariant")
 

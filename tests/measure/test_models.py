@@ -1,6 +1,7 @@
 """What people bring: arrays and lists, estimators, functions of several arguments, one sample at a time."""
 
 import types
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -219,6 +220,43 @@ def test_one_sample_at_a_time():
         er.audit(np.max, sym, x)
     with pytest.raises(ModelError, match="int cannot be called"):
         per_sample(3)
+
+
+def test_answers_of_a_simulator_are_no_views_of_its_state():
+    state = np.zeros(3)
+
+    def step(x):
+        state[:] = x
+        return state
+
+    sym = er.Symmetry("SO(3)", input="vectors", output="vectors")
+    x = torch.randn(7, 3, dtype=torch.float64)
+    assert er.assert_equivariant(per_sample(step), x, sym) < 1e-12
+    assert np.array_equal(per_sample(step)(x.numpy()), x.numpy())
+    kept = torch.zeros(3, dtype=torch.float64)
+    assert torch.equal(per_sample(lambda row: {"state": kept.copy_(row)})(x)["state"], x)
+
+
+def test_functions_of_numpy_that_only_warn_of_tensors_get_arrays():
+    """np.arctan2 takes tensors and announces that it soon will not; under this suite that is an error, for users noise."""
+    kinds = []
+
+    def angle(x):
+        kinds.append(type(x))
+        return np.arctan2(x[:, 1], x[:, 0])
+
+    def mixed(x):
+        return torch.atan2(x[:, 1], x[:, 0]) + 0 * torch.as_tensor(np.arctan2(x[:, 1].clone(), x[:, 0].clone()))
+
+    x = torch.randn(5, 2, dtype=torch.float64)
+    for fn in (angle, mixed):
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            model = Model(fn)
+            assert torch.allclose(model(x), torch.atan2(x[:, 1], x[:, 0]), rtol=0, atol=1e-15)
+            model(x)
+        assert (not heard) == (fn is angle)
+    assert kinds[1:] == [np.ndarray, np.ndarray]
 
 
 def test_functions_that_refuse_tensors_in_their_own_way_get_arrays():

@@ -1,6 +1,9 @@
 """Published models under the audit. They live in an environment of their own; see examples/models_in_the_wild.txt."""
 
 import importlib.util
+import math
+import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -9,7 +12,10 @@ import torch
 
 import erlangen as er
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "audit_models_in_the_wild.py"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "audit_models_in_the_wild.py"
+PAGE = ROOT / "docs" / "tutorials" / "models_in_the_wild.md"
+NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?(?!\w)")
 
 
 @pytest.fixture(scope="module")
@@ -85,14 +91,76 @@ def test_missing_packages_are_named_in_one_line(example, monkeypatch, capsys):
     assert capsys.readouterr().out.count("\n") == 2
 
 
-def test_channels_last_moves_like_channels_first(example, generator):
-    images = torch.rand(2, 3, 9, 9, generator=generator)
-    for name in ("SO(2)", "Dihedral(4)"):
-        group = er.group(name)
-        first = er.actions.Image(padding="border").on(group)
-        last = example.ChannelsLast(padding="border").on(group)
-        g = group.sample(5, generator=generator)[:, None]
-        moved = last.act(g, images.movedim(1, -1)[None])
-        torch.testing.assert_close(moved, first.act(g, images[None]).movedim(2, -1), rtol=0, atol=0)
-        exact = last.is_exact(g, images.movedim(1, -1)[None])
-        assert torch.equal(exact, first.is_exact(g, images[None]))
+# --- the files of the page -------------------------------------------------------------------------------------------
+def written() -> dict[str, tuple[str, str]]:
+    """Files on the page and what the page says that they print."""
+    fences = re.findall(
+        r'^```python title="(\w+)\.py"\n(.*?)^```\n\n```text\n(.*?)^```$', PAGE.read_text(), re.M | re.S
+    )
+    return {name: (source, printed) for name, source, printed in fences}
+
+
+def packages(source: str) -> list[str]:
+    imported = re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE) + re.findall(r'files\("(\w+)"\)', source)
+    return sorted({*imported, *(["onnxruntime"] if "er.onnx(" in source else [])})
+
+
+def assert_same(told: str, page: str) -> None:
+    """The same words; zeros are zeros, rounding is at most ten times what the page says, other numbers agree to 5 %."""
+    assert NUMBER.sub("#", told) == NUMBER.sub("#", page)
+    for new, old in zip(map(float, NUMBER.findall(told)), map(float, NUMBER.findall(page)), strict=True):
+        if 0 < old < 1e-5:
+            assert 0 <= new <= 10 * old
+        else:
+            assert new == pytest.approx(old, rel=0.05, abs=0)
+
+
+def test_the_page_has_eight_files():
+    names = ["pendulum", "contacts", "voice", "airfoil", "orientation", "sentences", "digits", "edges"]
+    assert list(written()) == names
+    assert PAGE.read_text().count("```python title=") == len(names)
+    assert packages(written()["voice"][0]) == ["erlangen", "importlib", "onnxruntime", "silero_vad", "torch"]
+
+
+@pytest.mark.parametrize(
+    ("told", "page"),
+    [("worst 0.1", "worst 0"), ("worst 2e-14", "worst 1e-15"), ("mean 0.4", "mean 0.5"), ("a 1", "b 1")],
+)
+def test_other_numbers_are_noticed(told, page):
+    assert_same(page, page)
+    with pytest.raises(AssertionError):
+        assert_same(told, page)
+
+
+@pytest.mark.extra
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", list(written()))
+def test_a_file_of_the_page_prints_what_the_page_says(name, tmp_path, capfd):
+    source, page = written()[name]
+    needs(*packages(source))
+    (tmp_path / f"{name}.py").write_text(source)
+    capfd.readouterr()
+    runpy.run_path(str(tmp_path / f"{name}.py"), run_name="__main__")
+    assert_same(capfd.readouterr().out, page)
+
+
+@pytest.mark.extra
+@pytest.mark.filterwarnings("ignore")
+def test_axes_of_a_contact_are_those_of_the_world(tmp_path):
+    """Why the pyramid breaks rotations: however the box lies, the tangents of its contacts are the axes x and y."""
+    needs("mujoco")
+    import mujoco
+
+    source = written()["contacts"][0].split("\ndraw =")[0]
+    (tmp_path / "contacts.py").write_text(source)
+    made = runpy.run_path(str(tmp_path / "contacts.py"))
+    world = mujoco.MjModel.from_xml_string(made["WORLD"].format(cone="pyramidal"))
+    data = mujoco.MjData(world)
+    data.qpos[3:] = math.cos(0.3), 0, 0, math.sin(0.3)
+    mujoco.mj_forward(world, data)
+    assert data.ncon == 4
+    for contact in data.contact:
+        frame = torch.tensor(contact.frame).reshape(3, 3).abs()
+        torch.testing.assert_close(frame.amax(1), torch.ones(3, dtype=torch.float64))
+        torch.testing.assert_close(frame.sum(1), torch.ones(3, dtype=torch.float64))

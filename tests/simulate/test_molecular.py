@@ -79,6 +79,9 @@ def test_energy_is_conserved_without_friction_and_the_rest_is_thermal() -> None:
     assert float((masses * motion.vel).sum(1).abs().max()) < 1e-6
     spin = torch.linalg.cross(motion.pos, masses * motion.vel).sum(1)
     assert float(spin.abs().max()) < 1e-3 * float((masses * motion.vel.abs()).sum(1).max())
+    # A step of velocity Verlet changes velocities by the mean of two accelerations.
+    kick = 0.5 * 0.5 * FORCE * (motion.force[1:] + motion.force[:-1]) / masses
+    torch.testing.assert_close(motion.vel[1:] - motion.vel[:-1], kick, rtol=0, atol=1e-12)
     # Differences of positions are velocities, to second order.
     central = (motion.pos[2:] - motion.pos[:-2]) / (motion.time[2] - motion.time[0])
     torch.testing.assert_close(central, motion.vel[1:-1], atol=0.05 * float(motion.vel.abs().max()), rtol=0)

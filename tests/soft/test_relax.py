@@ -1,12 +1,14 @@
 """The sampled form of er.relax: the recipe of the README on a symmetry that holds and on one that does not."""
 
+import warnings
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import erlangen as er
-from erlangen.errors import CollapseWarning, NotConvergedWarning
+from erlangen.errors import CollapseWarning, ErlangenError, LossSizeWarning, NotConvergedWarning
 
 TURNS = er.Symmetry("SO(3)", input="vectors", output="invariant")
 
@@ -140,3 +142,52 @@ def test_the_state_goes_with_a_checkpoint():
     other = er.relax(network(), [TURNS])
     other.load_state_dict(penalty.state_dict())
     assert repr(other) == repr(penalty)
+
+
+def scaled(net, factor):
+    """The same network with answers in another unit."""
+
+    class Scaled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return factor * self.net(x)
+
+    return Scaled()
+
+
+def test_penalty_and_loss_grow_alike_with_the_unit_of_the_targets():
+    """With the variance of the targets as loss_size, targets of 1e4 give 1e8 times the loss and 1e8 times the penalty."""
+    torch.manual_seed(0)
+    net = torch.nn.Linear(3, 1).double()
+    x = torch.randn(64, 3, dtype=torch.float64)
+    rotations = er.Symmetry("SO(3)", input="vectors", output="invariant")
+    size = net(x).var().item()
+    one = er.relax(net, [rotations], loss_size=size)
+    other = er.relax(scaled(net, 1e4), [rotations], loss_size=1e8 * size)
+    for _ in range(3):
+        torch.testing.assert_close(other(x), 1e8 * one(x), rtol=1e-10, atol=0)
+    torch.testing.assert_close(other.means, one.means, rtol=1e-10, atol=0)
+    with pytest.raises(ErlangenError, match="loss_size positive"):
+        er.relax(net, [rotations], loss_size=0)
+
+
+def test_a_penalty_that_is_nothing_beside_the_loss_is_named():
+    torch.manual_seed(0)
+    x = torch.randn(64, 3)
+    rotations = er.Symmetry("SO(3)", input="vectors", output="invariant")
+    net = torch.nn.Linear(3, 1)
+    large = er.relax(scaled(net, 1e4), [rotations])
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        for _ in range(60):
+            large(x)
+    assert [w.category for w in heard] == [LossSizeWarning]
+    assert "loss_size=float(y.var())" in str(heard[0].message)
+    sized = er.relax(scaled(net, 1e4), [rotations], loss_size=1e7)
+    small = er.relax(scaled(net, 3.0), [rotations])
+    for _ in range(60):  # under this suite a warning is an error
+        sized(x)
+        small(x)

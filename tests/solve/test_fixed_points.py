@@ -97,6 +97,18 @@ def test_gradcheck_and_second_backward() -> None:
     assert torch.equal(first, torch.autograd.grad(x.sum(), W)[0])
 
 
+@pytest.mark.parametrize("given", [None, 7])
+def test_a_cycle_ends_after_the_steps_that_are_allowed(given) -> None:
+    """0, 1, 0, 1, ... never settles: the residual stays 1, and f is called 500 times where nothing else is said."""
+    calls = []
+    options = {} if given is None else {"steps": given}
+    found = fixed_point(
+        lambda x: calls.append(0) or 1 - x, torch.zeros(1), gradient="none", on_unsettled="allow", **options
+    )
+    assert found.steps == len(calls) == (given or 500)
+    assert found.residual.item() == 1.0
+
+
 def test_complex_states_and_empty_batches() -> None:
     W, b = network(seed=4)
     f = lambda x: torch.sinh(0.3 * (x @ W.to(x.dtype).mT)) + 1j * b  # noqa: E731

@@ -233,6 +233,9 @@ def matmul_rows(x: Tensor, matrices: Tensor, shift: Tensor | None = None) -> Ten
 
     The axes `lead` stand against the first axes of x.
     """
+    if x.ndim == matrices.ndim == 3 and x.shape[0] == matrices.shape[0]:  # a matrix for each cloud: nothing to lay out
+        start = None if shift is None else shift.to(x)[:, None]
+        return multiply(x, matrices.transpose(-2, -1).to(x), start)
     lead, n = matrices.ndim - 2, x.shape[-1]
     batch = broadcast_lead(matrices.shape[:lead], x.shape[:lead])
     used = count_used(matrices.shape[:lead])

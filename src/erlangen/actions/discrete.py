@@ -114,6 +114,11 @@ class Permuted(Action):
 
     def apply(self, group: Group, g: Tensor, x: Tree) -> Tensor:
         """Move the rows."""
+        if isinstance(x, Tensor) and x.ndim == g.ndim < g.ndim - 1 + self.item_ndim:
+            raise ShapeError(
+                f"x has shape {tuple(x.shape)}: {self.name} permutes axis {self.axis}; for one number per row, such as ids of "
+                "tokens, give axis=-1"
+            )
         x = check_tensor(x, self.name, lead=g.ndim - 1, item_ndim=self.item_ndim, floating=False)
         if not self.fixed:
             _check_nodes(x, self.axis, group)

@@ -10,6 +10,7 @@ from erlangen.data.drug_like import (
     penalized_logp,
     structural_alerts,
 )
+from erlangen.data.force_files import MoleculeFrames, extended_xyz
 from erlangen.data.graph_families import (
     SKIPS,
     brec_families,
@@ -61,6 +62,7 @@ __all__ = [
     "GraphData",
     "ImageData",
     "MoleculeData",
+    "MoleculeFrames",
     "MotionClip",
     "SensorData",
     "Skeleton",
@@ -76,6 +78,7 @@ __all__ = [
     "digits",
     "drifting_digits",
     "drug_like_smiles",
+    "extended_xyz",
     "fashion",
     "fused_ring_systems",
     "glyph_characters",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -18,6 +20,9 @@ _PNG_DEEP = "I"
 
 BITS, PHOTOMETRIC = 258, 262  # tags of TIFF
 WHITE_IS_ZERO = 0
+
+_DEEP = re.compile(r"(RGB|RGBA|RGBX|LA);16([LBN])")
+"""How pillow names the order of bytes of several channels of 16 bits, of which it keeps the high bytes alone."""
 
 
 def read_pictures(folder: Path, names: list[Path]) -> np.ndarray[Any, Any]:
@@ -70,14 +75,70 @@ def _read(name: Path) -> tuple[np.ndarray[Any, Any], bool]:
             Image.open(file) as image,
         ):
             check_size(name, image.size[0] * image.size[1] * 16)
+            order = _deep_order(image, name)
             image.load()
             tags: Any = dict(getattr(image, "tag_v2", {}))
+            if order is not None:
+                return _deep_values(image, file, order), False
             upright = ImageOps.exif_transpose(image)
             return _values(upright, name, tags), upright.mode == "F"
     except OSError as error:
         raise DataError(f"data: {str(name)!r} is not a readable image: {error}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def _deep_order(image: Any, name: Path) -> str | None:
+    """The order of bytes in colour, or grey with transparency, of 16 bits; None for pictures that pillow reads in full."""
+    bits = dict(getattr(image, "tag_v2", {})).get(BITS, ())
+    orders = {_byte_order(tile[3]) for tile in image.tile}
+    several = isinstance(bits, tuple) and len(bits) > 1 and max(bits) > 8  # pyright: ignore[reportUnknownArgumentType]
+    if not several and not any(_DEEP.fullmatch(order) for order in orders):
+        return None
+    order = orders.pop()
+    if orders or not _DEEP.fullmatch(order) or (order.startswith("LA") and image.mode != "RGBA"):
+        raise DataError(
+            f"data: {str(name)!r} holds more than 8 bits for each of several channels in an order of which pillow reads 8; save "
+            "it as PNG, or with 8 bits"
+        )
+    return order
+
+
+def _byte_order(arguments: Any) -> str:
+    """What pillow calls the order of bytes, the first argument of a decoder; "" for decoders that have other arguments."""
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
+
+
+def _deep_values(image: Any, file: BinaryIO, order: str) -> np.ndarray[Any, Any]:
+    """All 16 bits: the bytes that pillow keeps, and those that it keeps when the order of bytes is said to be the other."""
+    from PIL import Image, ImageOps
+
+    kind, ends = order.split(";16")
+    little = ends == "L" or (ends == "N" and sys.byteorder == "little")
+    other = "RGBA" if kind == "LA" else f"{kind};16{'B' if little else 'L'}"  # of LA, the four bytes of a pixel
+    file.seek(0)
+    with Image.open(file) as opened:
+        again: Any = opened
+        again.tile = [
+            _Tile(tile[0], tile[1], tile[2], other if isinstance(tile[3], str) else (other, *tile[3][1:]))
+            for tile in again.tile
+        ]
+        again.load()
+        low = np.asarray(ImageOps.exif_transpose(again)).astype(np.float32)
+    if kind == "LA":
+        return ((256 * low[..., 0] + low[..., 1]) / 65535)[None]
+    high = np.asarray(ImageOps.exif_transpose(image)).astype(np.float32)
+    return ((256 * high + low) / 65535)[..., :3].transpose(2, 0, 1)
+
+
+class _Tile(NamedTuple):
+    """A piece of a file, as pillow describes it."""
+
+    codec_name: str
+    extents: tuple[int, int, int, int] | None
+    offset: int
+    args: Any
 
 
 def _values(image: Any, name: Path, tags: Any) -> np.ndarray[Any, Any]:

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from erlangen.actions import Tree, tree_leaves, tree_map
 from erlangen.arrays import tensor_of
-from erlangen.errors import ErlangenError, ModelError
+from erlangen.errors import ErlangenError, ModelError, OrbitError, UnknownNameError, check_on_degenerate, is_whole
 from erlangen.measure.models import session_hint, with_session_hint
 from erlangen.measure.onnx_files import OnnxModel
 from erlangen.tracing import carries_derivative, is_traced
@@ -63,6 +63,18 @@ def as_wide_as(elements: Tensor, tree: Tree) -> Tensor:
     if not elements.is_floating_point() or not dtypes:
         return elements
     return elements.to(max(dtypes, key=lambda dtype: torch.finfo(dtype).bits))
+
+
+def check_options(how: str | None, samples: Any, on_degenerate: str, chunk: Any) -> None:
+    """Raise where the options of `symmetrize` are unknown, not positive or without meaning."""
+    if how not in (None, "frames", "canonical", "points", "orbit"):
+        raise UnknownNameError(f"how = {how!r}: choose 'frames', 'canonical', 'points' or 'orbit'")
+    check_on_degenerate(on_degenerate)
+    for name, value in (("samples", samples), ("chunk", chunk)):
+        if value is not None and not is_whole(value, 1):
+            raise OrbitError(f"{name} = {value!r}: give a positive integer, or None")
+    if samples is not None and how in ("canonical", "points"):
+        raise OrbitError(f"samples = {samples}: how={how!r} uses one element; leave out samples=")
 
 
 def check_output(leaf: Any, expected: int) -> None:

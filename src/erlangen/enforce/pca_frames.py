@@ -157,10 +157,7 @@ class PCAFrame:
         key = (self.symmetry.group.space_dim, self.kind.axes == "O")
         if torch.compiler.is_compiling():
             return torch.tensor(_listed_signs(*key), dtype=torch.float64)
-        # Kept as an array: a tensor would keep the mode (inference, fake) in which it was made.
-        if key not in _SIGNS:
-            _SIGNS[key] = np.array(_listed_signs(*key))
-        return torch.from_numpy(_SIGNS[key])
+        return torch.from_numpy(every_sign(*key))
 
     def _batch(self, x: Tree) -> int:
         return self.symmetry.input.parts(x)[0].values.shape[0]
@@ -254,6 +251,14 @@ def _listed_signs(n: int, reflections: bool) -> list[tuple[float, ...]]:
 
 
 _SIGNS: dict[tuple[int, bool], NDArray[np.float64]] = {}
+
+
+def every_sign(n: int, reflections: bool) -> NDArray[np.float64]:
+    """All signs ``[K, n]`` of n axes, or those with the product 1."""
+    # Kept as an array: a tensor would keep the mode (inference, fake) in which it was made.
+    if (n, reflections) not in _SIGNS:
+        _SIGNS[n, reflections] = np.array(_listed_signs(n, reflections))
+    return _SIGNS[n, reflections]
 
 
 def relative_gap(values: Tensor, null: Tensor | None = None) -> Tensor:

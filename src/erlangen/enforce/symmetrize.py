@@ -23,12 +23,14 @@ from erlangen.enforce.calls import (
     as_wide_as,
     call_signature,
     cast_like,
+    check_options,
     default_chunk,
     is_floating,
     named_forward,
     takes_mask,
 )
 from erlangen.enforce.cloud import has_parts
+from erlangen.enforce.direct import DirectRoad
 from erlangen.enforce.frames import KINDS, Frame, FrameSet, PointsFrame, check_frames, first_tensor, thin
 from erlangen.enforce.nesting import (
     brings_rounding,
@@ -50,14 +52,10 @@ from erlangen.errors import (
     ModelError,
     NotFiniteError,
     OnDegenerate,
-    OrbitError,
     ShapeError,
     SymmetryError,
-    UnknownNameError,
-    check_on_degenerate,
     first_index,
     is_finite,
-    is_whole,
     tell_degenerate,
 )
 from erlangen.groups import MAX_ENUMERATION, SemidirectProduct, Symmetric
@@ -161,7 +159,7 @@ def symmetrize(
             f"and what respects all of them exactly respects all that they generate; symmetrize under {symmetry.group.name}, or "
             "train with er.augment(symmetry) and measure with er.audit"
         )
-    _check_options(how, samples, on_degenerate, chunk)
+    check_options(how, samples, on_degenerate, chunk)
     if frame is None and takes_product(symmetry, how):
         factors = factor_symmetries(symmetry)
         if factors is not None:
@@ -231,6 +229,7 @@ class Symmetrized(nn.Module):
         self.chunk = chunk
         self.seed = seed
         self._linear = linear_part(symmetry, frame)
+        self._direct = DirectRoad.where_it_leads(symmetry, self._linear, frame)
         self._chunks: dict[tuple[int, ...], int] = {}
         self._generator = Generator().manual_seed(seed)
         self._takes_mask = takes_mask(model)
@@ -295,6 +294,15 @@ class Symmetrized(nn.Module):
             DegenerateFrameError: see ``on_degenerate``.
             ModelError: the model's output has no batch axis, or the model takes no mask.
         """
+        if (
+            self._direct is not None
+            and mask is None
+            and not (args or kwargs)
+            and self._takes_direct_road(self._direct, x)
+        ):
+            answer = self._direct.average(self.model, x, self.chunk or self._default_chunk(x, self._direct.count))
+            if answer is not None:
+                return answer
         batch = self._check_input(x, mask)
         leaf = first_tensor(x)
         with full_precision(leaf):
@@ -318,6 +326,10 @@ class Symmetrized(nn.Module):
         if centre is None:
             return total
         return self.acting.output.action.translate(self.acting.group, as_wide_as(centre, total), total)
+
+    def _takes_direct_road(self, road: DirectRoad, x: Tree) -> bool:
+        is_whole = not self.training or (self.samples is None and not self._has_batch_norm)
+        return is_whole and self.frame is road.frame and road.takes(x)
 
     # --- steps ----------------------------------------------------------------------------------------------
     def _default_chunk(self, x: Tree, count: int) -> int:
@@ -450,17 +462,6 @@ def _symmetrize_product(
     assert isinstance(model, Symmetrized)
     model.symmetry = symmetry
     return model
-
-
-def _check_options(how: str | None, samples: Any, on_degenerate: str, chunk: Any) -> None:
-    if how not in (None, "frames", "canonical", "points", "orbit"):
-        raise UnknownNameError(f"how = {how!r}: choose 'frames', 'canonical', 'points' or 'orbit'")
-    check_on_degenerate(on_degenerate)
-    for name, value in (("samples", samples), ("chunk", chunk)):
-        if value is not None and not is_whole(value, 1):
-            raise OrbitError(f"{name} = {value!r}: give a positive integer, or None")
-    if samples is not None and how in ("canonical", "points"):
-        raise OrbitError(f"samples = {samples}: how={how!r} uses one element; leave out samples=")
 
 
 def _default_how(symmetry: Symmetry, frame: Frame | None) -> How:

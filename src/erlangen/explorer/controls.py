@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from erlangen.errors import GroupElementError, MatrixFunctionError
-from erlangen.groups import DirectProduct, Group, Shifts
+from erlangen.groups import DirectProduct, Domain, Group, ProductRange, Shifts, SimpleRange
 
 MOST_KNOBS = 6
 """Lie groups of larger dimension are explored along the elements of the audit."""
@@ -55,36 +55,40 @@ class Control(Protocol):
         ...
 
 
-def control_of(group: Group, elements: Tensor, extent: float) -> Control:
-    """The knobs of a group.
+def control_of(domain: Domain, elements: Tensor, extent: float) -> Control:
+    """The knobs of a group, or of a range of it, whose ends are then those of the knobs.
 
     Args:
-        group: the group.
+        domain: the group or range. Where several knobs together would leave a range, the element stays on its border.
         elements: elements ``[K, *shape]`` to step through where the group has no better knobs.
         extent: size of the data in the units of translations (half the width of an image in pixels).
     """
+    within = domain if isinstance(domain, SimpleRange) else None
+    group = domain.group if isinstance(domain, (SimpleRange, ProductRange)) else domain
     if isinstance(group, DirectProduct):
-        parts = [control_of(f, p, extent) for f, p in zip(group.factors, group.split(elements), strict=True)]
+        domains = domain.domains if isinstance(domain, ProductRange) else group.factors
+        parts = [control_of(d, p, extent) for d, p in zip(domains, group.split(elements), strict=True)]
         return ProductControl(group, parts)
+    assert isinstance(group, Group)
     if isinstance(group, Shifts):
-        return ShiftControl(group)
+        return ShiftControl(group, within)
     if 0 < group.dim <= MOST_KNOBS and group.lie_algebra.shape[0] == group.dim:
-        return LieControl(group, extent, elements.dtype)
-    if group.shape == () and group.order <= len(elements):
-        return ListControl(group, group.elements(), "element")
+        return LieControl(group, extent, elements.dtype, within)
+    if group.shape == () and domain.order <= len(elements):
+        return ListControl(group, domain.elements(), "element")
     return ListControl(group, elements, "element of the audit")
 
 
 class LieControl:
     """Shifts, coordinates of the logarithm of the rest, and a mirror for groups with reflections: ``g = t exp(a) m``."""
 
-    def __init__(self, group: Group, extent: float, dtype: torch.dtype) -> None:
-        self.group, self.dtype = group, dtype
+    def __init__(self, group: Group, extent: float, dtype: torch.dtype, within: SimpleRange | None = None) -> None:
+        self.group, self.dtype, self.within = group, dtype, within
         kinds = [_kind(A, group.space_dim) for A in group.lie_algebra]
         self.units = torch.tensor([_UNITS[kind] for kind, _ in kinds], dtype=torch.float64)
         self.kinds = [kind for kind, _ in kinds]
         self.is_shift = torch.tensor([kind == "shift" for kind in self.kinds])
-        knobs = [_knob(kind, where, extent) for kind, where in kinds]
+        knobs = [_knob(kind, where, extent, within) for kind, where in kinds]
         generators = group.discrete_generators
         self.mirror = generators[0].to(dtype) if len(generators) else None
         if self.mirror is not None:
@@ -98,7 +102,10 @@ class LieControl:
             *(self.group.exp((coordinates * part).to(self.dtype)) for part in (self.is_shift, ~self.is_shift))
         )
         mirrored = self.mirror is not None and values[-1] >= 0.5
-        return self.group.compose(g, self.mirror) if mirrored and self.mirror is not None else g
+        return self._inside(self.group.compose(g, self.mirror) if mirrored and self.mirror is not None else g)
+
+    def _inside(self, g: Tensor) -> Tensor:
+        return g if self.within is None or bool(self.within.contains(g)) else self.within.clamp(g[None])[0]
 
     def values(self, element: Tensor) -> list[float] | None:
         """What `element` turns back; None where there is no real logarithm."""
@@ -135,24 +142,31 @@ class LieControl:
             change[turns[0]] = math.atan2(now[1], now[0]) - math.atan2(start[1], start[0])
         else:
             change += math.log(max(math.hypot(*now), 0.05) / max(math.hypot(*start), 0.05))
-        return self.group.compose(self.group.exp(change.to(self.dtype)), element)
+        return self._inside(self.group.compose(self.group.exp(change.to(self.dtype)), element))
 
 
 class ShiftControl:
     """Whole pixels along every axis."""
 
-    def __init__(self, group: Shifts) -> None:
+    def __init__(self, group: Shifts, within: SimpleRange | None = None) -> None:
         self.group = group
+        self.most = math.inf if within is None or within.distance is None else within.distance
         names = ("rows", "columns") if len(group.sizes) == 2 else tuple(f"axis {i}" for i in range(len(group.sizes)))
         self.knobs = tuple(
-            Knob(f"shift of {name}", -(size // 2), (size - 1) // 2, 1, "px", whole=True)
+            Knob(f"shift of {name}", *self._ends(size), 1, "px", whole=True)
             for name, size in zip(names, group.sizes, strict=True)
         )
 
+    def _ends(self, size: int) -> tuple[int, int]:
+        most = math.floor(min(self.most, size))
+        return max(-(size // 2), -most), min((size - 1) // 2, most)
+
     def element(self, values: Sequence[float]) -> Tensor:
         """Shifts modulo the sizes."""
-        sizes = torch.tensor(self.group.sizes)
-        return torch.tensor([round(v) for v in values]) % sizes
+        steps, length = [round(v) for v in values], math.hypot(*(round(v) for v in values))
+        if length > self.most:  # towards the middle, by whole pixels
+            steps = [math.trunc(v * self.most / length) for v in steps]
+        return torch.tensor(steps) % torch.tensor(self.group.sizes)
 
     def values(self, element: Tensor) -> list[float]:
         """Shifts around zero."""
@@ -165,7 +179,8 @@ class ShiftControl:
         along = (start[1] - now[1], now[0] - start[0]) if len(self.group.sizes) == 2 else (now[0] - start[0],)
         steps = [round(size / 2 * d) for size, d in zip(self.group.sizes, along, strict=False)]
         steps += [0] * (len(self.group.sizes) - len(steps))
-        return (element.cpu() + torch.tensor(steps)) % torch.tensor(self.group.sizes)
+        moved = (element.cpu() + torch.tensor(steps)) % torch.tensor(self.group.sizes)
+        return self.element(self.values(moved))
 
 
 class ListControl:
@@ -250,10 +265,14 @@ def _kind(A: Tensor, n: int) -> tuple[str, str]:
     return "stretch", f"{axes[i]}{axes[j]}"
 
 
-def _knob(kind: str, where: str, extent: float) -> Knob:
+def _knob(kind: str, where: str, extent: float, within: SimpleRange | None) -> Knob:
     name = f"{kind} {where}".rstrip()
     if kind == "turn":
+        if within is not None and within.degrees is not None and within.degrees < 180:
+            return Knob(name, -within.degrees, within.degrees, within.degrees / 50, "°")
         return Knob(name, -180, 180, 1, "°")
     if kind == "shift":
-        return Knob(name, -extent, extent, extent / 50)
-    return Knob(name, -1, 1, 0.02, "powers of 2")
+        reach = extent if within is None or within.distance is None else within.distance
+        return Knob(name, -reach, reach, reach / 50)
+    reach = 1 if kind != "scale" or within is None or within.factor is None else math.log2(within.factor)
+    return Knob(name, -reach, reach, reach / 50, "powers of 2")

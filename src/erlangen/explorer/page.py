@@ -241,13 +241,21 @@ class Page:
             ui.notify(words, type="negative", multi_line=True, timeout=0, close_button="close")
 
     def _show_knobs(self, by_sliders: list[float] | None) -> None:
-        values = self.state.values if by_sliders is None else by_sliders
+        values = self.state.values if by_sliders is None or self._held_back(by_sliders) else by_sliders
         for slider, label, knob, value in zip(
             self.sliders, self.shown, self.state.control.knobs, values or [0.0] * len(self.sliders), strict=True
         ):
             label.set_text(knob.text(value) if values is not None else "beyond")
             if by_sliders is None:
                 slider.set_value(value)
+
+    def _held_back(self, by_sliders: list[float]) -> bool:
+        """Whether the element is another one than the sliders say: on the border of a range, which several would leave."""
+        state = self.state
+        if state.symmetry.within is None or (there := state.values) is None:
+            return False
+        steps = [knob.step for knob in state.control.knobs]
+        return any(abs(a - b) > 0.5 * step for a, b, step in zip(there, by_sliders, steps, strict=True))
 
     def _show(self, view: View) -> None:
         state = view.state

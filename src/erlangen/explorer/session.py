@@ -60,7 +60,7 @@ class Exploration:
         first = self.reports[0]
         self.symmetry, self.orbit, self.samples = first.symmetry, first.orbit, first.samples.tolist()
         self.control = control_of(
-            self.symmetry.group, self.orbit.elements.cpu(), _extent(self.sources[0].x, self.symmetry.group)
+            self.symmetry.domain, self.orbit.elements.cpu(), _extent(self.sources[0].x, self.symmetry.group)
         )
         self.position = 0
         self.element = self.symmetry.group.identity(dtype=_dtype(self.orbit.elements))
@@ -151,7 +151,7 @@ class Exploration:
         if from_knobs:
             return self.control.element([min(max(v, k.low), k.high) for v, k in zip(numbers, knobs, strict=True)])
         element = torch.tensor(numbers, dtype=torch.float64).reshape(group.shape).to(self.element.dtype)
-        group.check(element, name="the element of the address")
+        self.symmetry.domain.check(element, name="the element of the address")
         return element
 
     # --- what is there -------------------------------------------------------------------------------------------

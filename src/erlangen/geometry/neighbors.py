@@ -27,6 +27,10 @@ _SMALL = 512
 """Mean number of points per graph up to which one tree for all graphs beats a tree for each."""
 
 
+MARGIN = 1 + 1e-9
+"""Images on the border of what is near may seem beyond it by rounding; the search decides."""
+
+
 class PeriodicEdges(NamedTuple):
     """Edges of a crystal.
 
@@ -152,30 +156,31 @@ def periodic_radius_graph(
     fractions = fractions - wraps
     # Planes of the lattice are 1 / |column of the inverse| apart, so images beyond `reach` in fractions are too far.
     reach = radius * np.linalg.norm(inverse, axis=1)
-    ghosts, images = _ghosts(fractions, reach[graphs], repeats)
-    # In the order of edges: by point, then by the walls that an edge from the image crosses.
-    order = np.lexsort((*-images.T, ghosts))
-    ghosts, images = ghosts[order], images[order]
+    near, steps = _images(fractions, reach[graphs], repeats)
+    own, count = len(steps) // 2, len(steps)  # the step to the point itself, which is the middle one
+    # Of an edge and its reverse, which takes the opposite step, one is searched for.
+    ghosts, step = np.nonzero(near[:, own + 1 :])
+    step += own + 1
     places, copies = (
         np.einsum("pi,pij->pj", where, cells[graphs[owner]])
-        for where, owner in ((fractions, np.arange(len(points))), (fractions[ghosts] + images, ghosts))
+        for where, owner in ((fractions, slice(None)), (fractions[ghosts] + steps[step], ghosts))
     )
-    # A further coordinate keeps graphs apart.
-    near = _tree(np.column_stack([places, 2 * radius * graphs])).sparse_distance_matrix(
-        _tree(np.column_stack([copies, 2 * radius * graphs[ghosts]])), radius, output_type="ndarray"
-    )
-    target, ghost = near["i"], near["j"]
-    if not loop:
-        itself = np.flatnonzero(~images.any(1))  # of each point, its image in the cell
-        keep = ghost != itself[target]
-        target, ghost = target[keep], ghost[keep]
-    target, ghost = _by_rows(target, ghost, (len(points), len(ghosts)))
+    if len(graphs) and graphs[0] != graphs[-1]:  # a further coordinate keeps graphs apart
+        places, copies = (
+            np.column_stack([where, 2 * radius * owner])
+            for where, owner in ((places, graphs), (copies, graphs[ghosts]))
+        )
+    target, image = _near_images(places, copies, ghosts, step, count, radius, loop)
+    edges = np.empty((2, len(target)), np.int64)
+    edges[0], step = np.divmod(image, count)
+    edges[1] = target
     # Target minus image of the source, so the image counts with a minus; positions were wrapped before.
-    shift = (wraps[ghosts] - images).astype(np.int64)[ghost]
+    shift = (-steps).take(step, 0)
     if wraps.any():
-        shift -= wraps.astype(np.int64)[target]
-    edges = torch.from_numpy(np.stack([ghosts[ghost], target])).to(pos.device)
-    return PeriodicEdges(edges, torch.from_numpy(shift).to(pos.device))
+        moved = wraps.astype(np.int64)
+        shift += moved.take(edges[0], 0)
+        shift -= moved.take(target, 0)
+    return PeriodicEdges(torch.from_numpy(edges).to(pos.device), torch.from_numpy(shift).to(pos.device))
 
 
 def edge_vectors(
@@ -289,6 +294,39 @@ def _both_directions(pairs: Integers, count: int, loop: bool) -> Integers:
     return edges
 
 
+def _near_images(
+    places: Floats, copies: Floats, ghosts: Integers, step: Integers, count: int, radius: float, loop: bool
+) -> tuple[Integers, Integers]:
+    """Points and the images near them, numbered by their point and one of `count` steps; sorted by both.
+
+    `copies` are images of the points `ghosts` by a `step` behind the middle one.
+    """
+    own = count // 2
+    tree = _tree(places)
+    inside = tree.query_pairs(radius, output_type="ndarray")
+    across = tree.sparse_distance_matrix(_tree(copies), radius, output_type="ndarray")
+    ends, there, ahead = across["i"], ghosts[across["j"]], step[across["j"]]
+    itself = np.arange(len(places) if loop else 0)
+    # All in one place: fresh memory takes longer than the sums.
+    size = len(places) * count
+    targets, images = np.empty((2, 2 * len(inside) + 2 * len(ends) + len(itself)), _index_type(size))
+    first = 0
+    for target, source, taken in (
+        (inside[:, 0], inside[:, 1], own),
+        (inside[:, 1], inside[:, 0], own),
+        (ends, there, ahead),
+        (there, ends, count - 1 - ahead),
+        (itself, itself, own),
+    ):
+        part = slice(first, first + len(target))
+        targets[part] = target
+        images[part] = source
+        images[part] *= count
+        images[part] += taken
+        first += len(target)
+    return _by_rows(targets, images, (len(places), size))
+
+
 def _by_rows(rows: Integers, columns: Integers, shape: tuple[int, int]) -> tuple[Integers, Integers]:
     """Different pairs, sorted by row, then by column: by counting, once for each."""
     from scipy.sparse import coo_array
@@ -296,7 +334,12 @@ def _by_rows(rows: Integers, columns: Integers, shape: tuple[int, int]) -> tuple
     matrix = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=shape)
     matrix.has_canonical_format = True  # as above
     found: Any = matrix.tocsc().tocsr()
-    return np.repeat(np.arange(shape[0]), np.diff(found.indptr)), found.indices
+    return np.repeat(np.arange(shape[0], dtype=rows.dtype), np.diff(found.indptr)), found.indices
+
+
+def _index_type(size: int) -> type[np.signedinteger[Any]]:
+    """The shorter type of indices below a size, as scipy has it."""
+    return np.int32 if size <= np.iinfo(np.int32).max else np.int64
 
 
 def _cells(cell: Tensor, dim: int, graphs: Integers) -> Floats:
@@ -320,14 +363,20 @@ def _cells(cell: Tensor, dim: int, graphs: Integers) -> Floats:
     return cells.numpy()
 
 
-def _ghosts(fractions: Floats, reach: Floats, repeats: Any) -> tuple[Integers, Floats]:
-    """Points and steps to the periodic images that are near the cell; the points themselves are among them."""
+def _images(fractions: Floats, reach: Floats, repeats: Any) -> tuple[NDArray[np.bool_], Integers]:
+    """Which periodic images of the points are near the cell, ``[N, S]``, and their steps ``[S, n]``.
+
+    Steps fall, the last coordinate first, so that the walls that an edge crosses rise; the opposite of each stands as far
+    from the other end.
+    """
     most = np.where(repeats, np.ceil(reach.max(0, initial=0)), 0).astype(int)
-    steps = np.stack(np.meshgrid(*(np.arange(-m, m + 1) for m in most), indexing="ij"), -1).reshape(-1, len(most))
-    images = fractions[:, None] + steps
-    near = ((images >= -reach[:, None]) & (images <= 1 + reach[:, None])) | ~repeats
-    owner, step = np.nonzero(near.all(-1))
-    return owner, steps[step].astype(float)
+    walks = [np.arange(m, -m - 1, -1) for m in most]
+    steps = np.stack(np.meshgrid(*reversed(walks), indexing="ij"), -1).reshape(-1, len(most))[:, ::-1]
+    near = np.ones((len(fractions), len(steps)), bool)
+    for axis in np.flatnonzero(repeats):
+        images, beyond = fractions[:, axis, None] + walks[axis], MARGIN * reach[:, axis, None]
+        near &= ((images >= -beyond) & (images <= 1 + beyond))[:, most[axis] - steps[:, axis]]
+    return near, steps
 
 
 def _tree(points: Floats) -> Any:

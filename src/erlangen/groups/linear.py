@@ -112,7 +112,7 @@ class SO(MatrixGroup):
         return super().log(g)
 
     def _satisfies(self, g: Tensor, tol: float) -> Tensor:
-        return is_orthogonal(g, tol) & (torch.linalg.det(g) > 0)
+        return is_orthogonal(g, tol) & (_volume(g) > 0)
 
     def _draw(self, size: tuple[int, ...], generator: Generator | None) -> Tensor:
         return random_rotations(self.space_dim, size, generator)
@@ -465,3 +465,10 @@ def _asinh_ratio(square: Tensor) -> Tensor:
     near, s = torch.where(small, square, 0.0), torch.where(small, 1.0, square).sqrt()
     series = 1 - near / 6 * (1 - 9 * near / 20 * (1 - 25 * near / 42))
     return torch.where(small, series, torch.asinh(s) / s)
+
+
+def _volume(g: Tensor) -> Tensor:
+    """Determinants ``[...]``; in space by the triple product, at half the time."""
+    if g.shape[-1] != 3:
+        return torch.linalg.det(g)
+    return (torch.linalg.cross(g[..., 0], g[..., 1]) * g[..., 2]).sum(-1)

@@ -423,10 +423,10 @@ def _generator_matrices(group: Group) -> Tensor:
 
 # --- parts of elements -----------------------------------------------------------------------------------------------
 def _polar(group: Group, g: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Scale ``[...]`` and rotation ``[..., n, n]`` of the linear parts."""
+    """Scale ``[...]``, or one ``[]`` where the group has none, and rotation ``[..., n, n]`` of the linear parts."""
     linear = group.linear(g, dtype=dtype)
     if not _has_scales(group):
-        return torch.ones(linear.shape[:-2], dtype=dtype, device=linear.device), linear
+        return linear.new_ones(()), linear
     scale = linear.norm(dim=(-2, -1)) / math.sqrt(linear.shape[-1])
     return scale, linear / scale[..., None, None]
 

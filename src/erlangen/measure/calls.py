@@ -28,7 +28,7 @@ def per_sample(fn: Callable[..., Any]) -> PerSample:
     Args:
         fn: takes a sample as it lies in the batch, without the batch axis, and answers with a number, an array, or a dict
             or tuple of these. Dicts and tuples are passed as they are to functions of one argument, otherwise by name and
-            by position, as for every model.
+            by position, as for every model. Answers are copied at once: simulators answer with views of their state.
 
     Raises:
         ModelError: `fn` cannot be called.
@@ -48,8 +48,15 @@ class PerSample:
     def __call__(self, x: Tree) -> Tree:
         """Answers ``[B, ...]`` to a batch, of arrays for arrays and of tensors for tensors."""
         count = len(tree_leaves(x)[0])
-        answers = [invoke(self.fn, tree_map(lambda leaf, i=i: leaf[i], x)) for i in range(count)]
+        answers = [tree_map(_copied, invoke(self.fn, tree_map(lambda leaf, i=i: leaf[i], x))) for i in range(count)]
         return tree_map(lambda *rows: _stacked(rows), answers[0], *answers[1:])
+
+
+def _copied(leaf: Any) -> Any:
+    """An answer that the next call leaves alone."""
+    if isinstance(leaf, Tensor):
+        return leaf.clone()
+    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
 
 
 def _stacked(rows: tuple[Any, ...]) -> Any:

@@ -65,21 +65,20 @@ class Model:
         self.padding: Padding | None = None
 
     @functools.cached_property
+    def _parameters(self) -> list[nn.Parameter]:
+        return [] if self.module is None else list(self.module.parameters())
+
+    @functools.cached_property
     def device(self) -> torch.device | None:
         """Where the module's parameters lie; ``None`` for other callables."""
-        if self.module is None:
-            return None
-        first = next(iter(self.module.parameters()), None)
-        return None if first is None else first.device
+        return self._parameters[0].device if self._parameters else None
 
     @functools.cached_property
     def dtype(self) -> torch.dtype | None:
         """The floating dtype that it was made for, where it shows: of a module's parameters, of an ONNX file's inputs."""
         if isinstance(self._call, OnnxModel):
             return self._call.dtype
-        found = (
-            {p.dtype for p in self.module.parameters() if p.is_floating_point()} if self.module is not None else set()
-        )
+        found = {p.dtype for p in self._parameters if p.is_floating_point()}
         return found.pop() if len(found) == 1 else None
 
     def read(self, x: Any, y: Any = None) -> tuple[Tree, Tree | None]:
@@ -122,11 +121,12 @@ class Model:
         if self._numpy:
             return self._invoke(tree_map(_to_numpy, x), masked)
         try:
-            y = self._invoke(x, masked)
+            with contextlib.nullcontext() if self._answered or self.module is not None else _no_half_arrays():
+                y = self._invoke(x, masked)
         except Exception as torch_error:
             # A numpy function meets a tensor: numpy's own functions refuse it with one of these types, those of other
             # libraries with any, so their first answer decides.
-            refused = isinstance(torch_error, (TypeError, AttributeError))
+            refused = isinstance(torch_error, (TypeError, AttributeError, DeprecationWarning))
             if self.module is not None or isinstance(self._call, OnnxModel) or isinstance(torch_error, ModelError):
                 raise
             if (self._answered and not refused) or "does not require grad" in str(torch_error):
@@ -134,6 +134,9 @@ class Model:
             try:
                 y = self._invoke(tree_map(_to_numpy, x), masked)
             except Exception as numpy_error:  # noqa: BLE001 - one of the two is raised
+                if isinstance(torch_error, DeprecationWarning):  # it wants tensors all the same, and may warn
+                    self._answered = True
+                    return self._invoke(x, masked)
                 if not (refused and isinstance(numpy_error, (TypeError, AttributeError))):
                     raise with_session_hint(numpy_error if refused else torch_error) from None
                 raise ModelError(
@@ -202,12 +205,14 @@ class Model:
                 TrainModeWarning,
                 stacklevel=4,
             )
-        self.module.eval()
+        if any(training for _, training in modes):
+            self.module.eval()
         try:
             yield
         finally:
             for module, training in modes:
-                module.training = training
+                if module.training != training:  # setting an attribute of a module takes long
+                    module.training = training
 
 
 def _depends_on_mode(module: nn.Module) -> bool:
@@ -236,6 +241,14 @@ def with_session_hint(error: Exception) -> Exception:
             "inputs that are no data, batch_axis= where the batch is not first, and outputs= to choose answers"
         )
     return error
+
+
+@contextlib.contextmanager
+def _no_half_arrays() -> Generator[None]:
+    """numpy's functions take some tensors, and announce that they will not for long: such a model wants arrays."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="__array_wrap__ must accept", category=DeprecationWarning)
+        yield
 
 
 def _to_numpy(leaf: Tensor) -> np.ndarray[Any, Any]:

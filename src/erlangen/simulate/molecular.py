@@ -63,6 +63,7 @@ class MolecularMotion:
         energy: potential energy ``[T]`` in eV.
         molecule: its atoms.
         time: the moments ``[T]`` in fs.
+        force: forces ``[T, N, 3]`` in eV / Angstrom.
     """
 
     pos: Tensor
@@ -70,6 +71,7 @@ class MolecularMotion:
     energy: Tensor
     molecule: Molecule
     time: Tensor
+    force: Tensor
 
 
 def ethanol() -> Molecule:
@@ -163,10 +165,10 @@ def xtb_trajectory(
     pos = molecule.pos.double() - (masses * molecule.pos).sum(0) / masses.sum()
     vel = internal(pos, drawn(), masses)
     force, energy = forces(pos)
-    frames: list[tuple[Tensor, Tensor, float]] = []
+    frames: list[tuple[Tensor, Tensor, float, Tensor]] = []
     for step in range(-warmup, steps + 1):
         if step >= 0 and step % record_every == 0:
-            frames.append((pos, vel, energy))
+            frames.append((pos, vel, energy, force))
         vel = vel + 0.5 * dt * FORCE * force / masses
         pos = pos + 0.5 * dt * vel
         if friction > 0:
@@ -183,6 +185,7 @@ def xtb_trajectory(
         torch.tensor([frame[2] for frame in frames], dtype=dtype),
         molecule,
         torch.arange(len(frames), dtype=dtype) * (record_every * dt),
+        torch.stack([frame[3] for frame in frames]).to(dtype),
     )
 
 

@@ -15,6 +15,7 @@ from erlangen.actions import Tree, tree_leaves, tree_map
 from erlangen.errors import (
     CollapseWarning,
     ErlangenError,
+    LossSizeWarning,
     NotConvergedWarning,
     RepresentationError,
     SymmetryError,
@@ -37,6 +38,8 @@ SETTLED = 200, 0.25
 """Least number of calls, and largest distance of the logarithms of both strengths, of what counts as converged."""
 COLLAPSED = 0.5
 """Share of the largest variance seen, under which a penalty that holds a symmetry counts as one that undoes what was learned."""
+LARGE = 1e4
+"""Variance of the answers, in units of the loss, above which the penalty is named as too small to be felt."""
 WARM_UP = 50
 """Calls before the variance of the answers is compared with what it was: until then it is that of few batches."""
 
@@ -59,18 +62,20 @@ class SoftEquivariance(nn.Module):
         weight: float,
         max_strength: float,
         seed: int,
+        loss_size: float = 1.0,
     ) -> None:
         super().__init__()
         self._model = [model]  # in a list: the model's parameters are the caller's, not the penalty's
         self.symmetries = list(symmetries)
         self.samples = samples
         self.weight = weight
+        self.loss_size = loss_size
         self.max_strength = max_strength
         self.register_buffer("means", torch.ones(2, len(self.symmetries), dtype=torch.float64))
         self.register_buffer("spreads", torch.zeros(2, dtype=torch.float64))
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
         self._generator = Generator().manual_seed(seed)
-        self._warned = False
+        self._warned = self._warned_of_size = False
 
     @property
     def strengths(self) -> Tensor:
@@ -135,7 +140,7 @@ class SoftEquivariance(nn.Module):
         if self.training:
             self._follow(violations.detach(), variance)
         c = self._strengths()[0].to(violations)
-        unit = self.weight * variance.clamp(max=1.0)
+        unit = self.weight * variance.clamp(max=self.loss_size)
         return (unit * (c * violations - c.log()).sum()).to(tree_leaves(x)[0].dtype)
 
     def _follow(self, violations: Tensor, variance: Tensor) -> None:
@@ -145,6 +150,15 @@ class SoftEquivariance(nn.Module):
         if int(self.calls) >= WARM_UP:
             self.spreads[1] = self.spreads.max()
         self.calls += 1
+        if int(self.calls) > WARM_UP and self.spreads[0] > LARGE * self.loss_size and not self._warned_of_size:
+            self._warned_of_size = True
+            warnings.warn(
+                f"the answers of the model have the variance {float(self.spreads[0]):.3g}: beside their mean squared error the "
+                "penalty of er.relax is nothing, and pulls towards no symmetry. Standardise the targets, or give their variance, "
+                "er.relax(..., loss_size=float(y.var()))",
+                LossSizeWarning,
+                stacklevel=3,
+            )
         if self.collapsed and not self._warned:
             self._warned = True
             warnings.warn(
@@ -184,6 +198,7 @@ def relax(
     samples: int = 4,
     weight: float = WEIGHT,
     max_strength: float = 100.0,
+    loss_size: float = 1.0,
     seed: int = 0,
 ) -> SoftEquivariance: ...
 @overload
@@ -204,6 +219,7 @@ def relax(
     samples: int = 4,
     weight: float = WEIGHT,
     max_strength: float = 100.0,
+    loss_size: float = 1.0,
     seed: int = 0,
     representations: Sequence[RepLike] | None = None,
     strengths: float | Sequence[float] = 1.0,
@@ -216,8 +232,10 @@ def relax(
     strength is where this is least, ``c_j = 1 / r_j`` of a running mean: the task-uncertainty weighting of Kendall, Gal and
     Cipolla (CVPR 2018). A symmetry that the data contradict keeps a large violation and so loses its strength; one that holds
     gains it. As violations are relative, nothing is gained by small answers; the unit u, the variance of the answers where
-    it is below one, keeps the penalty small beside the loss whatever the unit of the targets. A weight of one or more can
-    still outweigh the data: a network that forgets what it had learned is named by a `CollapseWarning`.
+    it is below `loss_size`, keeps the penalty small beside the loss also where targets are small. Where they are large (energies
+    of 1e4) and `loss_size` is left at one, strengths are measured, but the penalty pulls at nothing: a `LossSizeWarning`. A
+    weight of one or more can still outweigh the data: a network that forgets what it had learned is named by a
+    `CollapseWarning`.
 
     ``"projection"`` looks at the weights of the `torch.nn.Linear` layers, as Kim, Lee, Yang and Lee (ICML 2023) do:
     ``sum_j c_j R_j`` with ``R_j = sum_l ||W_l - P_j W_l||^2 / 2 + ||b_l - P_j b_l||^2 / 2``, where P_j is the orthogonal
@@ -249,6 +267,8 @@ def relax(
         samples: sampled form: group elements per call and symmetry.
         weight: sampled form: of the penalty beside a loss whose natural size is about one (mean squared errors of
             standardised targets, cross entropy).
+        loss_size: sampled form: what the natural size of the loss is if not about one: the variance of the targets for the mean
+            squared error of targets that are not standardised. Penalty and loss then grow alike with the unit of the targets.
         max_strength: sampled form: bound of the strengths, and of their inverses.
         seed: sampled form: seed of the elements.
         representations: projection form: those of the input, of every hidden space and of the output, one more than the
@@ -294,9 +314,9 @@ def relax(
         return ProjectionPenalty(model, symmetries, representations, strengths, power)
     if method != "sampled":
         raise UnknownNameError(f"method = {method!r}; known methods are 'sampled' and 'projection'")
-    if samples < 1 or max_strength <= 1 or not 0 <= weight < math.inf:
+    if samples < 1 or max_strength <= 1 or not 0 <= weight < math.inf or not 0 < loss_size < math.inf:
         raise ErlangenError(
-            f"samples = {samples}, weight = {weight}, max_strength = {max_strength}: samples must be 1 or more, the weight not "
-            "negative, max_strength above 1"
+            f"samples = {samples}, weight = {weight}, max_strength = {max_strength}, loss_size = {loss_size}: samples must be 1 "
+            "or more, the weight not negative, max_strength above 1, loss_size positive"
         )
-    return SoftEquivariance(model, symmetries, samples, weight, max_strength, seed)
+    return SoftEquivariance(model, symmetries, samples, weight, max_strength, seed, loss_size)

@@ -1,6 +1,7 @@
-"""Equations solved and differentiated: fixed points, derivatives by nudges."""
+"""Equations solved and differentiated: fixed points, derivatives by nudges, how fast something converges or grows."""
 
 from erlangen.solve.derivatives import asymmetry, nudged_derivative
 from erlangen.solve.fixed_points import FixedPoint, fixed_point
+from erlangen.solve.rates import Rate, exponential_rate, power_rate
 
-__all__ = ["FixedPoint", "asymmetry", "fixed_point", "nudged_derivative"]
+__all__ = ["FixedPoint", "Rate", "asymmetry", "exponential_rate", "fixed_point", "nudged_derivative", "power_rate"]

@@ -131,6 +131,30 @@ def test_complete_graphs_in_a_batch_are_explicit_edges() -> None:
     torch.testing.assert_close(net((x, pos)), net(x, pos))
 
 
+def test_features_of_edges_are_read_and_do_not_break_the_symmetry() -> None:
+    net = network("cg", edge_features=2).double()
+    generator = torch.Generator().manual_seed(5)
+    x, pos = (torch.randn(2, 5, size, generator=generator, dtype=torch.float64) for size in (9, 3))
+    attr = torch.randn(2, 5, 5, 2, generator=generator, dtype=torch.float64)
+    check_layer(net, (x, pos, attr), skip=["compile"])
+    edges = complete_edges(2, 5)
+    listed = attr.flatten(0, 1)[edges[0], edges[1] % 5]
+    flat = net(x.flatten(0, 1), pos.flatten(0, 1), edges, listed)
+    torch.testing.assert_close(flat, net((x, pos, attr)).flatten(0, 1))
+    torch.testing.assert_close(flat, net((x.flatten(0, 1), pos.flatten(0, 1), listed, edges)))
+    other = attr.clone()
+    other[0, 1, 2] += 1  # from node 1 to node 2 of the first graph
+    apart = (net((x, pos, other)) - net((x, pos, attr))).abs().sum(-1).detach()
+    assert float(apart[0].min()) > 1e-9  # through three layers everyone hears of it
+    assert float(apart[1].max()) == 0
+    with pytest.raises(ShapeError, match="edge_attr is missing"):
+        net(x, pos)
+    with pytest.raises(ShapeError, match="edge_features="):
+        network("cg")(x.float(), pos.float(), edge_attr=attr.float())
+    with pytest.raises(ErlangenError, match="edge_features = -1"):
+        network("cg", edge_features=-1)
+
+
 def test_nodes_beyond_the_cutoff_have_no_effect() -> None:
     net = network("cg", irreps_in="0e").double()
     x, pos = torch.ones(3, 1, dtype=torch.float64), torch.eye(3, dtype=torch.float64)

@@ -8,11 +8,12 @@ import torch
 from torch import Generator, Tensor, nn
 from typing_extensions import override
 
-from erlangen.errors import ErlangenError, IrrepsError, ShapeError
+from erlangen.errors import ErlangenError, IrrepsError, ShapeError, check_integer
 from erlangen.groups import E, O
 from erlangen.irreps import Irrep, Irreps
-from erlangen.nn.edges import complete_edges, edge_harmonics, radial_basis, smooth_cutoff
+from erlangen.nn.edges import edge_harmonics, radial_basis, smooth_cutoff
 from erlangen.nn.features import features_of
+from erlangen.nn.graphs.graph_networks import edges_of
 from erlangen.nn.products import TensorProduct
 from erlangen.nn.products.paths import Rule
 from erlangen.nn.reps.gates import Gate
@@ -28,13 +29,14 @@ class IrrepsConvolution(nn.Module):
     """One step of message passing: ``out_t = gate(skip(x_t) + down(sum_s up(x_s) (x)_w(r) Y(direction)))``.
 
     The weights w of the product are a small network of the length r of the edge, one set for each channel (as in
-    Thomas et al. 2018 and Batzner et al. 2022).
+    Thomas et al. 2018 and Batzner et al. 2022), and of the features of the edge where it has some.
 
     Args:
         irreps_in: node features that come in.
         irreps_out: node features that are wanted; those that cannot be reached are left out.
         gate: end with a `Gate`.
-        lmax_edge, rule, channels, num_basis, radial_neurons, cutoff, num_neighbors, generator: see `IrrepsNetwork`.
+        lmax_edge, rule, channels, num_basis, radial_neurons, cutoff, num_neighbors, edge_features, generator: see
+            `IrrepsNetwork`.
 
     Attributes:
         irreps_out: the layout of the output.
@@ -57,6 +59,7 @@ class IrrepsConvolution(nn.Module):
         radial_neurons: int,
         cutoff: float,
         num_neighbors: float,
+        edge_features: int = 0,
         generator: Generator | None,
     ) -> None:
         super().__init__()
@@ -77,13 +80,14 @@ class IrrepsConvolution(nn.Module):
         self.down = _maps(message, target, True, generator)
         self.skip = _maps(irreps_in, target, False, generator) if shared else None
         self.scale = 1 / (_size(self.product) * math.sqrt(num_neighbors))
-        self.radial = _radial(num_basis, radial_neurons, self.product.weight_numel, generator)
+        self.radial = _radial(num_basis + edge_features, radial_neurons, self.product.weight_numel, generator)
 
-    def forward(self, x: Tensor, vectors: Tensor, edge_index: Tensor) -> Tensor:
-        """Features ``[N, irreps_out.dim]`` of ``[N, irreps_in.dim]``, edge vectors ``[E, 3]`` and edges ``[2, E]``."""
+    def forward(self, x: Tensor, vectors: Tensor, edge_index: Tensor, edge_attr: Tensor | None = None) -> Tensor:
+        """Features ``[N, irreps_out.dim]`` of ``[N, irreps_in.dim]``, edge vectors ``[E, 3]``, edges ``[2, E]``, features."""
         lengths = safe_norm(vectors)
         y = edge_harmonics(vectors, self.lmax_edge) * smooth_cutoff(lengths, self.cutoff)[:, None]
-        weight = self.radial(radial_basis(lengths, self.cutoff, self.num_basis))
+        basis = radial_basis(lengths, self.cutoff, self.num_basis)
+        weight = self.radial(basis if edge_attr is None else torch.cat([basis, edge_attr], -1))
         message = self.product.aggregate(self.up(x), y, edge_index, weight)
         out = self.down(self.scale * message)
         return self.gate(out if self.skip is None else (out + self.skip(x)) / math.sqrt(2))
@@ -111,11 +115,12 @@ class IrrepsNetwork(nn.Module):
         num_basis: radial Bessel functions.
         radial_neurons: width of the network from them to the weights of products.
         num_neighbors: typical number of edges per node; sums over edges are divided by its root.
+        edge_features: invariant numbers per edge, on which the weights of products depend beside its length.
         generator: source of the initial weights.
 
     Attributes:
         hidden: irreps after each layer but the last.
-        symmetry: E(3) on ``(x, pos)``, for batches of complete graphs.
+        symmetry: E(3) on ``(x, pos)``, followed by ``edge_attr`` where the network has it, for batches of complete graphs.
 
     Raises:
         IrrepsError: the rule cannot carry an irrep, or an irrep of the output is not reached and would be zero.
@@ -136,6 +141,7 @@ class IrrepsNetwork(nn.Module):
         num_basis: int = 8,
         radial_neurons: int = 32,
         num_neighbors: float = 1.0,
+        edge_features: int = 0,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
@@ -145,6 +151,7 @@ class IrrepsNetwork(nn.Module):
         for name, value in {**numbers, "num_basis": num_basis, "radial_neurons": radial_neurons}.items():
             if not value > 0:
                 raise ErlangenError(f"{name} = {value!r}; give a positive number")
+        self.edge_features = check_integer("edge_features", edge_features, 0)
         self.layers = nn.ModuleList()
         self.hidden: list[Irreps] = []
         present = self.irreps_in
@@ -160,6 +167,7 @@ class IrrepsNetwork(nn.Module):
                 radial_neurons=radial_neurons,
                 cutoff=cutoff,
                 num_neighbors=num_neighbors,
+                edge_features=edge_features,
                 generator=generator,
             )
             self.layers.append(layer)
@@ -173,42 +181,48 @@ class IrrepsNetwork(nn.Module):
                 "layers, or both parities in irreps_hidden"
             )
         features = [features_of(irreps) for irreps in (self.irreps_in, self.irreps_out)]
-        self.symmetry = Symmetry(E(3), input=(features[0], "points"), output=features[1])
+        extra = ("invariant",) * (edge_features > 0)
+        self.symmetry = Symmetry(E(3), input=(features[0], "points", *extra), output=features[1])
 
     def forward(
-        self, x: Tensor | tuple[Tensor, ...], pos: Tensor | None = None, edge_index: Tensor | None = None
+        self,
+        x: Tensor | tuple[Tensor, ...],
+        pos: Tensor | None = None,
+        edge_index: Tensor | None = None,
+        edge_attr: Tensor | None = None,
     ) -> Tensor:
         """Features ``[..., N, irreps_out.dim]`` of the nodes.
 
         Args:
-            x: node features ``[..., N, irreps_in.dim]``; or the tuple ``(x, pos)`` or ``(x, pos, edge_index)``.
+            x: node features ``[..., N, irreps_in.dim]``; or the tuple ``(x, pos)`` or ``(x, pos, edge_index)``, with features of
+                edges ``(x, pos, edge_attr)`` or ``(x, pos, edge_attr, edge_index)``.
             pos: positions ``[..., N, 3]``.
             edge_index: int64 ``[2, E]``, source and target, with x and pos of all graphs one after the other in ``[N, ...]``
                 (as in PyTorch Geometric). Without it every graph is complete, and leading axes are a batch.
+            edge_attr: edge features ``[E, edge_features]``; without `edge_index` ``[..., N, N, edge_features]``, as for `EGNN`.
 
         Raises:
-            ShapeError: shapes do not fit.
+            ShapeError: shapes do not fit, or features of edges are missing or not wanted.
             DegenerateFrameError: an edge has length zero.
         """
         if isinstance(x, tuple):
-            return self(*x)
+            if not self.edge_features:
+                return self(*x)
+            features, places, attr, *rest = x
+            return self(features, places, *rest, edge_attr=attr)
         self.irreps_in.check_features(x, "x")
         if pos is None or pos.ndim < 2 or pos.shape != (*x.shape[:-1], 3):
             given = "missing" if pos is None else f"of shape {tuple(pos.shape)}"
             raise ShapeError(f"pos is {given}, but x {tuple(x.shape)} needs positions {(*x.shape[:-1], 3)}")
-        if edge_index is None:
-            nodes = pos.shape[-2]
-            edges = complete_edges(pos.shape[:-2].numel(), nodes, pos.device)
-        elif pos.ndim > 2:
+        if edge_index is not None and pos.ndim > 2:
             raise ShapeError(
                 f"pos has shape {tuple(pos.shape)}, but with edge_index it must be [N, 3], all graphs in one"
             )
-        else:
-            edges = edge_index
+        edges, attr = edges_of(x, edge_attr, self.edge_features, edge_index)
         out, points = x.flatten(0, -2), pos.flatten(0, -2)
         vectors = points.index_select(0, edges[1]) - points.index_select(0, edges[0])
         for layer in self.layers:
-            out = layer(out, vectors, edges)
+            out = layer(out, vectors, edges, attr)
         return out.unflatten(0, x.shape[:-1])
 
     @override

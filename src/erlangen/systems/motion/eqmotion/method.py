@@ -117,7 +117,7 @@ class EqMotion(nn.Module):
         sizes = (features, channels, dim, in_features)
         self.reader = Reader(past if memory is None else memory, *sizes, generator)
         self.whole = None if memory is None else Reader(past, *sizes, generator)
-        self.reasoning = Reasoning(features, channels, categories, generator)
+        self.reasoning: nn.Module = Reasoning(features, channels, categories, generator)
         self.layers = nn.ModuleList(
             MotionLayer(features, channels, categories, dim=dim, generator=generator) for _ in range(layers)
         )

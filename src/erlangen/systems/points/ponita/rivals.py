@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,21 +18,22 @@ from erlangen.survey import Rival, Split
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points.ponita.method import Ponita
 
-BODIES = {"pos": "points", "vel": "vectors", "charge": "invariant", "edge_attr": "invariant"}
-"""How motions act on particles with velocities and charges, and on the products of two charges."""
+BODIES = {"pos": "points", "vel": "vectors", "edge_attr": "invariant"}
+"""How motions act on particles with velocities, and on the products of two charges."""
 
 MOTIONS = Symmetry(E(3), input=BODIES, output="points")
 
 OURS, IRREPS, STRAIGHT = "PONITA, 12 directions", "irreps network", "particles keep their velocity"
+WHOLE = "whole group, 12 rotations"
 
 
 class Widths(NamedTuple):
     """Channels of networks of particles that have about equally many parameters."""
 
     ours: int = 32
-    graph: int = 32
+    graph: int = 30
     egnn: int = 28
-    irreps: int = 32
+    irreps: int = 28
 
 
 class Oriented(nn.Module):
@@ -51,7 +53,7 @@ class Oriented(nn.Module):
 
 
 class Steered(nn.Module):
-    """`IrrepsNetwork` on charges and velocities. It has no features of edges; charges of nodes say as much."""
+    """`IrrepsNetwork` on velocities and speeds, with the products of charges as features of edges."""
 
     def __init__(self, net: IrrepsNetwork) -> None:
         super().__init__()
@@ -60,7 +62,8 @@ class Steered(nn.Module):
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         """Positions ``[B, N, 3]``."""
         # The library's vectors of degree 1 are (x, y, z) as they stand.
-        return x["pos"] + self.net(torch.cat([x["charge"], x["vel"]], -1), x["pos"])
+        features = torch.cat([x["vel"].norm(dim=-1, keepdim=True), x["vel"]], -1)
+        return x["pos"] + self.net(features, x["pos"], edge_attr=x["edge_attr"])
 
 
 def oriented(
@@ -68,16 +71,17 @@ def oriented(
     layers: int = 3,
     basis: int = 24,
     *,
+    directions: int = 12,
     layer_scale: float = 1e-6,
     calibrated_on: dict[str, Tensor] | None = None,
     generator: Generator | None = None,
 ) -> Oriented:
-    """`Ponita` on 12 directions, calibrated on these systems."""
+    """`Ponita` on a grid of directions, calibrated on these systems."""
     net = Ponita(
         0,
         1,
         vectors_out=1,
-        directions=12,
+        directions=directions,
         width=width,
         layers=layers,
         basis=basis,
@@ -92,35 +96,51 @@ def oriented(
     return model
 
 
-def particle_rivals(widths: Widths, layers: int, basis: int, batch: int) -> dict[str, Rival]:
-    """All models of particles; PONITA is calibrated on the first systems of the training, as many as a batch has."""
+SHARES = {
+    1: (1.0, "{a}x0e+{b}x1o+{c}x1e"),
+    2: (0.66, "{a}x0e+{b}x1o+{c}x1e+{c}x2e"),
+    3: (0.47, "{a}x0e+{b}x1o+{c}x1e+{c}x2e+{c}x3o"),
+}
+"""By degree: how much of the width keeps the number of parameters about equal, and the features between layers."""
+
+
+def steered(width: int, layers: int, degree: int) -> Steered:
+    """A tensor-product network of particles whose features and harmonics go up to a degree."""
+    share, layout = SHARES[degree]
+    a, b, c = (max(1, round(share * width * part)) for part in (0.75, 0.5, 0.25))
+    net = IrrepsNetwork(
+        "1x0e+1x1o", layout.format(a=a, b=b, c=c), "1x1o", lmax_edge=degree, layers=layers, cutoff=15.0,
+        num_neighbors=4.0, edge_features=1,
+    )  # fmt: skip
+    return Steered(net)
+
+
+def particle_rivals(
+    widths: Widths, layers: int, basis: int, batch: int, whole: Callable[[], Oriented] | None = None
+) -> dict[str, Rival]:
+    """All models of particles; networks on orientations are calibrated on the first systems of the training, a batch of them.
+
+    `whole` makes one on the whole group.
+    """
     turned = augment(Symmetry(O(3), input=BODIES, output="points"))
 
     def calibrate(model: Oriented, split: Split) -> None:
         first: Any = split.train[0]
         model.net.calibrate_(model.inputs({key: value[:batch] for key, value in first.items()}))
 
-    def plain() -> CentredMover:
-        return CentredMover(MessagePassing(6, 3, widths.graph, layers=layers, edge_features=1))
-
-    def framed() -> FrameGNN:
-        net = MessagePassing(6, 3, 3 * round(widths.graph / 3), layers=layers, edge_features=2)
-        return FrameGNN(net, on_degenerate="allow")
+    def net() -> MessagePassing:
+        return MessagePassing(6, 3, widths.graph, layers=layers, edge_features=2)
 
     def egnn() -> SpeedEGNN:
         return SpeedEGNN(EGNN(1, 1, widths.egnn, layers=layers, edge_features=1, velocity=True))
 
-    def steered() -> Steered:
-        width = widths.irreps
-        hidden = f"{3 * width // 4}x0e+{width // 2}x1o+{width // 4}x1e"
-        net = IrrepsNetwork("1x0e+1x1o", hidden, "1x1o", lmax_edge=1, layers=layers, cutoff=15.0, num_neighbors=4.0)
-        return Steered(net)
-
-    return {
-        OURS: Rival(partial(oriented, widths.ours, layers, basis), turned, prepare=calibrate),
+    rivals = {OURS: Rival(partial(oriented, widths.ours, layers, basis), turned, prepare=calibrate)}
+    if whole is not None:
+        rivals[WHOLE] = Rival(whole, turned, prepare=calibrate)
+    return rivals | {
         "EGNN": Rival(egnn),
-        IRREPS: Rival(steered),
-        "FA-GNN": Rival(framed),
-        "GNN, augmented": Rival(plain, turned),
+        IRREPS: Rival(lambda: steered(widths.irreps, layers, 1)),
+        "FA-GNN": Rival(lambda: FrameGNN(net(), on_degenerate="allow")),
+        "GNN, augmented": Rival(lambda: CentredMover(net(), distances=True), turned),
         STRAIGHT: Rival(lambda: drifted, trains=False),
     }
