@@ -4,6 +4,7 @@ from erlangen.learn.class_statistics import ClassStatistics
 from erlangen.learn.federated import Parcel, average, federated_average, flower_apps, run_federated
 from erlangen.learn.freezing import NORMS, FreezeReport, freeze, train_entries
 from erlangen.learn.matching import interpolation_barrier, match_weights
+from erlangen.learn.partitions import dirichlet_partition
 
 __all__ = [
     "NORMS",
@@ -11,6 +12,7 @@ __all__ = [
     "FreezeReport",
     "Parcel",
     "average",
+    "dirichlet_partition",
     "federated_average",
     "flower_apps",
     "freeze",
