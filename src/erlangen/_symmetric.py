@@ -38,6 +38,7 @@ def largest_value(values: Tensor) -> Tensor:
 
 
 def round_off(values: Tensor) -> Tensor:
+    """How far eigenvalues ``[..., n]`` may be off by rounding, ``[..., 1]``, a constant."""
     return values.shape[-1] * torch.finfo(values.dtype).eps * values.detach().abs().amax(-1, keepdim=True)
 
 

@@ -44,7 +44,7 @@ def encoder(per_class: int, epochs: int) -> nn.Module:
 
 @functools.cache
 def embedded(domain: str, part: str, per_class: int, epochs: int) -> tuple[Tensor, Tensor]:
-    """Embeddings ``[N, 64]`` and labels of the digits of a domain, "train" or "test"; every domain has digits of its own."""
+    """Embeddings ``[N, 64]`` and labels of the digits of a domain, "train" or "test"."""
     x, y = pictures(domain, part)
     with torch.no_grad():
         return torch.cat([encoder(per_class, epochs)(piece) for piece in x.split(500)]), y
@@ -61,7 +61,7 @@ def pictures(domain: str, part: str) -> tuple[Tensor, Tensor]:
     data = digits("train" if part == "train" else "test")
     if domain == "written" or part == "test":
         x, y = data.x, data.y
-    else:  # the handwritten domains share no digit in training
+    else:  # negative and striped share no digit in training; written has both halves
         half = len(data.x) // 2
         piece = slice(0, half) if domain == "negative" else slice(half, None)
         x, y = data.x[piece], data.y[piece]
