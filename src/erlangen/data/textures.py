@@ -46,7 +46,9 @@ def textures(
     """
     check_sizes(count=count, size=size)
     if not 0 < band[0] <= band[1] < size / 2:
-        raise DataError(f"band = {band!r}: give the least and the largest number of waves, above 0 and below {size / 2:g}")
+        raise DataError(
+            f"band = {band!r}: give the least and the largest number of waves, above 0 and below {size / 2:g}"
+        )
     if not 0 < spread <= 90:
         raise DataError(f"spread = {spread!r}: give degrees above 0, at most 90")
     kept = _frequencies(size, direction, spread, band)
