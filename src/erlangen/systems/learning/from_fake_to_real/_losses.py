@@ -212,6 +212,6 @@ def sparse_logistic(z: Tensor, positive: Tensor, strength: float) -> Tensor:
 
     # Positive and negative parts make the penalty smooth: the sum of both, over a quadrant.
     start, limits = np.zeros(2 * d), [(0.0, None)] * (2 * d)
-    options = {"maxiter": 10_000, "maxfun": 100_000, "ftol": 1e-14, "gtol": 1e-7, "maxcor": 30}
+    options = {"maxiter": 10_000, "maxfun": 100_000, "ftol": 1e-13, "gtol": 1e-6, "maxcor": 30}
     found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=limits, options=options)
     return torch.from_numpy(found.x[:d] - found.x[d:])

@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -47,7 +47,8 @@ class ResNet(nn.Module):
             _Block(2 * width, 4 * width),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-        ).to(memory_format=torch.channels_last)
+        )
+        cast("Any", self.body).to(memory_format=torch.channels_last)
         self.head = nn.Linear(4 * width, 2)
         self.told: dict[str, Any] = {}
         self.readout: Readout | None = None
@@ -163,8 +164,8 @@ def _fit(
 def refitted(net: ResNet, data: Grouped, validation: Grouped, generator: Generator) -> Readout:
     """The last layer from validation samples with balanced groups; features have length 1."""
     net.eval()
-    parts = [
+    seen, held = (
         torch.cat([nn.functional.normalize(net.features(piece), dim=1) for piece in x.split(500)])
         for x in (data.x, validation.x)
-    ]
-    return reweight_last_layer(*parts, validation.y, validation.b, generator=generator)
+    )
+    return reweight_last_layer(seen, held, validation.y, validation.b, generator=generator)
