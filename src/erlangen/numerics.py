@@ -177,6 +177,22 @@ def sym_sqrt(A: Tensor, *, check: bool = True) -> Tensor:
     return _sym_function(A, eig, ROOT)
 
 
+def lyapunov(P: Tensor, C: Tensor, *, check: bool = True) -> Tensor:
+    """Symmetric X ``[..., n, n]`` with ``P X + X P = C`` for symmetric positive definite P and the symmetric part of C.
+
+    In P's basis of eigenvectors x_ij = c_ij / (p_i + p_j). Derivatives are solutions of the same equation, exact at equal
+    eigenvalues too and of any order.
+
+    Raises:
+        MatrixFunctionError: P is not positive definite to working precision; names the batch index.
+        ShapeError, DtypeError, NotFiniteError: as `eigh`.
+    """
+    check_square(C, "C")
+    eig = _definite(P, check, "lyapunov")
+    with full_precision(P):
+        return _Lyapunov.apply((P + P.mT) / 2, (C + C.mT) / 2, eig.values.detach(), eig.vectors.detach())
+
+
 # --- general matrices ---------------------------------------------------------------------------------------
 def matrix_sqrt(A: Tensor) -> Tensor:
     """Principal square root of real matrices ``[..., n, n]`` without eigenvalues on the closed negative axis.
@@ -315,6 +331,37 @@ class _Eigh(torch.autograd.Function):
                 inner.diagonal(dim1=-2, dim2=-1).clone(),
                 vectors @ (inner * _safe_reciprocal_differences(values)),
             )
+
+
+class _Lyapunov(torch.autograd.Function):
+    """X with P X + X P = C. From dP X + P dX + dX P + X dP = dC, dX solves the same equation for dC - dP X - X dP."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(P: Tensor, C: Tensor, values: Tensor, vectors: Tensor) -> Tensor:
+        inner = vectors.mT @ C @ vectors
+        return vectors @ (inner / (values[..., :, None] + values[..., None, :])) @ vectors.mT
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        P, _, values, vectors = inputs
+        ctx.save_for_backward(P, values, vectors, output)
+        ctx.save_for_forward(P, values, vectors, output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        P, values, vectors, X = ctx.saved_tensors
+        S = _Lyapunov.apply(P, (grads[0] + grads[0].mT) / 2, values, vectors)
+        return -(S @ X + X @ S), S, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        P, values, vectors, X = ctx.saved_tensors
+        change = torch.zeros_like(X) if tangents[1] is None else tangents[1]
+        if tangents[0] is not None:
+            change = change - (tangents[0] @ X + X @ tangents[0])
+        return _Lyapunov.apply(P, change, values, vectors)
 
 
 def _safe_reciprocal_differences(values: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """Where things lie, before any model.
 
 Neighbours, invariants of pairs, partitions of clouds, multigraphs, colours of nodes, shortest tours,
-configurations of vectors.
+configurations of vectors, manifolds.
 """
 
+from erlangen.geometry import manifolds
 from erlangen.geometry.colors import color_kernel, refined_colors
 from erlangen.geometry.configurations import (
     coherence,
@@ -62,6 +63,7 @@ __all__ = [
     "is_computable",
     "is_refinement",
     "knn_graph",
+    "manifolds",
     "merge_parts",
     "mixed_points",
     "mixture_step",
