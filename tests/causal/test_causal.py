@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Literal, get_args
 
 import networkx as nx
 import numpy as np
@@ -30,6 +31,7 @@ from erlangen.causal import (
     varsortability,
     walk_sums,
 )
+from erlangen.causal.acyclicity import Form
 from erlangen.errors import DataError, ErlangenError, ShapeError, UnknownNameError
 
 
@@ -68,7 +70,8 @@ def test_graphs_agree_with_networkx() -> None:
 
 
 def test_random_graphs() -> None:
-    for kind, edges in (("ER", 40), ("bipartite", 30), ("SF", 80)):
+    cases: tuple[tuple[Literal["ER", "SF", "bipartite"], int], ...] = (("ER", 40), ("bipartite", 30), ("SF", 80))
+    for kind, edges in cases:
         graphs = [random_dag(20, edges, kind, generator=rng(seed)) for seed in range(20)]
         assert all(is_dag(W) for W in graphs)
         if kind == "SF":  # node k points at min(k, 4) older ones
@@ -111,14 +114,14 @@ def test_acyclicity() -> None:
             h = acyclicity(A, form).item()
             assert (abs(h) < 1e-12) == is_dag(W)
             assert h > -1e-12
-    A = (digraphs(30)[-1].double() * sizes).requires_grad_()
-    for form in ("logdet", "exp", "poly"):
+    last = (digraphs(30)[-1].double() * sizes).requires_grad_()
+    for form in get_args(Form):
         assert torch.autograd.gradcheck(
-            lambda a, form=form: acyclicity(a * (1 - torch.eye(6)).double(), form), (A + 0.01,)
+            lambda a, form=form: acyclicity(a * (1 - torch.eye(6)).double(), form), (last + 0.01,)
         )
     off = (1 - torch.eye(6)).bool()
-    (slope,) = torch.autograd.grad(acyclicity(A), A)
-    torch.testing.assert_close(slope[off], walk_sums(A.detach())[off])
+    (slope,) = torch.autograd.grad(acyclicity(last), last)
+    torch.testing.assert_close(slope[off], walk_sums(last.detach())[off])
 
 
 def test_walk_sums_count_walks() -> None:
