@@ -27,6 +27,7 @@ from erlangen.geometry.multigraph_basis import (
     simple_multigraphs,
 )
 from erlangen.geometry.neighbors import PeriodicEdges, edge_vectors, knn_graph, periodic_radius_graph, radius_graph
+from erlangen.geometry.packings import paley_etf, spread_vectors
 from erlangen.geometry.partitions import (
     Clustering,
     Mixture,
@@ -71,6 +72,7 @@ __all__ = [
     "optimal_tours",
     "orthogonal_frame",
     "periodic_radius_graph",
+    "paley_etf",
     "principal_angles",
     "procrustes",
     "radius_graph",
@@ -79,6 +81,7 @@ __all__ = [
     "simple_multigraphs",
     "simplex_etf",
     "spatial_invariants",
+    "spread_vectors",
     "subspace_similarity",
     "tour_lengths",
     "voronoi",
