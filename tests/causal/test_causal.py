@@ -31,7 +31,7 @@ from erlangen.causal import (
     varsortability,
     walk_sums,
 )
-from erlangen.causal.acyclicity import Form
+from erlangen.causal.cycles import Form
 from erlangen.errors import DataError, ErlangenError, ShapeError, UnknownNameError
 
 

@@ -13,7 +13,7 @@ nodes mean nothing: S_d acts by renaming them, on samples by columns and on grap
 nothing else must commute with it.
 """
 
-from erlangen.causal.acyclicity import acyclicity, walk_sums
+from erlangen.causal.cycles import acyclicity, walk_sums
 from erlangen.causal.equations import Intervention, LinearSEM, NonlinearSEM, random_linear_sem, random_nonlinear_sem
 from erlangen.causal.graphs import (
     MixedGraph,

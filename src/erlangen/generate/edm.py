@@ -27,7 +27,7 @@ class Preconditioned(nn.Module):
     >>> net = lambda x, noise: torch.zeros_like(x)
     >>> model = Preconditioned(net, data_std=0.5)
     >>> model(torch.ones(1, 3), torch.tensor([0.0001]))
-    tensor([[1.0000, 1.0000, 1.0000]])
+    tensor([[1., 1., 1.]])
 
     For data of the standard deviation `data_std` and normal noise, inputs and targets of the network have variance one at every
     level, and at sigma = 0 the denoiser is the identity.

@@ -1,5 +1,6 @@
 """Manifolds: distance, exponential, logarithm, parallel transport, geodesic and mean, in batches, with gradients.
 
+>>> import torch
 >>> covariances = torch.eye(3) + 0.1 * torch.ones(20, 3, 3)
 >>> metric = AffineInvariant()
 >>> mean = metric.mean(covariances)

@@ -40,6 +40,7 @@ class Mean(NamedTuple):
 class Manifold(ABC):
     """A Riemannian manifold whose points and tangent vectors are tensors ``[..., *shape]``; leading axes are batches.
 
+    >>> from erlangen.geometry.manifolds import Sphere
     >>> sphere = Sphere()
     >>> x, y = torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 1, 0])
     >>> round(sphere.dist(x, y).item(), 4), sphere.geodesic(x, y, 0.5)
@@ -116,6 +117,7 @@ class Manifold(ABC):
     ) -> Mean:
         """Frechet mean: the point with the least weighted sum of squared distances.
 
+        >>> from erlangen.geometry.manifolds import Sphere
         >>> points = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
         >>> Sphere().mean(points).point
         tensor([0.5774, 0.5774, 0.5774])
@@ -129,7 +131,8 @@ class Manifold(ABC):
             weights: ``[..., N]`` or ``[N]``, not negative; they are divided by their sum.
             start: where to begin, ``[..., *shape]``; by default `first_guess`.
             steps: the most steps to take.
-            tol: residual that counts as converged; by default 100 eps^0.75 times the root of the mean squared distance, plus eps.
+            tol: residual that counts as converged; by default 100 eps^0.75 times the root of the mean squared distance, or the
+                rounding of a logarithm.
             check: test the points first.
 
         Raises:
@@ -151,7 +154,9 @@ class Manifold(ABC):
         point = point.expand(points.shape[:axis] + points.shape[axis + 1 :])
         flat = (...,) + (None,) * self.point_ndim
         pull, length, spread = self._pull(point, points, w, axis)
-        limit = 100 * torch.finfo(points.dtype).eps ** 0.75 * spread.detach() + torch.finfo(points.dtype).eps
+        # Points that are nearly one have no spread to go by: what their logarithms are by rounding alone counts then.
+        rounding = self.norm(point, self.log(point, point)).detach()
+        limit = 100 * torch.finfo(points.dtype).eps ** 0.75 * spread.detach() + 10 * rounding
         limit = limit if tol is None else torch.full_like(limit, tol)
         pace = torch.ones_like(length)
         taken = 0

@@ -47,7 +47,7 @@ class SPDManifold(Manifold):
         """The group that leaves distances of n x n matrices alone when it acts by congruence, for `er.audit`.
 
         >>> AffineInvariant().congruences(3).name
-        'GLPlus(3)'
+        'GL+(3)'
         """
         if self.invariant_under is None:
             raise ErlangenError(f"{self.name} is left alone by no group of congruences that has a name here")

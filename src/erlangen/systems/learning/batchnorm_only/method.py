@@ -114,7 +114,7 @@ def train_only(
     """Freeze what a regime of the paper does not train, and say what it trains.
 
     >>> print(train_only(ResNet(14, 16), "batchnorm"))  # doctest: +ELLIPSIS
-    1,120 of 174,970 parameters are trained (0.64%): norm.weight, ...
+    1,120 of 175,258 parameters are trained (0.64%): norm.weight, ...
 
     Args:
         model: any network with batch normalisation; changed in place. Make the optimizer afterwards.
