@@ -132,7 +132,9 @@ class Tests:
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0) + report.duration
 
 
-def child(root: Path, source: Path, tests: list[str], chosen: dict[str, tuple[bool, float]] | None) -> None:
+def child(
+    root: Path, source: Path, tests: list[str], chosen: dict[str, tuple[bool, float]] | None, traced: list[str]
+) -> None:
     """Run pytest in a process of its own, which has imported nothing of the package yet."""
     os.setsid()
     resource.setrlimit(resource.RLIMIT_DATA, (12 << 30, 12 << 30))  # a mutant may ask for a tensor of any size
@@ -145,7 +147,7 @@ def child(root: Path, source: Path, tests: list[str], chosen: dict[str, tuple[bo
     try:
         plugin = Tests(package, chosen)
         options = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--rootdir", str(root), *tests]
-        trace = coverage.Coverage(str(out / "lines"), source=[str(source)], config_file=False)
+        trace = coverage.Coverage(str(out / "lines"), include=traced, config_file=False)
         with nullcontext() if chosen else trace.collect():
             status = pytest.main(options, plugins=[plugin])
         if chosen is None:
@@ -158,10 +160,18 @@ def child(root: Path, source: Path, tests: list[str], chosen: dict[str, tuple[bo
         os._exit(code)
 
 
-def passes(root: Path, source: Path, room: str, chosen: dict[str, tuple[bool, float]] | None = None) -> bool:
-    """Whether the chosen tests pass, or all of the room; too long is a failure."""
+def passes(
+    root: Path,
+    source: Path,
+    room: str,
+    chosen: dict[str, tuple[bool, float]] | None = None,
+    traced: list[str] | None = None,
+) -> bool:
+    """Whether the chosen tests pass, or all of the room, noting who reaches the `traced` files; too long is a failure."""
     tests = sorted({test.split("::")[0] for test in chosen or [f"tests/{room}"]})
-    process = multiprocessing.get_context("fork").Process(target=child, args=(root, source, tests, chosen))
+    process = multiprocessing.get_context("fork").Process(
+        target=child, args=(root, source, tests, chosen, traced or [])
+    )
     process.start()
     process.join(60 + 5 * sum(seconds for _, seconds in chosen.values()) if chosen else None)
     if process.is_alive():
@@ -189,7 +199,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         source = Path(folder) / "src"
         shutil.copytree(package, source / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-        passes(root, source, args.room)
+        passes(root, source, args.room, traced=sorted({str(source / package.name / m.file) for m in tried}))
         seconds = json.loads((source.parent / "seconds.json").read_text())
         lines = coverage.CoverageData(str(source.parent / "lines"))
         lines.read()
