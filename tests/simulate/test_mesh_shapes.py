@@ -72,6 +72,7 @@ def test_meshes_are_read(tmp_path) -> None:  # type: ignore[no-untyped-def]
     assert pos.shape == (1, 7, 3)
     torch.testing.assert_close(normals, torch.full((1, 7, 3), 3**-0.5))
     torch.testing.assert_close(pos.square().sum(-1).mean(), torch.tensor(1.0))
+    torch.testing.assert_close(pos.mean(1), torch.zeros(1, 3), rtol=0, atol=1e-6)
     with pytest.raises(DataError, match=r"no \*.npz there"):
         mesh_clouds(str(tmp_path / "none"), 7, 0)
 
