@@ -48,7 +48,7 @@ from erlangen.data.motion import (
 )
 from erlangen.data.segmentation import Superpixels, superpixels
 from erlangen.data.sensors import SensorData, basic_motions
-from erlangen.data.textures import textures
+from erlangen.data.noise_textures import textures
 from erlangen.files import size_limit
 
 __all__ = [
