@@ -440,7 +440,8 @@ def test_links_of_a_real_collection(shared_data: Path) -> None:
 
     guessed = decode(Guess().scores(d, seeded()), d)
     assert score(guessed, truth, d).accuracy == pytest.approx(0.355, abs=0.01)
-    # The file counts NONAME among the names of captions, so its names without a face are as many as in the authors' lists.
+    # Names without a face are as many as in the authors' lists up to 8 of 23,928 rows, which move F1 by 0.0004; the due values
+    # are rounded to 0.0005.
     right = {"none": torch.full_like(truth, -9), "noname": torch.zeros_like(truth), "guess": guessed, "all": truth}
     free, rows = 9262 - 2024, 12638 + 9262 + 1761 + 267
     due = {"none": 0.317, "guess": 0.542, "all": 0.950, "noname": 2 * (free + 1761) / (rows + rows - 2024 - 267)}
@@ -450,7 +451,7 @@ def test_links_of_a_real_collection(shared_data: Path) -> None:
         faces_right = round(found.accuracy * (12638 + 1761))
         assert found.f1 == pytest.approx(2 * (faces_right + absent) / (2 * (len(flat) + absent) - 267))
         assert 2 * (faces_right + free) / (2 * rows - 2024 - 267) == pytest.approx(
-            due[name], abs=0.004 if name == "guess" else 6e-4
+            due[name], abs=0.004 if name == "guess" else 9e-4
         )
 
 

@@ -29,9 +29,9 @@ SYSTEM = System(
     year=2023,
     arxiv="2210.08957",
     abstract_claims=(
-        "Faces and names can be aligned by weak supervision: by contrastive losses that treat both sides alike.",
-        "Learning first from easy documents, which say what is hard, improves the alignment (SECLA-B).",
-        "State of the art on Labeled Faces in the Wild with captions and on Celebrity Together.",
+        "Faces and names can be aligned without links by suitable losses: SECLA, contrastive and the same for both sides.",
+        "SECLA-B, which learns from easy documents first and starts from the pairs that they teach, improves on SECLA.",
+        "State of the art on the augmented Labeled Faces in the Wild and on Celebrity Together.",
     ),
     method=(
         "erlangen.systems.secla.SetLoss",

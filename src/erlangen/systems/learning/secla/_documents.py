@@ -43,9 +43,9 @@ class Documents(NamedTuple):
     def trim(self) -> Documents:
         """Without the columns at the end that are padding in every document, so that these cannot change anything."""
         R, S = width(self.face_mask), width(self.name_mask)
-        return Documents(
-            self.faces[:, :R], self.face_mask[:, :R], self.names[:, :S], self.name_mask[:, :S], self.ids[:, :S]
-        )
+        cut = self.faces[:, :R], self.face_mask[:, :R], self.names[:, :S], self.name_mask[:, :S], self.ids[:, :S]
+        # One layout in memory, so that products are rounded alike whatever was cut off.
+        return Documents(*(part.contiguous() for part in cut))
 
 
 class Gathered(NamedTuple):

@@ -85,7 +85,7 @@ class Parts(NamedTuple):
     """A batch after matching.
 
     Attributes:
-        unmatched: masks ``[B, R]`` and ``[B, S]`` of the faces and names that are left.
+        face_mask, name_mask: ``[B, R]`` and ``[B, S]``, the faces and names that are left.
         rows: documents ``[B]`` with a matched pair.
     """
 
