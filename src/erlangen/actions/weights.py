@@ -185,7 +185,7 @@ class WeightStreams:
                     f"{name} has shape {tuple(tensor.shape)}: give {lead} batch axes, as many as g has, or more, and {shape}"
                 )
             batch = broadcast_lead(tuple(self.group.batch_shape(g)), tuple(tensor.shape[:lead]))
-            moved[name] = tensor.expand(*batch, *tensor.shape[lead:])
+            moved[name] = tensor.expand((*batch, *tensor.shape[lead:]))
         for stream in self.streams:
             for port in stream.ports:
                 if port.parameter not in moved:
