@@ -344,7 +344,7 @@ def test_expectation_finds_what_a_person_can_find() -> None:
     assert bool(model.scores(unseen)[unseen.name_mask[:, None].expand(-1, 2, -1)].isfinite().all())
 
 
-def test_supervision_is_a_cross_entropy_over_the_names_of_the_batch() -> None:
+def test_supervision_asks_for_the_name_in_the_batch_and_in_the_caption() -> None:
     documents, truth = made([[1, 0], [2], [-1, 1]], [[1], [2, 3], [1]])
 
     class Same(nn.Module):
@@ -357,6 +357,9 @@ def test_supervision_is_a_cross_entropy_over_the_names_of_the_batch() -> None:
     # Names 0 to 3 in the batch; the unnamed face is the last unit vector, like none of them.
     logits = torch.stack([2 * one_hot(torch.tensor(k), 9)[:4].float() for k in (1, 8, 2, 1)])
     due = nn.functional.cross_entropy(logits, torch.tensor([1, 0, 2, 1]))
+    # Captions with NONAME: [1, 0], [1, 0], [2, 3, 0], [1, 0]; products are 2 with the own name.
+    own = [math.log(math.exp(2) + 1) - 2, math.log(2), math.log(math.exp(2) + 2) - 2, math.log(math.exp(2) + 1) - 2]
+    due = due + sum(own) / 4
     torch.testing.assert_close(supervised(Same(), documents, truth, seeded()), due)
 
 

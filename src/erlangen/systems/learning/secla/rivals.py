@@ -126,14 +126,17 @@ class Hinge:
 
 
 def supervised(network: Network, documents: Documents, truth: Tensor, generator: Generator) -> Tensor:
-    """Cross-entropy of the true names of faces among all names of the batch: what no weak supervision can pass, but for luck."""
+    """Cross-entropies of the true names of faces, among the names of their caption and among all names of the batch."""
     z = embed(network, documents)
     truth = truth[:, : z.face_mask.shape[1]]
     known = z.face_mask & (truth >= 0)
     ids, inverse = torch.unique(z.ids[z.name_mask], return_inverse=True)
     first = torch.full((len(ids),), len(inverse)).scatter_reduce(0, inverse, torch.arange(len(inverse)), "amin")
     logits = z.faces[known] @ z.names[z.name_mask][first].mT
-    return cross_entropy(logits, torch.searchsorted(ids, truth[known]))
+    place = (z.ids[:, None] == truth[..., None]).int().argmax(-1)
+    return cross_entropy(logits, torch.searchsorted(ids, truth[known])) + cross_entropy(
+        similarity(z)[known], place[known]
+    )
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
