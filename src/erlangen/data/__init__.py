@@ -48,6 +48,7 @@ from erlangen.data.motion import (
 )
 from erlangen.data.segmentation import Superpixels, superpixels
 from erlangen.data.sensors import SensorData, basic_motions
+from erlangen.data.textures import textures
 from erlangen.files import size_limit
 
 __all__ = [
@@ -104,6 +105,7 @@ __all__ = [
     "strongly_regular_graphs",
     "structural_alerts",
     "superpixels",
+    "textures",
     "triangular_graph",
     "tu_graphs",
     "two_triangles_and_hexagon",
