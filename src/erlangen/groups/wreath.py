@@ -83,7 +83,7 @@ class Wreath(Group):
         """A method of the group of a block, on flat elements."""
         shaped = [b.unflatten(-1, self.block.shape) for b in blocks]
         made: Tensor = getattr(self.block, function)(*shaped)
-        return made.reshape(*made.shape[: made.ndim - len(self.block.shape)], self.size)
+        return made.reshape(blocks[0].shape)
 
     # --- algebra -------------------------------------------------------------------------------------------------
     def identity(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
