@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import string
+import re
 import sysconfig
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,8 @@ from erlangen.errors import DataError, ErlangenError, check_integer, is_whole
 
 CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))
 """The 96 characters of `library_text`: the end of a line, and what ASCII prints."""
+
+_STRANGE = re.compile(r"[^\n -~]")
 
 
 def library_text(part: int = 0, parts: int = 2, *, folder: Path | str | None = None) -> str:
@@ -43,9 +46,8 @@ def library_text(part: int = 0, parts: int = 2, *, folder: Path | str | None = N
     files = sorted(place.glob("*.py"))
     if len(files) < parts:
         raise DataError(f"folder = {str(place)!r} has {len(files)} files of Python; give one with {parts} at least")
-    known = set(CHARACTERS)
-    texts = (file.read_text(encoding="utf-8", errors="replace") for file in files[part::parts])
-    return "".join(character for text in texts for character in text.replace("\t", "    ") if character in known)
+    text = "".join(file.read_text(encoding="utf-8", errors="replace") for file in files[part::parts])
+    return _STRANGE.sub("", text.replace("\t", "    "))
 
 
 def character_ids(text: str) -> Tensor:
@@ -57,13 +59,13 @@ def character_ids(text: str) -> Tensor:
     Raises:
         DataError: a character is none of them.
     """
-    ids = {character: i for i, character in enumerate(CHARACTERS)}
-    strange = set(text) - set(ids)
-    if strange:
+    strange = _STRANGE.search(text)
+    if strange is not None:
         raise DataError(
-            f"text has the character {min(strange)!r}, which is none of erlangen.data.CHARACTERS; leave it out"
+            f"text has the character {strange[0]!r}, which is none of erlangen.data.CHARACTERS; leave it out"
         )
-    return torch.tensor([ids[character] for character in text], dtype=torch.int64)
+    codes = torch.from_numpy(np.frombuffer(bytearray(text, "ascii"), dtype=np.uint8)).long()
+    return (codes - 31).clamp(min=0)  # a space is 32; the end of a line, 10, comes first
 
 
 def words(text: str) -> list[str]:
@@ -72,7 +74,7 @@ def words(text: str) -> list[str]:
     >>> words("def Fit(x1): return x1")
     ['def', 'fit', 'x', 'return', 'x']
     """
-    return "".join(c if c in string.ascii_letters else " " for c in text).lower().split()
+    return re.findall("[a-z]+", text.lower())
 
 
 def word_ids(found: list[str], known: list[str]) -> Tensor:

@@ -45,28 +45,36 @@ def unscaled_signs(weight: Tensor, bias: Tensor) -> Tensor:
 def recover_key(public: LanguageModel, server: LanguageModel, streams: WeightStreams) -> ObfuscationKey:
     """The key that takes the public model to the server's, stream by stream, with residual keys from O(d) or its subgroups.
 
-    Ids by norms of embeddings and by biases, the residual key by Procrustes, gated units by their rows, heads by how well one
-    matrix takes the values of one to those of another; what remains is least squares.
+    Ids and gated units by norms of rows and by biases, the residual key by Procrustes on all of their rows, heads by how well
+    one matrix takes the values of one to those of another; what remains is least squares.
     """
     signs = [row_signs(m.embed.weight, m.head.weight, m.head.bias) for m in (public, server)]
     names = match_rows(*signs)
     keys = streams.keys(ObfuscationKey.identity(streams).element)
     keys["vocabulary"] = names
-    rows = [m.embed.weight.detach().double() for m in (public, server)]
-    keys["residual"] = procrustes(rows[0], rows[1][names])
+    rows = [[m.embed.weight, m.head.weight] for m in (public, server)]
+    rows[1] = [weight[names] for weight in rows[1]]
+    for mine, theirs in zip(_blocks(public), _blocks(server), strict=True):
+        gates = mine.gated.gate, theirs.gated.gate
+        places = match_rows(*(row_signs(gate.weight, gate.bias) for gate in gates))
+        rows[0].append(gates[0].weight)
+        rows[1].append(gates[1].weight[places])
+    keys["residual"] = procrustes(*(torch.cat(side).detach().double() for side in rows))
     known = ObfuscationKey(streams, streams.joined(keys))
     state = {name: t.detach().double() for name, t in server.state_dict().items()}
     bare = streams.act(known.inverse().element, state)
     half = copy.deepcopy(server).double()
     half.load_state_dict(bare)
-    for i, (mine, theirs) in enumerate(zip(public.blocks, half.blocks, strict=True)):
-        assert isinstance(mine, Block)
-        assert isinstance(theirs, Block)
+    for i, (mine, theirs) in enumerate(zip(_blocks(public), _blocks(half), strict=True)):
         keys[f"gated.{i}"] = _gated_key(mine.gated, theirs.gated)
         group = streams.only(f"heads.{i}").group
         assert isinstance(group, Wreath)
         keys[f"heads.{i}"] = _heads_key(group, mine.attention, theirs.attention)
     return ObfuscationKey(streams, streams.joined(keys))
+
+
+def _blocks(model: LanguageModel) -> list[Block]:
+    return [block for block in model.blocks if isinstance(block, Block)]
 
 
 def _gated_key(mine: Gated, theirs: Gated) -> Tensor:
@@ -169,10 +177,12 @@ def search(seen: Tensor, reference: Tensor, n: int, *, seconds: float, generator
     return names
 
 
-def climb(seen: Tensor, reference: Tensor, n: int, *, seconds: float, generator: Generator) -> Tensor:
-    """Transpositions of a random permutation that make pairs more likely, for some seconds of processor time."""
+def climb(
+    seen: Tensor, reference: Tensor, n: int, *, seconds: float, generator: Generator, start: Tensor | None = None
+) -> Tensor:
+    """Transpositions of a random permutation, or of `start`, that make pairs likelier, for some seconds of processor time."""
     mine, logs = _likelihoods(seen, reference, n)
-    names = torch.randperm(n, generator=generator)
+    names = torch.randperm(n, generator=generator) if start is None else start
     best = float((mine * logs[names][:, names]).sum())
     for _ in _until(seconds):
         i, j = torch.randint(n, (2,), generator=generator).tolist()

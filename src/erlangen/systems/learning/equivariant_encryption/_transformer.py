@@ -203,8 +203,8 @@ class LanguageModel(nn.Module):
         residual = residual or allowed
         if residual != allowed and not isinstance(residual, (Symmetric, type(allowed))):
             raise SymmetryError(
-                f"residual: {residual.name} does not commute with {type(self.last).__name__}, which allows {allowed.name}; fold gains "
-                "and means first (LanguageModel.folded)"
+                f"residual: {residual.name} does not commute with {type(self.last).__name__}, which allows {allowed.name}; "
+                "fold gains and means first (LanguageModel.folded)"
             )
         ports = [Port("embed.weight", 1)] + ([] if self.positions is None else [Port("positions", 1)])
         streams: list[Stream] = []

@@ -56,7 +56,13 @@ class ObfuscationKey:
     element: Tensor = field(repr=False)
 
     def __post_init__(self) -> None:
-        self.streams.group.check(self.element, name="element")
+        group = self.streams.group
+        if group.batch_shape(self.element) or not bool(
+            group.contains(self.element)
+        ):  # an error must not print the secret
+            raise SymmetryError(
+                "element is none of the group of the streams; make keys with generate, or from other keys"
+            )
 
     @classmethod
     def generate(
@@ -108,7 +114,11 @@ class ObfuscationKey:
 
     def of(self, stream: str) -> Tensor:
         """The key of one stream."""
-        return self.streams.keys(self.element)[self.streams.only(stream).streams[0].name]
+        return self._keys[self.streams.only(stream).streams[0].name]
+
+    @cached_property
+    def _keys(self) -> dict[str, Tensor]:
+        return self.streams.keys(self.element)
 
     def moved(self, stream: str, x: Tensor, axis: int = -1) -> Tensor:
         """What flows through a stream, under its key: units of x along an axis."""
@@ -225,7 +235,7 @@ def obfuscated_streams(
     model: nn.Module,
     example: Tensor,
     *,
-    input: Group | None = None,
+    input: Group | None = None,  # noqa: A002 - as in er.Symmetry
     output: Group | None = None,
     groups: Mapping[str, Group] | None = None,
 ) -> WeightStreams:
@@ -363,8 +373,8 @@ def _end(model: nn.Module, *, last: bool) -> tuple[str, nn.Linear | nn.Conv2d]:
         if not isinstance(layer, nn.Identity):
             break
     raise ModelError(
-        f"{type(model).__name__} does not {'end' if last else 'begin'} with a linear map; make it a torch.nn.Sequential that does, "
-        "or declare the stream with WeightStreams.declare"
+        f"{type(model).__name__} does not {'end' if last else 'begin'} with a linear map; make it a torch.nn.Sequential that "
+        "does, or declare the stream with WeightStreams.declare"
     )
 
 
