@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -203,7 +203,7 @@ def _apart(a: nn.Module, b: nn.Module) -> float:
 
 
 # --- cost, and what a key leaves alone -------------------------------------------------------------------------------
-def operations(model: nn.Module, x: Tensor) -> int:
+def operations(model: Callable[[Tensor], Tensor], x: Tensor) -> int:
     """Multiplications and additions of one call, as torch counts them."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(x)

@@ -76,8 +76,9 @@ def cost_part(run: Run[Budget], models: Models) -> Part:
             "accuracy, obfuscated": percent_right(found, y),
             "deviation": float((found - due).abs().max() / due.abs().max()),
             "answers changed": changed(due, found),
-            "operations, ratio": operations(both.server, encoded) / operations(net, few),
-            "parameters, ratio": weights[1] / weights[0],
+            "operations, server over plain": operations(both.server, encoded) / operations(net, few),
+            "operations, with the client": operations(both, few) / operations(net, few),
+            "parameters, server over plain": weights[1] / weights[0],
             "time, server over plain": seconds["server"] / seconds["plain"],
             "time, with the client": seconds["both"] / seconds["plain"],
             "a new key, in calls of 50": again / seconds["plain"],
@@ -96,11 +97,11 @@ def cost_part(run: Run[Budget], models: Models) -> Part:
                 at_most=1e-4,
                 published="identical",
             ),
-            table.number(
+            table.bound(
                 f"{kind}-overhead",
-                f"{name}: operations of the server on obfuscated data over those of the original.",
-                table[kind, "operations, ratio"],
-                expected=1,
+                f"{name}: operations of the client and the server together over those of the original.",
+                table[kind, "operations, with the client"],
+                at_most=1.001,
                 published="latency changes by less than 0.1 %",
             ),
         ]
