@@ -249,7 +249,9 @@ def test_padded_positions_are_masked_by_an_id_that_stays() -> None:
     with torch.no_grad():
         assert torch.allclose(model(ids), net(ids), atol=1e-11)
         alone = net(torch.tensor([[3, 5]]))
-    assert not torch.allclose(net(ids)[0, 2:], alone[0])  # positions count on
+        assert torch.allclose(
+            net(ids)[0, 2:], alone[0], atol=1e-12
+        )  # rotary positions are relative, and nobody looks at pads
 
 
 def test_answers_changed_counts_clear_ones_alone() -> None:
@@ -292,7 +294,7 @@ def test_frequencies_by_hand() -> None:
 
 
 def test_contexts_find_what_ranks_cannot() -> None:
-    """A cycle with equal frequencies: single counts say nothing, neighbours everything up to turns of the cycle."""
+    """Twelve states of a chain told apart by their neighbours; climbing gets closer, and stays at the truth."""
     g = generator()
     chain = torch.rand(12, 12, generator=g, dtype=torch.float64).pow(6)
     chain /= chain.sum(1, keepdim=True)
@@ -304,8 +306,16 @@ def test_contexts_find_what_ranks_cannot() -> None:
     seen = places[plain]
     names = match_contexts(seen, reference, 12)
     assert torch.equal(names[places], torch.arange(12))
-    climbed = climb(seen, reference, 12, seconds=1.0, generator=g)
-    assert float((climbed[places] == torch.arange(12)).double().mean()) > 0.5
+    assert torch.equal(
+        climb(seen, reference, 12, seconds=0.2, generator=g, start=names), names
+    )  # no transposition is better
+
+    def likelihood(guess: torch.Tensor) -> float:
+        return float((bigrams(seen, 12) * (bigrams(reference, 12) + 1e-6).log()[guess][:, guess]).sum())
+
+    start = names.roll(1)
+    climbed = climb(seen, reference, 12, seconds=0.5, generator=g, start=start)
+    assert likelihood(start) < likelihood(climbed) <= likelihood(names)
     tried = search(seen, reference, 12, seconds=0.05, generator=g)
     assert sorted(tried.tolist()) == list(range(12))
 

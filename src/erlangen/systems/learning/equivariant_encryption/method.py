@@ -316,8 +316,12 @@ def activation_errors(
     for stream in key.streams.streams:
         for port in stream.ports:
             layer, _, tensor = port.parameter.rpartition(".")
-            embedding = isinstance(model.get_submodule(layer), nn.Embedding)
-            if tensor == "weight" and port.role != "places" and not (embedding and port.axis == 0):
+            module = model.get_submodule(layer)
+            embedding, grouped = (
+                isinstance(module, nn.Embedding),
+                port.role == "places" and not isinstance(module, nn.Linear),
+            )
+            if tensor == "weight" and not grouped and not (embedding and port.axis == 0):
                 side = sides.setdefault(f"{layer} {'out' if port.axis == int(embedding) else 'in'}", {})
                 side[stream.name] = (*side.get(stream.name, ()), port)
     plain, found = (_recorded(net, data, sides) for net, data in ((model, x), (server, encoded)))
@@ -422,7 +426,7 @@ def _check_model(model: nn.Module, key: ObfuscationKey) -> None:
 
 def _on_data(port: Port, axis: int, reads: bool) -> Port:
     """The same units on what flows; what a map reads moves inversely to the axis along which it reads."""
-    role = port.role if not reads else "out" if port.role == "in" else "in"
+    role = port.role if not reads else {"in": "out", "out": "in", "places": "places"}[port.role]
     return replace(port, parameter="x", axis=axis, role=role)
 
 
