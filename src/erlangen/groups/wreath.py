@@ -52,7 +52,8 @@ class Wreath(Group):
                 "Hyperoctahedral and Monomial are permutations with signs and with factors"
             )
         self.n, self.groups = n, groups
-        self.block: Group = DirectProduct(*groups) if len(groups) > 1 else groups[0]
+        first, *more = groups
+        self.block: Group = DirectProduct(first, *more) if more else first
         self._base: Group = DirectProduct(*[self.block] * n) if n > 1 else self.block
         self.size = math.prod(self.block.shape)
         self.name = f"Wreath({n}, {', '.join(group.name for group in groups)})"

@@ -80,7 +80,7 @@ def weights_part(run: Run[Budget], models: Models) -> Part:
         turn = known_vectors(a.weight.detach() * factors.detach(), b.weight.detach()[places])
         seen = public.client.encode(public.parts.user[0]).double() @ turn
         with torch.no_grad():
-            right = accuracy(lambda x: public.model(x.float()), seen, public.parts.user[1])
+            right = percent_right(public.model(seen.float()), public.parts.user[1])
         return {"share of names": float((places == due).double().mean()), "accuracy of what is decoded": right}
 
     methods: dict[str, Callable[[int], Mapping[str, Any]]] = {
@@ -130,7 +130,7 @@ def known_part(run: Run[Budget], models: Models) -> Part:
             known = known[torch.randperm(len(known), generator=Generator().manual_seed(seed))]
         decoded = public.client.encode(x).double() @ known_vectors(known, seen)
         with torch.no_grad():
-            got = accuracy(lambda v: public.model(v.float()), decoded, y)
+            got = percent_right(public.model(decoded.float()), y)
         return {"accuracy of what is decoded": got, "relative error": float((decoded - x).norm() / x.norm())}
 
     def symbols(n: int, seed: int) -> Mapping[str, Any]:
@@ -255,7 +255,7 @@ def distributions_part(run: Run[Budget], models: Models) -> Part:
         seen = public.client.encode(x)
         decoded = align_distributions(seen, reference, components, moments=how != "signs by chance")
         with torch.no_grad():
-            got = accuracy(lambda v: public.model(v.float()), decoded, y)
+            got = percent_right(public.model(decoded.float()), y)
         lost = (decoded - x).square().sum() / (x - x.mean(0)).square().sum()
         return {"accuracy of what is decoded": got, "share explained": float(1 - lost)}
 

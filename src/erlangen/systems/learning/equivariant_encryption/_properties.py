@@ -274,12 +274,8 @@ def other_keys_do_not_commute(run: Run[Any]) -> float:
             errors.append(relative_change(server(x), net(x)))
     _, net, _, _, ids = transformer_case("rms, rotary", run.seed, torch.float64)
     assert isinstance(net, LanguageModel)
-    net.rope = False  # so that the keys of a model without positions are declared for one with them
-    for block in net.blocks:
-        block.attention.rope = False
+    net.rope = False  # so that keys of a model without rotary positions are declared for one with them
     streams = net.streams(scores=GLPlus(8)).only("heads.0", "heads.1")
-    for block in net.blocks:
-        block.attention.rope = True
     server = obfuscate(net, ObfuscationKey.generate(streams, b"refused"))
     with torch.no_grad():
         errors.append(relative_change(server(ids), net(ids)))

@@ -288,4 +288,5 @@ def _bare(norm: nn.Module, readers: list[nn.Linear], mean: bool) -> nn.Module:
     assert isinstance(norm, (nn.RMSNorm, nn.LayerNorm))
     fold_gain(norm, readers)
     kind = nn.RMSNorm if mean or isinstance(norm, nn.RMSNorm) else nn.LayerNorm
-    return kind(norm.normalized_shape, eps=norm.eps, elementwise_affine=False)
+    assert norm.eps is not None
+    return kind(norm.normalized_shape[0], eps=norm.eps, elementwise_affine=False)

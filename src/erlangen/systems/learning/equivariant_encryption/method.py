@@ -405,7 +405,8 @@ def _check_model(model: nn.Module, key: ObfuscationKey) -> None:
         norm = isinstance(module, nn.modules.batchnorm._BatchNorm)  # pyright: ignore[reportPrivateUsage]
         if norm and module.training:
             raise ModelError(f"{name!r} normalises by the batch, which knows no key; call model.eval()")
-        if module._forward_hooks or module._forward_pre_hooks:
+        hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)  # pyright: ignore[reportPrivateUsage]
+        if hooks:
             raise ModelError(f"{name!r} has hooks, which would see and change obfuscated activations; remove them")
     state = model.state_dict()
     for stream in key.streams.streams:

@@ -45,6 +45,8 @@ class Decoder(nn.Module):
 class Guess(nn.Module):
     """The most frequent id, always."""
 
+    counts: Tensor
+
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
         self.vocabulary = vocabulary
