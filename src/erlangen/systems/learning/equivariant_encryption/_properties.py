@@ -257,6 +257,21 @@ def inner_products_are_in_the_clear(run: Run[Any]) -> float:
     return float((grams[1] - grams[0]).norm() / grams[0].norm())
 
 
+@bound(at_most=0.2)
+def inner_products_of_another_text_tell_nothing(run: Run[Any]) -> float:
+    """Correlation, as an absolute value, of the server's inner products of features with those of an independent text."""
+    _, net, key, client, x = transformer_case("rms, rotary", run.seed, torch.float64)
+    server = obfuscate(net, key)
+    assert isinstance(net, LanguageModel)
+    assert isinstance(server, LanguageModel)
+    other = torch.randint(40, x.shape, generator=run.generator(1))
+    with torch.no_grad():
+        seen = [f.flatten(0, 1) for f in (net.features(other), server.features(client.encode(x)))]
+    pairs = torch.triu_indices(len(seen[0]), len(seen[0]), 1)
+    grams = torch.stack([(s @ s.mT)[pairs[0], pairs[1]] for s in seen])
+    return float(torch.corrcoef(grams)[0, 1].abs())
+
+
 # --- what does not commute -------------------------------------------------------------------------------------------
 @bound(at_least=0.01)
 def other_keys_do_not_commute(run: Run[Any]) -> float:
@@ -362,6 +377,7 @@ PROPERTIES = (
     orthogonal_keys_keep_singular_values,
     permutations_keep_all_entries,
     inner_products_are_in_the_clear,
+    inner_products_of_another_text_tell_nothing,
     other_keys_do_not_commute,
     gates_allow_signs_too,
     public_weights_name_the_units,
