@@ -65,6 +65,7 @@ from erlangen.version import __version__
 
 if TYPE_CHECKING:
     from erlangen import (
+        causal,
         claims,
         explorer,
         generate,
@@ -116,6 +117,7 @@ __all__ = [
     "assert_equivariant",
     "audit",
     "augment",
+    "causal",
     "claims",
     "data",
     "discover",
@@ -150,6 +152,7 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "causal",
     "claims",
     "explorer",
     "generate",

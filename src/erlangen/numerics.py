@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from erlangen._symmetric import EXP, LOG, ROOT, RSQRT, Function, SymFunction, full_precision, largest_value, round_off
-from erlangen._threads import decompose_symmetric
+from erlangen._threads import compose_symmetric, decompose_symmetric
 from erlangen.errors import DtypeError, MatrixFunctionError, ShapeError, check_finite, check_floating, first_index
+from erlangen.tracing import carries_derivative, is_recorded, is_traced
 
 MAX_NEWTON_STEPS = 60
 """Steps of the square-root iteration; about log2(1 / angle to the negative axis) + 8 are used."""
@@ -122,7 +123,8 @@ def eigh(A: Tensor, *, check: bool = True) -> Eigh:
     """
     check_square(A, "A")
     with full_precision(A):
-        values, vectors = _Eigh.apply(A, check)
+        # Where nothing is to be differentiated, the bookkeeping of torch would cost more than small matrices do.
+        values, vectors = decompose_symmetric(A, check) if _is_plain(A) else _Eigh.apply(A, check)
     return Eigh(values, vectors, _gap(values.detach()))
 
 
@@ -162,6 +164,12 @@ def sym_invsqrt(A: Tensor, *, check: bool = True) -> Tensor:
     return _sym_function(A, eig, RSQRT)
 
 
+def sym_roots(A: Tensor, *, check: bool = True) -> tuple[Tensor, Tensor]:
+    """Square root and inverse square root of positive definite matrices, from one decomposition; otherwise as `sym_log`."""
+    eig = _definite(A, check, "sym_roots")
+    return _sym_function(A, eig, ROOT), _sym_function(A, eig, RSQRT)
+
+
 def sym_sqrt(A: Tensor, *, check: bool = True) -> Tensor:
     """Square root of symmetric positive semidefinite matrices ``[..., n, n]``; otherwise as `sym_log`.
 
@@ -175,6 +183,22 @@ def sym_sqrt(A: Tensor, *, check: bool = True) -> Tensor:
     if check:
         _check_values(eig.values >= -round_off(eig.values), eig.values, "sym_sqrt", "positive semidefinite")
     return _sym_function(A, eig, ROOT)
+
+
+def lyapunov(P: Tensor, C: Tensor, *, check: bool = True) -> Tensor:
+    """Symmetric X ``[..., n, n]`` with ``P X + X P = C`` for symmetric positive definite P and the symmetric part of C.
+
+    In P's basis of eigenvectors x_ij = c_ij / (p_i + p_j). Derivatives are solutions of the same equation, exact at equal
+    eigenvalues too and of any order.
+
+    Raises:
+        MatrixFunctionError: P is not positive definite to working precision; names the batch index.
+        ShapeError, DtypeError, NotFiniteError: as `eigh`.
+    """
+    check_square(C, "C")
+    eig = _definite(P, check, "lyapunov")
+    with full_precision(P):
+        return _Lyapunov.apply((P + P.mT) / 2, (C + C.mT) / 2, eig.values.detach(), eig.vectors.detach())
 
 
 # --- general matrices ---------------------------------------------------------------------------------------
@@ -317,6 +341,37 @@ class _Eigh(torch.autograd.Function):
             )
 
 
+class _Lyapunov(torch.autograd.Function):
+    """X with P X + X P = C. From dP X + P dX + dX P + X dP = dC, dX solves the same equation for dC - dP X - X dP."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(P: Tensor, C: Tensor, values: Tensor, vectors: Tensor) -> Tensor:
+        inner = vectors.mT @ C @ vectors
+        return vectors @ (inner / (values[..., :, None] + values[..., None, :])) @ vectors.mT
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        P, _, values, vectors = inputs
+        ctx.save_for_backward(P, values, vectors, output)
+        ctx.save_for_forward(P, values, vectors, output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        P, values, vectors, X = ctx.saved_tensors
+        S = _Lyapunov.apply(P, (grads[0] + grads[0].mT) / 2, values, vectors)
+        return -(S @ X + X @ S), S, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        P, values, vectors, X = ctx.saved_tensors
+        change = torch.zeros_like(X) if tangents[1] is None else tangents[1]
+        if tangents[0] is not None:
+            change = change - (tangents[0] @ X + X @ tangents[0])
+        return _Lyapunov.apply(P, change, values, vectors)
+
+
 def _safe_reciprocal_differences(values: Tensor) -> Tensor:
     """Matrix of ``1 / (l_j - l_i)``, Lorentzian-regularised, antisymmetric, zero on the diagonal."""
     # Squares of differences would underflow for covariances in T^2 and overflow for large ones: scale first.
@@ -326,8 +381,14 @@ def _safe_reciprocal_differences(values: Tensor) -> Tensor:
     return difference / (difference.square() + torch.finfo(values.dtype).eps) / largest[..., None]
 
 
+def _is_plain(A: Tensor) -> bool:
+    return not (is_traced() or is_recorded() or carries_derivative(A))
+
+
 def _sym_function(A: Tensor, eig: Eigh, f: Function) -> Tensor:
     with full_precision(A):
+        if _is_plain(A):
+            return compose_symmetric(f.value(eig.values), eig.vectors)
         return SymFunction.apply((A + A.mT) / 2, eig.values, eig.vectors, f)
 
 

@@ -335,3 +335,13 @@ def test_bad_input(call, error, match) -> None:
     net = mlp(nn.ReLU())
     with pytest.raises(error, match=match):
         call(weight_streams(net, torch.zeros(1, 4)), net.state_dict())
+
+
+def test_tensors_without_axes_are_passed_on() -> None:
+    """A batch normalisation counts its batches in a tensor of shape []; one element, and a batch of elements."""
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3)).eval()
+    streams = weight_streams(net, torch.randn(1, 1, 8, 8))
+    state, g = net.state_dict(), streams.group.sample(3)
+    assert streams.act(g[0], state)["1.num_batches_tracked"].shape == ()
+    many = {name: t.expand(3, *t.shape) for name, t in state.items()}
+    assert streams.act(g, many)["1.num_batches_tracked"].shape == (3,)

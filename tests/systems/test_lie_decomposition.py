@@ -12,6 +12,7 @@ from torch import Tensor
 from erlangen.errors import DtypeError, ErlangenError, MatrixFunctionError, ShapeError
 from erlangen.groups import SL, SO, Affine, Cyclic, GLPlus
 from erlangen.groups.linear import TrivialGroup
+from erlangen.survey import Run, Sizes
 from erlangen.symmetry import Symmetry
 from erlangen.systems.images.lie_decomposition import (
     GroupSamples,
@@ -19,10 +20,12 @@ from erlangen.systems.images.lie_decomposition import (
     PlainCNN,
     PolarChart,
     PolarSampler,
+    experiment,
 )
 from erlangen.systems.images.lie_decomposition import (
     _properties as properties,
 )
+from erlangen.systems.images.lie_decomposition.rivals import PartialCNN, PartialKernel, sl2_log
 from erlangen.testing import check_layer
 
 DOUBLE = torch.float64
@@ -167,6 +170,80 @@ def test_elements_drawn_ahead_are_sets_of_the_sampler(rotations) -> None:
             torch.testing.assert_close(turns.diff(), torch.full((2,), 0.4, dtype=DOUBLE))
         seen.append(turns[0].item())
     assert len(set(seen)) == 3
+
+
+def test_fresh_elements_lie_behind_the_group_convolution_alone() -> None:
+    """Before it those of the lifting, behind it others, which the residual layer keeps; in training and in eval mode."""
+    model = LieGroupCNN(SL(2), width=(2, 4), samples=3, eval_samples=4, fresh=True, hidden=(6,), generator=rng())
+    x = images(1, 1, 8, 8).float()
+    for mode in (True, False):
+        model.train(mode)(x)
+        before, behind = model.lift.samples, model.conv.outputs
+        assert before is model.conv.inputs
+        assert behind is model.residual.inputs is model.residual.outputs
+        assert before is not None
+        assert behind is not None
+        assert len(before) == len(behind) == (3 if mode else 4)
+        assert float((before.g - behind.g).abs().amax()) > 1e-3
+        torch.testing.assert_close(model.conv._features, model.conv.kernel.relative(before, behind))
+        torch.testing.assert_close(model.residual._features, model.residual.kernel.relative(behind, behind))
+
+
+# --- the logarithm ---------------------------------------------------------------------------------------------------
+def test_the_closed_logarithm_is_that_of_scipy() -> None:
+    g = draw(SL(2), 200, variance=0.3).g
+    g = torch.cat([g, torch.eye(2, dtype=DOUBLE)[None], torch.tensor([[[1.0, 0.7], [0.0, 1.0]]], dtype=DOUBLE)])
+    coordinates, exists = sl2_log(g)
+    assert 0.05 < float((~exists).double().mean()) < 0.5
+    log = torch.einsum("nd,dij->nij", coordinates, SL(2).lie_algebra.to(DOUBLE))
+    for one, mine, there in zip(g, log, exists, strict=True):
+        assert bool(there) == has_logarithm(one)
+        if there:
+            expected = torch.from_numpy(scipy.linalg.logm(one.numpy()).real)
+            torch.testing.assert_close(mine, expected, rtol=1e-6, atol=1e-9)
+        else:
+            assert not mine.any()
+
+
+@pytest.mark.parametrize("logarithm", [False, True])
+def test_pairs_without_logarithm_are_left_out_of_the_mean(logarithm: bool) -> None:
+    """The mean over samples of the kernel is that over the samples whose quotients have one."""
+    kernel = PartialKernel(2, 3, logarithm=logarithm, hidden=(6,), generator=rng()).double()
+    h = draw(SL(2), 8, seed=1)
+    quotients = h.inverse[:, None] @ h.g
+    z = torch.tensor([0.2, -0.3], dtype=DOUBLE)
+    exists = sl2_log(quotients)[1]
+    assert not exists.all()
+    with torch.no_grad():
+        values = kernel(z, kernel.features(quotients))
+        for mine, there in zip(values, exists, strict=True):
+            raw = mine[there] / (len(there) / there.sum())
+            torch.testing.assert_close(mine.mean(0), raw.mean(0))
+            assert not mine[~there].any()
+
+
+def test_where_all_logarithms_exist_nothing_is_left_out() -> None:
+    options = {"width": (2, 4), "samples": 3, "eval_samples": 3, "hidden": (6,), "mask": "sigmoid"}
+    sampler = PolarSampler(SL(2), 0.02, angle=0.3)
+    whole = LieGroupCNN(SL(2), sampler=sampler, **options)
+    part = PartialCNN(logarithm=False, sampler=sampler, **options)
+    part.load_state_dict(whole.state_dict())
+    x = images(2, 1, 8, 8).float()
+    with torch.no_grad():
+        torch.testing.assert_close(part.eval()(x), whole.eval()(x))
+        sampler = PolarSampler(SL(2), 0.1)
+        for model in (whole, part):
+            model.attach(sampler.draw(12, generator=rng(3)))
+        assert float((part(x) - whole(x)).abs().max()) > 1e-3
+
+
+def test_digits_of_the_test_are_the_last_ones() -> None:
+    """The first thousand were looked at while sizes were chosen."""
+    full = experiment.BUDGETS["full"]
+    assert full.digits.test + 1000 <= len(experiment.digits("test").y)
+    assert full.circle.digits.test + 1000 <= len(experiment.digits("test").y)
+    split = experiment.draw(Run("full", budget=full), Sizes(4, 2, 6), 0)
+    assert torch.equal(split.test[1], experiment.digits("test").y[-6:])
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
 """Where things lie, before any model.
 
 Neighbours, invariants of pairs, partitions of clouds, multigraphs, colours of nodes, shortest tours,
-configurations of vectors.
+configurations of vectors, manifolds.
 """
 
+from erlangen.geometry import manifolds
 from erlangen.geometry.colors import color_kernel, refined_colors
 from erlangen.geometry.configurations import (
     coherence,
@@ -26,6 +27,7 @@ from erlangen.geometry.multigraph_basis import (
     simple_multigraphs,
 )
 from erlangen.geometry.neighbors import PeriodicEdges, edge_vectors, knn_graph, periodic_radius_graph, radius_graph
+from erlangen.geometry.packings import paley_etf, spread_vectors
 from erlangen.geometry.partitions import (
     Clustering,
     Mixture,
@@ -62,6 +64,7 @@ __all__ = [
     "is_computable",
     "is_refinement",
     "knn_graph",
+    "manifolds",
     "merge_parts",
     "mixed_points",
     "mixture_step",
@@ -69,6 +72,7 @@ __all__ = [
     "optimal_tours",
     "orthogonal_frame",
     "periodic_radius_graph",
+    "paley_etf",
     "principal_angles",
     "procrustes",
     "radius_graph",
@@ -77,6 +81,7 @@ __all__ = [
     "simple_multigraphs",
     "simplex_etf",
     "spatial_invariants",
+    "spread_vectors",
     "subspace_similarity",
     "tour_lengths",
     "voronoi",

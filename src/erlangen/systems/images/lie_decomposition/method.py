@@ -7,6 +7,7 @@ and `LieConv`.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,13 +27,23 @@ AHEAD = 64
 """Training steps whose elements of H are drawn at once."""
 
 
+class _Step(NamedTuple):
+    """Elements of H before and behind the group convolution, and what the kernels of the two layers read of quotients."""
+
+    samples: GroupSamples
+    outputs: GroupSamples
+    between: Tensor
+    behind: Tensor
+
+
 class LieGroupCNN(nn.Module):
     """Classifier on ``R^2 x| H``: lifting, a group convolution, a residual one, projection, a linear head.
 
     In train mode every forward pass draws new elements of H from torch's random numbers. In eval mode they are fixed:
-    `eval_samples` ones from a seed of its own, or what `resample` has drawn. All layers have the same elements: a skip
-    connection needs that, and ``h^-1 h'`` then is the identity for one pair in N, with less noise from the others. After the
-    lifting pictures are halved by averages.
+    `eval_samples` ones from a seed of its own, or what `resample` has drawn. All layers have the same elements: ``h^-1 h'``
+    then is the identity for one pair in N, with less noise from the others. With `fresh` the group convolution has elements
+    of its own behind it, as the authors' layers have; the residual one keeps those that it meets, as a skip connection needs.
+    After the lifting pictures are halved by averages.
 
     Args:
         group: H: SL(2), GL+(2), SO(2) or the trivial group of the plane.
@@ -40,6 +51,7 @@ class LieGroupCNN(nn.Module):
         width: channels of the convolutions, and of the features before the head.
         samples, eval_samples: elements of H in each layer, in training and in eval mode.
         sampler: where they come from; `PolarSampler` of the group without it.
+        fresh: draw other elements behind the group convolution than before it.
         kernel_size: odd.
         projection: "max" or "mean" over group and place.
         hidden, omega, mask: of the kernels, `GroupKernel`.
@@ -62,6 +74,7 @@ class LieGroupCNN(nn.Module):
         samples: int = 6,
         eval_samples: int = 12,
         sampler: PolarSampler | None = None,
+        fresh: bool = False,
         kernel_size: int = 5,
         projection: Projection = "max",
         hidden: tuple[int, ...] = (60, 60),
@@ -72,7 +85,7 @@ class LieGroupCNN(nn.Module):
         super().__init__()
         self.samples = check_integer("samples", samples, 1)
         self.eval_samples = check_integer("eval_samples", eval_samples, 1)
-        self.in_channels = in_channels
+        self.in_channels, self.fresh = in_channels, fresh
         self.sampler = sampler or PolarSampler(group)
         c, features = (check_integer("width", size, 1) for size in width)
         check_integer("classes", classes, 1)
@@ -85,31 +98,47 @@ class LieGroupCNN(nn.Module):
         self.project = LieProject(projection)
         self.head = class_head(features, classes, generator)
         self.symmetry = Symmetry(SemidirectProduct(group), input="image", output="invariant")
-        self._ahead: list[tuple[GroupSamples, Tensor]] = []
+        self._ahead: list[_Step] = []
         self.resample(samples, generator=generator)
 
     def resample(self, count: int, *, generator: Generator | None = None) -> LieGroupCNN:
-        """Draw `count` new elements of H; returns the network."""
-        return self.attach(self.sampler.draw(count, generator=generator))
+        """Draw `count` new elements of H, or twice as many where they are `fresh`; returns the network."""
+        drawn = self.sampler.draw(count, generator=generator)
+        return self.attach(drawn, self.sampler.draw(count, generator=generator) if self.fresh else drawn)
 
-    def attach(self, samples: GroupSamples, features: Tensor | None = None) -> LieGroupCNN:
-        """Use these elements of H in all layers; returns the network. `features`: as in `LieConv.attach`."""
-        features = self.conv.kernel.relative(samples, samples) if features is None else features
-        self.lift.attach(samples)
-        for layer in (self.conv, self.residual):
-            layer.attach(samples, features=features)
+    def attach(self, samples: GroupSamples, outputs: GroupSamples | None = None) -> LieGroupCNN:
+        """Use these elements of H in all layers, or `outputs` from the group convolution on; returns the network."""
+        outputs = samples if outputs is None else outputs
+        between = self.conv.kernel.relative(samples, outputs)
+        behind = between if outputs is samples else self.residual.kernel.relative(outputs, outputs)
+        return self._use(_Step(samples, outputs, between, behind))
+
+    def _use(self, step: _Step) -> LieGroupCNN:
+        self.lift.attach(step.samples)
+        self.conv.attach(step.samples, step.outputs, features=step.between)
+        self.residual.attach(step.outputs, features=step.behind)
         return self
 
     def _step(self) -> None:
         """Use the elements of the next training step. Those of many steps are made at once: one step's would cost as much."""
         if not self._ahead:
-            many = self.sampler.draw(AHEAD * self.samples)
-            # Every AHEAD-th of equidistant rotations, which are in order, are equidistant over the same range.
-            sets = [many[start::AHEAD] for start in torch.randperm(AHEAD).tolist()]
-            g, inverse = (torch.stack([getattr(one, key) for one in sets]) for key in ("g", "inverse"))
-            quotients = inverse[:, :, None] @ g[:, None]
-            self._ahead = list(zip(sets, self.conv.kernel.features(quotients), strict=True))
-        self.attach(*self._ahead.pop())
+            before = self._sets()
+            after = self._sets() if self.fresh else before
+            between = self._quotients(before, after)
+            behind = self._quotients(after, after) if self.fresh else between
+            self._ahead = [_Step(*one) for one in zip(before, after, between, behind, strict=True)]
+        self._use(self._ahead.pop())
+
+    def _sets(self) -> list[GroupSamples]:
+        """Elements of `AHEAD` steps."""
+        many = self.sampler.draw(AHEAD * self.samples)
+        # Every AHEAD-th of equidistant rotations, which are in order, are equidistant over the same range.
+        return [many[start::AHEAD] for start in torch.randperm(AHEAD).tolist()]
+
+    def _quotients(self, inputs: list[GroupSamples], outputs: list[GroupSamples]) -> Tensor:
+        """What kernels read of all ``h^-1 h'`` of every step, ``[AHEAD, N, N, f]``."""
+        inverse, g = torch.stack([one.inverse for one in outputs]), torch.stack([one.g for one in inputs])
+        return self.conv.kernel.features(inverse[:, :, None] @ g[:, None])
 
     def train(self, mode: bool = True) -> LieGroupCNN:
         """Switch the mode, and forget elements drawn ahead; eval mode fixes `eval_samples` ones."""

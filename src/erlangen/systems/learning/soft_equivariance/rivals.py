@@ -12,25 +12,29 @@ from torch import Generator, Tensor, nn
 from erlangen.errors import ErlangenError
 from erlangen.groups import Group
 from erlangen.nn import EquivariantLinear, gated
-from erlangen.reps import Rep, T
+from erlangen.reps import Rep, T, hom_basis
 
 RepOf = Callable[[Group], Rep]
-Method: TypeAlias = Literal["mlp", "emlp", "oracle", "rpp", "per, fixed", "per"]
+Method: TypeAlias = Literal["mlp", "mlp, same start", "emlp", "oracle", "rpp", "per, fixed", "per"]
 PRODUCT_SCALE = 0.25
 """Factor of the products in a block: with 1, squares of squares would make deep networks large at the start."""
 TERMS = 3
 """Outer products that are added to a matrix."""
+RESIDUAL_SCALE = 1e-3
+"""Factor of the dense maps of residual pathways at the start, as the authors have it."""
 BLOCKS = 3
 """Blocks before the last linear map."""
 
 
 class ResidualPathway(nn.Module):
-    """The sum of an equivariant and a dense linear map (residual pathway priors)."""
+    """The sum of an equivariant and a dense linear map (residual pathway priors); the dense one starts a thousandth as large."""
 
     def __init__(self, rep_in: Rep, rep_out: Rep, generator: Generator | None = None) -> None:
         super().__init__()
         self.equivariant = EquivariantLinear(rep_in, rep_out, generator=generator)
         self.basic = dense(rep_in, rep_out, generator)
+        with torch.no_grad():
+            self.basic.weight.mul_(RESIDUAL_SCALE)
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs ``[..., rep_out.size]`` of inputs ``[..., rep_in.size]``."""
@@ -91,13 +95,16 @@ class ProductGate(nn.Module):
 class Network(nn.Module):
     """Three blocks of a linear map and a `ProductGate`, and a linear map; `method` chooses the linear maps.
 
+    All of them start at the same equivariant maps of the whole group, so that no candidate has a lead; only "mlp" starts at
+    orthogonal ones, and residual pathways add dense maps a thousandth as large.
+
     Args:
-        group: the whole group, O(3) or SO(3).
+        group: the whole group, of which all candidates are subgroups.
         rep_in, rep_out: make the representations of inputs and outputs.
         width: channels of the hidden representation, `hidden_of`.
-        method: dense maps ("mlp", "per", "per, fixed"), equivariant ones ("emlp", "oracle") or sums of both ("rpp").
+        method: dense maps ("mlp", "mlp, same start", "per", "per, fixed"), equivariant ones for the whole group ("emlp") or
+            for `kept` ("oracle"), or sums of dense and equivariant ones ("rpp").
         kept: the subgroup of "oracle".
-        start: dense maps begin at equivariant weights of the whole group, or orthogonal.
         generator: source of the initial parameters.
 
     Attributes:
@@ -111,48 +118,59 @@ class Network(nn.Module):
         rep_out: RepOf,
         width: int,
         method: Method,
-        kept: Group | None = None,
-        start: Literal["equivariant", "orthogonal"] = "equivariant",
+        kept: Group,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
         self.method = method
         self.strengths: list[float] = []
-        hidden = hidden_of(width)(group)
 
-        def linear(a: Rep, b: Rep) -> nn.Module:
+        def linear(before: RepOf, after: RepOf) -> nn.Module:
+            a, b = before(group), after(group)
             if method == "rpp":
                 return ResidualPathway(a, b, generator)
-            if method in ("emlp", "oracle"):
-                under = kept if method == "oracle" and kept is not None else group
-                return EquivariantLinear(a.restrict(under), b.restrict(under), generator=generator)
             layer = dense(a, b, generator)
+            if method == "mlp":
+                nn.init.orthogonal_(layer.weight, generator=generator)
+                return layer
+            first = EquivariantLinear(a, b, generator=generator)
+            if method == "emlp":
+                return first
+            if method == "oracle":
+                return started(EquivariantLinear(before(kept), after(kept), generator=Generator()), first)
             with torch.no_grad():
-                if start == "orthogonal":
-                    nn.init.orthogonal_(layer.weight, generator=generator)
-                else:
-                    layer.weight.copy_(EquivariantLinear(a, b, generator=generator).matrix())
+                layer.weight.copy_(first.matrix())
             return layer
 
+        hidden = hidden_of(width, group.space_dim)
         layers: list[nn.Module] = []
-        for before in [rep_in(group), *[hidden] * (BLOCKS - 1)]:
-            layers += [linear(before, gated(hidden)), ProductGate(hidden, generator)]
-        self.layers = nn.Sequential(*layers, linear(hidden, rep_out(group)))
+        for before in [rep_in, *[hidden] * (BLOCKS - 1)]:
+            layers += [linear(before, lambda G: gated(hidden(G))), ProductGate(hidden(group), generator)]
+        self.layers = nn.Sequential(*layers, linear(hidden, rep_out))
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs ``[B, rep_out.size]`` of inputs ``[B, rep_in.size]``."""
         return self.layers(x)
 
 
-def hidden_of(width: int) -> RepOf:
+def started(layer: EquivariantLinear, first: EquivariantLinear) -> EquivariantLinear:
+    """The layer of a subgroup with the map of a layer of the whole group, which is one of its own maps."""
+    maps = hom_basis(layer.rep_in >> layer.rep_out)
+    with torch.no_grad():
+        layer.weight.copy_(maps.coefficients(first.matrix()))
+    return layer
+
+
+def hidden_of(width: int, dim: int = 3) -> RepOf:
     """Hidden scalars, vectors and matrices, each a third of `width` as nearly as they fit.
 
-    For all groups on R^3 it is the same layout, so that one weight serves them all.
+    For all groups on R^dim it is the same layout, so that one weight serves them all.
     """
-    matrices, vectors = max(1, round(width / 27)), max(1, round(width / 9))
-    scalars = width - 3 * vectors - 9 * matrices
+    matrices, vectors = max(1, round(width / (3 * dim**2))), max(1, round(width / (3 * dim)))
+    scalars = width - dim * vectors - dim**2 * matrices
     if scalars < 1:
-        raise ErlangenError(f"hidden = {width}: give at least 13 channels, for a scalar, a vector and a matrix")
+        least = 1 + dim + dim**2
+        raise ErlangenError(f"hidden = {width}: give at least {least} channels, for a scalar, a vector and a matrix")
     return lambda group: scalars * T(0)(group) + vectors * T(1)(group) + matrices * T(2)(group)
 
 
