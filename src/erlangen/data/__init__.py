@@ -48,10 +48,15 @@ from erlangen.data.motion import (
 )
 from erlangen.data.segmentation import Superpixels, superpixels
 from erlangen.data.sensors import SensorData, basic_motions
+<<<<<<< HEAD
 from erlangen.data.noise_textures import textures
+=======
+from erlangen.data.texts import CHARACTERS, character_ids, common_words, library_text, word_ids, words
+>>>>>>> h-enc
 from erlangen.files import size_limit
 
 __all__ = [
+    "CHARACTERS",
     "FONTS",
     "JOINTS",
     "PARENTS",
@@ -73,7 +78,9 @@ __all__ = [
     "brec_families",
     "captured_motion",
     "cfi_graphs",
+    "character_ids",
     "circular_skip_links",
+    "common_words",
     "connected_graphs",
     "decalin_and_bicyclopentyl",
     "digits",
@@ -89,6 +96,7 @@ __all__ = [
     "homography_distortion",
     "human_motion",
     "latin_square_graph",
+    "library_text",
     "load_data",
     "mnist",
     "molecular_graphs",
@@ -109,4 +117,6 @@ __all__ = [
     "triangular_graph",
     "tu_graphs",
     "two_triangles_and_hexagon",
+    "word_ids",
+    "words",
 ]
