@@ -46,13 +46,10 @@ from erlangen.data.motion import (
     human_motion,
     pedestrians,
 )
+from erlangen.data.noise_textures import textures
 from erlangen.data.segmentation import Superpixels, superpixels
 from erlangen.data.sensors import SensorData, basic_motions
-<<<<<<< HEAD
-from erlangen.data.noise_textures import textures
-=======
 from erlangen.data.texts import CHARACTERS, character_ids, common_words, library_text, word_ids, words
->>>>>>> h-enc
 from erlangen.files import size_limit
 
 __all__ = [

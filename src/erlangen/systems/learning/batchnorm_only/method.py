@@ -23,7 +23,7 @@ Regime = Literal[
     "all", "batchnorm", "batchnorm and output", "output", "random weights", "all but batchnorm", "shortcuts"
 ]
 
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+BatchNorm = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage] - torch has no other name for all of them
 
 START: dict[str, tuple[float, float, float]] = {
     "uniform": (0.0, 1.0, 0.0),
@@ -145,7 +145,7 @@ def train_only(
             one that keeps no running statistics; no convolution for "random weights".
         UnknownNameError: no such regime, or no parameter of that output.
     """
-    kind = BATCH_NORMS
+    kind = BatchNorm
     norms = [module for module in model.modules() if isinstance(module, kind)]
     if not norms or not all(module.affine for module in norms):
         kinds = sorted({type(m).__name__ for m in model.modules() if "Norm" in type(m).__name__}) or ["none"]
@@ -208,7 +208,7 @@ def random_masks(model: nn.Module, per_channel: int = 2, *, generator: Generator
 def scales(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """All scales gamma, by name."""
     for name, module in model.named_modules():
-        if isinstance(module, BATCH_NORMS) and module.affine:
+        if isinstance(module, BatchNorm) and module.affine:
             yield name, module.weight
 
 
