@@ -40,6 +40,8 @@ class ObfuscationKey:
 
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).double().eval()
     >>> streams = obfuscated_streams(net, torch.zeros(1, 4).double(), input=O(4), output=Symmetric(3))
+    >>> import warnings
+    >>> warnings.simplefilter("ignore", ObfuscationWarning)  # it says what is not protected
     >>> model = ObfuscatedModel(net, ObfuscationKey.generate(streams, b"a secret"))
     >>> x = torch.randn(5, 4, dtype=torch.float64)
     >>> torch.allclose(model(x), net(x)), torch.allclose(model.server(x), net(x))
