@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
+import torch.fx
 from torch import Generator, Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, relu
 from typing_extensions import override
@@ -93,6 +94,11 @@ class ResNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """What the output layer reads, ``[B, 4 W]``."""
+        if not isinstance(x, torch.fx.Proxy):  # what follows the graph has no values
+            self._check(x)
+        return adaptive_avg_pool2d(self.blocks(relu(self.norm(self.conv(x)))), 1).flatten(1)
+
+    def _check(self, x: Tensor) -> None:
         inputs = self.conv.in_channels
         if x.ndim != 4 or x.shape[1] != inputs or not x.shape[2] * x.shape[3]:
             raise ShapeError(f"x has shape {tuple(x.shape)}; give pictures [B, {inputs}, height, width]")
@@ -101,7 +107,6 @@ class ResNet(nn.Module):
                 f"x has shape {tuple(x.shape)}: in train mode the last stage has one value for each channel, whose variance is "
                 "zero; give more pictures, larger ones, or call eval()"
             )
-        return adaptive_avg_pool2d(self.blocks(relu(self.norm(self.conv(x)))), 1).flatten(1)
 
 
 class Block(nn.Module):
