@@ -100,7 +100,7 @@ def check_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     >>> net = nn.Linear(4, 2)
     >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     >>> report = freeze(net, train="bias")
-    >>> check_optimizer(net, optimizer)
+    >>> check_optimizer(net, optimizer)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
     erlangen.errors.ErlangenError: optimizer holds weight, which is frozen: momentum can still move it; make it anew of ...

@@ -24,6 +24,8 @@ Regime = Literal[
     "all", "batchnorm", "batchnorm and output", "output", "random weights", "all but batchnorm", "shortcuts"
 ]
 
+BatchNorm = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage] - torch has no other name for all of them
+
 START: dict[str, tuple[float, float, float]] = {
     "uniform": (0.0, 1.0, 0.0),
     "fixed": (1.0, 1.0, 0.0),
@@ -31,10 +33,6 @@ START: dict[str, tuple[float, float, float]] = {
     "positivenegative": (-1.0, 1.0, 0.0),
 }
 """Range of gamma and value of beta at the start."""
-
-
-BATCHNORM = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
-"""What torch's batch normalisations of any dimension, synchronised ones too, have in common."""
 
 
 class ResNet(nn.Module):
@@ -152,7 +150,7 @@ def train_only(
             one that keeps no running statistics; no convolution for "random weights".
         UnknownNameError: no such regime, or no parameter of that output.
     """
-    norms = [module for module in model.modules() if isinstance(module, BATCHNORM)]
+    norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
     if not norms or not all(module.affine for module in norms):
         kinds = sorted({type(m).__name__ for m in model.modules() if "Norm" in type(m).__name__}) or ["none"]
         what = "batch normalisations without affine=True" if norms else "no batch normalisation"
@@ -160,7 +158,7 @@ def train_only(
             f"model has {what} (norm layers: {', '.join(kinds)}); take the network before they are fused into convolutions, or "
             "for other kinds use erlangen.learn.freeze(model, train=NORMS)"
         )
-    untracked = [name for name, m in model.named_modules() if isinstance(m, BATCHNORM) and not m.track_running_stats]
+    untracked = [name for name, m in model.named_modules() if isinstance(m, BatchNorm) and not m.track_running_stats]
     if untracked:
         raise ErlangenError(
             f"{untracked[0] or 'model'} has track_running_stats=False: in eval mode what it answers would depend on the batch; "
@@ -169,9 +167,9 @@ def train_only(
     if regime == "all":
         return freeze(model, train="*")
     if regime == "batchnorm":
-        return freeze(model, train=BATCHNORM)
+        return freeze(model, train=BatchNorm)
     if regime == "batchnorm and output":
-        return freeze(model, train=(BATCHNORM, output))
+        return freeze(model, train=(BatchNorm, output))
     if regime == "output":
         return freeze(model, train=output)
     if regime == "shortcuts":
@@ -214,7 +212,7 @@ def random_masks(model: nn.Module, per_channel: int = 2, *, generator: Generator
 def scales(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """All scales gamma, by name."""
     for name, module in model.named_modules():
-        if isinstance(module, BATCHNORM) and module.affine:
+        if isinstance(module, BatchNorm) and module.affine:
             yield name, module.weight
 
 
