@@ -48,7 +48,9 @@ def test_which_numbers_are_prime() -> None:
 @pytest.mark.parametrize("prime", [*SMALL, *PRIMES])
 def test_products(prime: int) -> None:
     a, b = randint(3, 40, below=prime), randint(40, 5, below=prime, seed=1)
-    due = [[sum(x * y for x, y in zip(row, column, strict=True)) % prime for column in b.mT.tolist()] for row in a.tolist()]
+    due = [
+        [sum(x * y for x, y in zip(row, column, strict=True)) % prime for column in b.mT.tolist()] for row in a.tolist()
+    ]
     assert modular_matmul(a, b, prime).tolist() == due
     assert modular_matmul(a - prime, b - 3 * prime, prime).tolist() == due  # any representative will do
 
@@ -100,9 +102,7 @@ def test_nullspaces_over_the_rationals() -> None:
     """Of an integer matrix, by two primes, against sympy over Q."""
     matrix = torch.tensor([[2, 4, 1, 7], [3, 5, -2, 1]])
     found = [modular_nullspace(matrix, p) for p in PRIMES[:2]]
-    rows = [
-        [rational_from_residues([int(f[i, j]) for f in found], PRIMES[:2]) for j in range(4)] for i in range(2)
-    ]
+    rows = [[rational_from_residues([int(f[i, j]) for f in found], PRIMES[:2]) for j in range(4)] for i in range(2)]
     for row in rows:
         assert all(sum(a * b for a, b in zip(line, row, strict=True)) == 0 for line in matrix.tolist())
     assert DomainMatrix(matrix.tolist(), (2, 4), ZZ).convert_to(QQ).rank() == 2

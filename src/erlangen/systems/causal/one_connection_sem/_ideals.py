@@ -171,20 +171,21 @@ def vanishing_polynomials(
     """
     check_integer("degree", degree, 1)
     generator = generator or Generator().manual_seed(0)
+    # The size of a block grows as its multidegree becomes more even: it is a sum of Kostka numbers.
+    n, largest = graph.nodes, 0
+    for now in range(1, degree + 1):
+        even = tuple(2 * now // n + (k < 2 * now % n) for k in range(n))
+        largest = _count(tuple(sorted(even)))
+        if largest > max_block:
+            raise ErlangenError(
+                f"degree = {now}: the multidegree {even} has {largest} monomials, more than max_block = {max_block}; ask for a lower "
+                "degree"
+            )
+    points = [model_points(graph, largest + SURPLUS, prime, generator=generator)[1] for prime in PRIMES[:2]]
     found: list[Relation] = []
     for now in range(1, degree + 1):
-        sizes = _block_sizes(graph.nodes, now)
-        largest = max(sizes, key=lambda key: sizes[key])
-        if sizes[largest] > max_block:
-            raise ErlangenError(
-                f"degree = {now}: the multidegree {largest} has {sizes[largest]} monomials, more than max_block = {max_block}; "
-                "ask for a lower degree"
-            )
-        points = [
-            model_points(graph, sizes[largest] + SURPLUS, prime, generator=generator)[1] for prime in PRIMES[:2]
-        ]
         lower = list(found)
-        for multidegree, monomials in _blocks(graph.nodes, now).items():
+        for multidegree, monomials in _blocks(n, now).items():
             found += _new_relations(multidegree, monomials, points, lower)
     fresh = model_points(graph, SURPLUS, PRIMES[2], generator=generator)[1]
     for one in found:
@@ -242,7 +243,7 @@ def _multiples(multidegree: tuple[int, ...], monomials: list[Monomial], lower: l
 
 @functools.cache
 def _blocks(n: int, degree: int) -> dict[tuple[int, ...], list[Monomial]]:
-    return {multidegree: list(_monomials(multidegree)) for multidegree in sorted(_block_sizes(n, degree), reverse=True)}
+    return {multidegree: list(_monomials(multidegree)) for multidegree in sorted(_parts(2 * degree, n), reverse=True)}
 
 
 def _monomials(multidegree: tuple[int, ...]) -> Iterator[Monomial]:
@@ -268,19 +269,37 @@ def _with_first(left: tuple[int, ...], first: int, partner: int) -> Iterator[Mon
                 yield ((first, j), *rest)
 
 
+def _parts(total: int, n: int) -> Iterator[tuple[int, ...]]:
+    """All ways to write a number as an ordered sum of n."""
+    if n == 1:
+        yield (total,)
+        return
+    for first in range(total + 1):
+        for rest in _parts(total - first, n - 1):
+            yield (first, *rest)
+
+
 @functools.cache
-def _block_sizes(n: int, degree: int) -> dict[tuple[int, ...], int]:
-    """How many monomials every multidegree has, counted without listing them: coefficients of a generating function."""
-    counts: dict[tuple[int, tuple[int, ...]], int] = {(0, (0,) * n): 1}
-    for i, j in pairs_of(n):
-        for used in range(degree):  # every power of this entry, on top of what is there
-            for (_, multidegree), ways in [item for item in counts.items() if item[0][0] == used]:
-                more = list(multidegree)
-                more[i] += 1
-                more[j] += 1
-                key = (used + 1, tuple(more))
-                counts[key] = counts.get(key, 0) + ways
-    return {multidegree: ways for (size, multidegree), ways in counts.items() if size == degree}
+def _count(multidegree: tuple[int, ...]) -> int:
+    """How many monomials a multidegree has, in order of size, counted without listing them."""
+    parts = tuple(part for part in multidegree if part)
+    if not parts:
+        return 1
+    first, rest = parts[-1], parts[:-1]
+    return sum(
+        _count(tuple(sorted(left))) for squares in range(first // 2 + 1) for left in _less(rest, first - 2 * squares)
+    )
+
+
+def _less(parts: tuple[int, ...], taken: int) -> Iterator[tuple[int, ...]]:
+    """All ways to take so many away from these."""
+    if not parts:
+        if taken == 0:
+            yield ()
+        return
+    for k in range(min(parts[0], taken) + 1):
+        for rest in _less(parts[1:], taken - k):
+            yield (parts[0] - k, *rest)
 
 
 # --- tests of a model ------------------------------------------------------------------------------------------------

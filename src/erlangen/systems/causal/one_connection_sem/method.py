@@ -1,4 +1,4 @@
-"""The one-connection rule (Adhikari, Gross, Härkönen and Tsigaridas 2022), after the definitions in the paper's abstract and Coates.
+"""The one-connection rule (Adhikari, Gross, Härkönen and Tsigaridas 2022), with the signs of Coates (1959).
 
 Lambda[i, j] is the weight of i -> j and Omega the covariance of the noise, so Sigma = (I - Lambda)^-T Omega (I - Lambda)^-1. The
 digraph of I - Lambda has the edges of Lambda with negated weights and a loop of weight one at every node. Below the loops are
@@ -7,6 +7,7 @@ summed away: weights are Lambda's own, and cycles have two nodes or more.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
@@ -191,7 +192,7 @@ class OneConnection(NamedTuple):
     def edges(self) -> list[Edge]:
         """Edges of path and cycles."""
         closed = [(*cycle, cycle[0]) for cycle in self.cycles]
-        return [edge for way in (self.path, *closed) for edge in zip(way, way[1:], strict=False)]
+        return [edge for way in (self.path, *closed) for edge in itertools.pairwise(way)]
 
     def term(self, weights: Mapping[Edge, Any], one: Any = 1) -> Any:
         """Its signed term: ``(-1)^(n - c) w`` of a linear subgraph and ``(-1)^(n - 1 - c) w`` of a one-connection.
@@ -297,9 +298,7 @@ def symbolic(graph: MixedGraph, *, max_terms: int = 200_000) -> Symbolic:
     made, *symbols = ring(names, ZZ)
     weights = dict(zip(graph.directed, symbols, strict=False))
     omega = dict(zip(noise, symbols[len(weights) :], strict=True))
-    return Symbolic(
-        OneConnections(graph.nodes, weights, one=made.one, max_terms=max_terms), omega, made, weights
-    )
+    return Symbolic(OneConnections(graph.nodes, weights, one=made.one, max_terms=max_terms), omega, made, weights)
 
 
 def covariance(Lambda: Tensor, Omega: Tensor, *, convention: Convention = "i to j", max_terms: int = 200_000) -> Tensor:
