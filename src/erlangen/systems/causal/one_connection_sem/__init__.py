@@ -1,7 +1,6 @@
-"""The one-connection rule: covariances of linear structural equation models with cycles, in closed form.
+"""The one-connection rule: covariances of linear structural equation models with cycles, as sums over paths and disjoint cycles.
 
-Entries of the inverse of I - Lambda are sums over paths and disjoint cycles, over one determinant; on acyclic graphs this is
-the trek rule. With it models are counted by ranks over a prime field, and the polynomials that vanish on them are found.
+With it models are counted by ranks over a prime field, and the polynomials that vanish on them are found.
 """
 
 from erlangen.survey import System
@@ -11,20 +10,18 @@ from erlangen.systems.causal.one_connection_sem._ideals import (
     model_dimension,
     relation_test,
     vanishing_polynomials,
-)  # fmt: skip
+)
 from erlangen.systems.causal.one_connection_sem.method import (
-    OneConnection,
     OneConnections,
-    Symbolic,
     covariance,
     linear_subgraphs,
     mixed_graph,
     one_connections,
     symbolic,
-)  # fmt: skip
+)
 
 __all__ = [
-    "SYSTEM", "OneConnection", "OneConnections", "Relation", "Symbolic", "covariance", "is_generically_finite",
+    "SYSTEM", "OneConnections", "Relation", "covariance", "is_generically_finite",
     "linear_subgraphs", "mixed_graph", "model_dimension", "one_connections", "relation_test", "symbolic",
     "vanishing_polynomials",
 ]  # fmt: skip
@@ -41,11 +38,8 @@ SYSTEM = System(
         "The formula serves to look for polynomial constraints of a model.",
     ),
     method=(
-        "erlangen.systems.one_connection_sem.OneConnections",
-        "erlangen.systems.one_connection_sem.symbolic",
-        "erlangen.systems.one_connection_sem.covariance",
-        "erlangen.systems.one_connection_sem.model_dimension",
-        "erlangen.systems.one_connection_sem.vanishing_polynomials",
-        "erlangen.systems.one_connection_sem.relation_test",
+        "erlangen.systems.one_connection_sem.OneConnections", "erlangen.systems.one_connection_sem.symbolic",
+        "erlangen.systems.one_connection_sem.covariance", "erlangen.systems.one_connection_sem.model_dimension",
+        "erlangen.systems.one_connection_sem.vanishing_polynomials", "erlangen.systems.one_connection_sem.relation_test",
     ),
-)
+)  # fmt: skip

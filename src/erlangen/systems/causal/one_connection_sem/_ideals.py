@@ -178,8 +178,8 @@ def vanishing_polynomials(
         largest = _count(tuple(sorted(even)))
         if largest > max_block:
             raise ErlangenError(
-                f"degree = {now}: the multidegree {even} has {largest} monomials, more than max_block = {max_block}; ask for a lower "
-                "degree"
+                f"degree = {now}: the multidegree {even} has {largest} monomials, more than max_block = {max_block}; "
+                "ask for a lower degree"
             )
     points = [model_points(graph, largest + SURPLUS, prime, generator=generator)[1] for prime in PRIMES[:2]]
     found: list[Relation] = []

@@ -130,7 +130,9 @@ def loops_and_permutations_agree(run: Run[Any]) -> float:
 
 @exact(tol=0)
 def covariances_of_fractions(run: Run[Any]) -> float:
-    """Cyclic mixed graphs, of 60 with random fractions, where (I - Lambda)^T Sigma (I - Lambda) of the rule is not Omega exactly."""
+    """Cyclic mixed graphs, of 60 with random fractions, where (I - Lambda)^T Sigma (I - Lambda) of the rule is not
+    Omega exactly.
+    """
     g, wrong = run.generator(), 0
     for k in range(60):
         n = 3 + k % 4
@@ -189,8 +191,8 @@ def covariances_of_unstable_cycles(run: Run[Any]) -> float:
 
 @exact(tol=1e-12)
 def paths_over_delta_are_walks(run: Run[Any]) -> float:
-    """Largest relative difference of P / delta to the sum of the powers of Lambda, of 40 cyclic models with a spectral radius below
-    0.5.
+    """Largest relative difference of P / delta to the sum of the powers of Lambda, of 40 cyclic models with a spectral radius
+    below 0.5.
     """
     worst = 0.0
     for weights, _ in _numbers(run, 0.1, 0.5):
@@ -252,8 +254,8 @@ def relabelling_commutes(run: Run[Any]) -> float:
 
 @exact(tol=0)
 def rescaling_of_nodes(run: Run[Any]) -> float:
-    """Cyclic mixed graphs, of 20 with random fractions, where Lambda_ij t_j / t_i and t_i Omega_ij t_j do not give t_i Sigma_ij t_j
-    exactly.
+    """Cyclic mixed graphs, of 20 with random fractions, where Lambda_ij t_j / t_i and t_i Omega_ij t_j do not give
+    t_i Sigma_ij t_j exactly.
     """
 
     def check(graph: MixedGraph, weights: Any, omega: Any, g: Generator) -> bool:

@@ -315,8 +315,8 @@ def covariances(case: Case, effect: float, budget: Budget, seed: int) -> Tensor:
     for draw in range(budget.draws):
         g = Generator().manual_seed(seed + 7919 * draw)
         model = drawn_model(case, effect, g)
-        X = model.sample(budget.simulations * budget.samples, generator=g)
-        X = X.unflatten(0, (budget.simulations, budget.samples))
+        drawn = model.sample(budget.simulations * budget.samples, generator=g)
+        X = drawn.unflatten(0, (budget.simulations, budget.samples))
         found.append(X.mT @ X / budget.samples)
     return torch.cat(found)
 

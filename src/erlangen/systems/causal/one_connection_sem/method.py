@@ -103,8 +103,7 @@ class OneConnections(Generic[W]):
             if (k, k) not in omega:
                 raise DataError(f"omega has no variance of node {k}; give omega[{k}, {k}]")
         P = self.adjugate()
-        pairs = [pair for k, l in omega for pair in ([(k, l)] if k == l else [(k, l), (l, k)])]
-        both = {pair: omega.get(pair, omega.get(pair[::-1])) for pair in pairs}
+        both: dict[Edge, Any] = {**omega, **{(l, k): weight for (k, l), weight in omega.items()}}
         halves = [[self.zero] * n for _ in range(n)]  # Omega P
         for (k, l), weight in both.items():
             for j in range(n):
