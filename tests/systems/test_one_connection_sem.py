@@ -10,7 +10,7 @@ import torch
 from sympy import Symbol
 from torch import Tensor
 
-from erlangen.causal import LinearSEM, MixedGraph
+from erlangen.causal import LinearSEM, MixedGraph, is_dag
 from erlangen.errors import DataError, ErlangenError, ErlangenWarning, NotFiniteError, ShapeError, UnknownNameError
 from erlangen.solve import PRIMES, modular_matmul
 from erlangen.systems.causal.one_connection_sem import (
@@ -29,7 +29,9 @@ from erlangen.systems.causal.one_connection_sem import (
 from erlangen.systems.causal.one_connection_sem._graphs import (
     FOUR_CYCLE,
     SPOUSE,
+    codimension,
     complete,
+    gradient_rank,
     random_cyclic_graph,
     random_graph,
     vanishing_minors,
@@ -208,6 +210,32 @@ def test_the_constraint_of_a_cycle_vanishes_on_models_and_not_beside_them() -> N
     assert abs(float(relation(model.covariance()))) < 1e-12
     wrong = drawn_model(CASES[1], 0.3, generator(5))
     assert abs(float(relation(wrong.covariance()))) > 1e-3
+
+
+def test_which_cyclic_graphs_with_four_edges_have_more_than_minors() -> None:
+    """Of all simple mixed graphs on four nodes with four edges and a directed cycle, up to names."""
+    pairs, found = list(itertools.combinations(range(4), 2)), dict[Any, MixedGraph]()
+    for used in itertools.combinations(pairs, 4):
+        for kinds in itertools.product(range(3), repeat=4):
+            ways = [(e if kind < 1 else e[::-1], kind) for e, kind in zip(used, kinds, strict=True)]
+            graph = MixedGraph(4, tuple(e for e, k in ways if k < 2), tuple(e for e, k in ways if k == 2))
+            if not is_dag(graph.adjacency()):
+                names = (graph.relabelled(p) for p in itertools.permutations(range(4)))
+                found.setdefault(
+                    min((sorted(g.directed), sorted(map(sorted, g.bidirected))) for g in names).__repr__(), graph
+                )
+    missed = [g for g in found.values() if gradient_rank(g, vanishing_minors(g), generator()) < codimension(g)]
+    cause = MixedGraph(4, ((0, 1), (1, 2), (2, 0), (3, 0)))
+    assert len(found) == 4
+    assert sorted(len(g.bidirected) for g in missed) == [0, 1]
+    assert all(
+        any(
+            g == one.relabelled(p) or set(g.directed) == set(one.relabelled(p).directed)
+            for p in itertools.permutations(range(4))
+            for one in (cause, SPOUSE)
+        )
+        for g in missed
+    )
 
 
 def test_fractions_in_coefficients_become_integers() -> None:
