@@ -209,7 +209,9 @@ def _reduced(matrix: Tensor, prime: int, columns: int) -> tuple[Tensor, Tensor]:
 
 
 def _reciprocal(values: Tensor, prime: int) -> Tensor:
-    """``values ** (prime - 2)``, by Fermat's little theorem."""
+    """``values ** (prime - 2)``, by Fermat's little theorem; of a single value by Python, which takes one operation."""
+    if values.numel() == 1:
+        return torch.full_like(values, pow(int(values), prime - 2, prime))
     result, power, exponent = torch.ones_like(values), values, prime - 2
     while exponent:
         if exponent & 1:

@@ -33,7 +33,6 @@ from erlangen.systems.causal.one_connection_sem._ideals import (
     Relation,
     is_generically_finite,
     relation_test,
-    vanishing_polynomials,
 )
 from erlangen.systems.causal.one_connection_sem._properties import PROPERTIES
 from erlangen.systems.causal.one_connection_sem.method import OneConnections, symbolic
@@ -254,7 +253,7 @@ def constraints_part(run: Run[Budget]) -> Part:
     """Dimension, codimension and polynomials of the graphs; what they are is judged by the properties."""
 
     def row(graph: MixedGraph, degree: int, _: int) -> dict[str, Any]:
-        found = vanishing_polynomials(graph, degree)
+        found = relations_of(graph, degree)
         counts = [f"{count} of degree {d}" for d, count in sorted(_counted(found).items())]
         g = run.generator()
         return {
