@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from erlangen.causal import LinearSEM, MixedGraph, random_dag
 from erlangen.solve import PRIMES
-from erlangen.survey import Run, exact, number
+from erlangen.survey import Run, exact, largest, number
 from erlangen.systems.causal.one_connection_sem._graphs import (
     BOW,
     CYCLE_INSTRUMENT,
@@ -177,7 +177,7 @@ def _error(weights: Tensor, omega: Tensor) -> float:
 @exact(tol=1e-12)
 def covariances_of_stable_cycles(run: Run[Any]) -> float:
     """Largest relative error of Sigma by the rule, of 40 cyclic models with a spectral radius of Lambda below 0.9."""
-    return max(_error(*pair) for pair in _numbers(run, 0.1, 0.9))
+    return largest(_error(*pair) for pair in _numbers(run, 0.1, 0.9))
 
 
 @exact(tol=1e-12)
@@ -186,7 +186,7 @@ def covariances_of_unstable_cycles(run: Run[Any]) -> float:
     radius of Lambda from 1.1 to 3.
     """
     eye = torch.eye(5, dtype=torch.float64)
-    return max(_error(a, omega) / float(torch.linalg.cond(eye - a)) for a, omega in _numbers(run, 1.1, 3.0))
+    return largest(_error(a, omega) / float(torch.linalg.cond(eye - a)) for a, omega in _numbers(run, 1.1, 3.0))
 
 
 @exact(tol=1e-12)
@@ -203,7 +203,7 @@ def paths_over_delta_are_walks(run: Run[Any]) -> float:
         for _ in range(80):
             power = power @ weights
             total = total + power
-        worst = max(worst, float((found - total).norm() / total.norm()))
+        worst = largest(worst, float((found - total).norm() / total.norm()))
     return worst
 
 
