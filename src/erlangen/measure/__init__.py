@@ -23,7 +23,8 @@ from erlangen.measure.models import Model
 from erlangen.measure.onnx_files import OnnxModel, onnx
 from erlangen.measure.orbit import Orbit, orbit
 from erlangen.measure.report import AuditReport
-from erlangen.measure.scores import accuracy, relative_change, spearman
+from erlangen.measure.retrieval import Retrieval, retrieval
+from erlangen.measure.scores import accuracy, r_squared, relative_change, spearman
 from erlangen.measure.separation import Separator, equal_pairs, separation_table
 from erlangen.measure.trajectories import average_displacement, best_of, final_displacement
 from erlangen.measure.weights import function_of_weights, stack_weights
@@ -39,6 +40,7 @@ __all__ = [
     "Model",
     "OnnxModel",
     "Orbit",
+    "Retrieval",
     "Separator",
     "WorstCase",
     "accuracy",
@@ -58,8 +60,10 @@ __all__ = [
     "orbit",
     "peak_memory",
     "per_sample",
+    "r_squared",
     "relative_change",
     "report_page",
+    "retrieval",
     "separation_table",
     "spearman",
     "stack_weights",
