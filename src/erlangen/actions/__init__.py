@@ -15,6 +15,7 @@ from erlangen.actions.discrete import Graph, Permuted, Rolled
 from erlangen.actions.geometric import SPD, Invariant, Points, Pseudovectors, Scaled, Vectors
 from erlangen.actions.image import Field, Image
 from erlangen.actions.names import ActionLike, parse_action
+from erlangen.actions.relabelled import Relabelled
 from erlangen.actions.signs import Sign, Swap
 from erlangen.actions.weight_graph import weight_streams
 from erlangen.actions.weights import Port, Stream, Weights, WeightStreams
@@ -37,6 +38,7 @@ __all__ = [
     "Points",
     "Port",
     "Pseudovectors",
+    "Relabelled",
     "Rolled",
     "SPD",
     "Scaled",

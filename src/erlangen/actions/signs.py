@@ -40,7 +40,7 @@ class Sign(Action):
 
     def check_group(self, group: Group) -> None:
         """The group must have elements of sign -1."""
-        _need_signs(group, self.name)
+        need_signs(group, self.name)
 
     def width(self, group: Group) -> int | None:
         """The declared size."""
@@ -88,7 +88,7 @@ class Swap(Action):
 
     def check_group(self, group: Group) -> None:
         """The group must have elements of sign -1."""
-        _need_signs(group, self.name)
+        need_signs(group, self.name)
 
     def apply(self, group: Group, g: Tensor, x: Tree) -> Tree:
         """The pair, exchanged where the sign is -1."""
@@ -136,7 +136,8 @@ def has_signs(group: Group) -> bool:
     return bool((signs_of(group, group.discrete_generators) < 0).any())
 
 
-def _need_signs(group: Group, name: str) -> None:
+def need_signs(group: Group, name: str) -> None:
+    """Raise `ActionError`, which names the action, unless some elements have the sign -1."""
     if not has_signs(group):
         hint = "declare one action per factor, as 'sign * invariant'" if isinstance(group, DirectProduct) else (
             "it fits O(1), Flip, O(n), E(n), Dihedral(n), Symmetric(n) and Cyclic(n) of even n"

@@ -1,7 +1,7 @@
 """Where things lie, before any model.
 
 Neighbours, invariants of pairs, partitions of clouds, multigraphs, colours of nodes, shortest tours,
-configurations of vectors, manifolds.
+configurations of vectors, kinematic trees, manifolds.
 """
 
 from erlangen.geometry import manifolds
@@ -19,6 +19,7 @@ from erlangen.geometry.configurations import (
 )
 from erlangen.geometry.ego import EgoNetworks, ego_networks
 from erlangen.geometry.invariants import PairInvariants, spatial_invariants
+from erlangen.geometry.kinematics import KinematicTree, Placement, skinned
 from erlangen.geometry.multigraph_basis import (
     Multigraph,
     injective_terms,
@@ -46,10 +47,12 @@ from erlangen.geometry.tours import optimal_tours, rewrite_tours, tour_lengths
 __all__ = [
     "Clustering",
     "EgoNetworks",
+    "KinematicTree",
     "Mixture",
     "Multigraph",
     "PairInvariants",
     "PeriodicEdges",
+    "Placement",
     "cluster_parts",
     "coherence",
     "color_kernel",
@@ -71,8 +74,8 @@ __all__ = [
     "multigraphs",
     "optimal_tours",
     "orthogonal_frame",
-    "periodic_radius_graph",
     "paley_etf",
+    "periodic_radius_graph",
     "principal_angles",
     "procrustes",
     "radius_graph",
@@ -80,6 +83,7 @@ __all__ = [
     "rewrite_tours",
     "simple_multigraphs",
     "simplex_etf",
+    "skinned",
     "spatial_invariants",
     "spread_vectors",
     "subspace_similarity",
