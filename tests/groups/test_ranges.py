@@ -90,6 +90,12 @@ def test_rotations_are_what_rejection_from_haar_measure_leaves(n: int) -> None:
         assert stats.ks_2samp(number(ours).numpy(), number(inside).numpy()).pvalue > 1e-3
 
 
+def test_turns_about_one_axis_are_even_within_the_angle() -> None:
+    axis = er.Stabilizer(er.SO(3), [0.0, 0.0, 1.0])
+    g = drawn(axis.within(degrees=20), 3000)
+    assert uniform((torch.atan2(g[:, 1, 0], g[:, 0, 0]) / math.radians(20) + 1) / 2)
+
+
 def test_shifts_are_even_in_the_ball_and_scales_in_their_logarithm() -> None:
     shift = er.Translation(3).translation(drawn(er.Translation(3).within(2.0), 3000))
     assert uniform((shift.norm(dim=-1) / 2) ** 3)
