@@ -1,0 +1,1 @@
+"""Systems that learn causes: which variable acts on which, from samples."""
