@@ -64,7 +64,7 @@ SMALL: tuple[Case, ...] = (("ER", 1, "normal"), ("ER", 4, "normal"), ("SF", 4, "
 NOISES: tuple[Case, ...] = (("ER", 2, "exponential"), ("ER", 2, "gumbel"))
 BUDGETS = {
     "smoke": Budget(1, 300, (8,), ((("ER", 1, "normal"),),), 0, (4, 3, 30, 10)),
-    "full": Budget(3, 1000, (20, 50), (SMALL, (("ER", 1, "normal"), ("SF", 4, "normal"))), 20, (10, 10, 300, 40)),
+    "full": Budget(3, 1000, (20, 50), (SMALL, (("ER", 1, "normal"), ("ER", 2, "normal"))), 20, (10, 10, 300, 40)),
     "paper": Budget(5, 1000, (20, 50, 100), (SMALL + NOISES, SMALL + NOISES, SMALL + NOISES), 100, (10, 40, 1000, 180)),
 }
 
