@@ -1,12 +1,16 @@
-"""Logarithm, exponential and square root of batches of SPD matrices against the plain route through torch.linalg.eigh."""
+"""Functions of SPD matrices against the plain route through torch.linalg.eigh; their metrics against pyRiemann and geoopt."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import geoopt
 import torch
 from common import compare
+from pyriemann.geometry.distance import distance_riemann, distance_wasserstein
+from pyriemann.geometry.mean import mean_riemann, mean_wasserstein
 
+from erlangen.geometry.manifolds import AffineInvariant, BuresWasserstein
 from erlangen.numerics import sym_exp, sym_log, sym_sqrt
 
 Function = Callable[[torch.Tensor], torch.Tensor]
@@ -38,7 +42,45 @@ def case(name: str, n: int, batch: int, target: float | None) -> None:
     )
 
 
+def matrices(count: int, n: int, seed: int) -> torch.Tensor:
+    X = torch.randn(count, n, 2 * n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return X @ X.mT / (2 * n)
+
+
+def metrics(n: int, batch: int) -> None:
+    A, B = matrices(batch, n, 0), matrices(batch, n, 1)
+    affine, bures = AffineInvariant(), BuresWasserstein()
+    for name, ours, peer_name, peer in (
+        ("affine-invariant distance", affine.dist, "pyRiemann", distance_riemann),
+        ("affine-invariant distance", affine.dist, "geoopt", geoopt.SymmetricPositiveDefinite().dist),
+        ("Bures-Wasserstein distance", bures.dist, "pyRiemann", distance_wasserstein),
+    ):
+        gap = float((ours(A, B) - peer(A, B)).abs().max())
+        compare(
+            f"{name}, n = {n}, batch {batch}",
+            lambda ours=ours: ours(A, B),
+            peer_name,
+            lambda peer=peer: peer(A, B),
+            note=f"forward, float64, largest difference {gap:.1e}; ours also checks its input",
+        )
+    for name, metric, mean in (
+        ("affine-invariant mean", affine, mean_riemann),
+        ("Bures-Wasserstein mean", bures, mean_wasserstein),
+    ):
+        X = A.numpy()
+        gap = float((metric.mean(A).point - torch.as_tensor(mean(X))).abs().max())
+        compare(
+            f"{name}, n = {n}, of {batch}",
+            lambda metric=metric: metric.mean(A, tol=1e-8),
+            "pyRiemann on numpy",
+            lambda mean=mean, X=X: mean(X, tol=1e-8),
+            note=f"both to the tolerance 1e-8, largest difference {gap:.1e}",
+        )
+
+
 def main() -> None:
+    for n in (8, 22):
+        metrics(n, 256)
     for name in CASES:
         for n, target in ((8, None), (32, 2.5), (64, None)):
             case(name, n, 256, target)

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from erlangen._symmetric import EXP, LOG, ROOT, RSQRT, Function, SymFunction, full_precision, largest_value, round_off
-from erlangen._threads import decompose_symmetric
+from erlangen._threads import compose_symmetric, decompose_symmetric
 from erlangen.errors import DtypeError, MatrixFunctionError, ShapeError, check_finite, check_floating, first_index
+from erlangen.tracing import carries_derivative, is_recorded, is_traced
 
 MAX_NEWTON_STEPS = 60
 """Steps of the square-root iteration; about log2(1 / angle to the negative axis) + 8 are used."""
@@ -122,7 +123,8 @@ def eigh(A: Tensor, *, check: bool = True) -> Eigh:
     """
     check_square(A, "A")
     with full_precision(A):
-        values, vectors = _Eigh.apply(A, check)
+        # Where nothing is to be differentiated, the bookkeeping of torch would cost more than small matrices do.
+        values, vectors = decompose_symmetric(A, check) if _is_plain(A) else _Eigh.apply(A, check)
     return Eigh(values, vectors, _gap(values.detach()))
 
 
@@ -160,6 +162,12 @@ def sym_invsqrt(A: Tensor, *, check: bool = True) -> Tensor:
     """Inverse square root of symmetric positive definite matrices ``[..., n, n]``; otherwise as `sym_log`."""
     eig = _definite(A, check, "sym_invsqrt")
     return _sym_function(A, eig, RSQRT)
+
+
+def sym_roots(A: Tensor, *, check: bool = True) -> tuple[Tensor, Tensor]:
+    """Square root and inverse square root of positive definite matrices, from one decomposition; otherwise as `sym_log`."""
+    eig = _definite(A, check, "sym_roots")
+    return _sym_function(A, eig, ROOT), _sym_function(A, eig, RSQRT)
 
 
 def sym_sqrt(A: Tensor, *, check: bool = True) -> Tensor:
@@ -373,8 +381,14 @@ def _safe_reciprocal_differences(values: Tensor) -> Tensor:
     return difference / (difference.square() + torch.finfo(values.dtype).eps) / largest[..., None]
 
 
+def _is_plain(A: Tensor) -> bool:
+    return not (is_traced() or is_recorded() or carries_derivative(A))
+
+
 def _sym_function(A: Tensor, eig: Eigh, f: Function) -> Tensor:
     with full_precision(A):
+        if _is_plain(A):
+            return compose_symmetric(f.value(eig.values), eig.vectors)
         return SymFunction.apply((A + A.mT) / 2, eig.values, eig.vectors, f)
 
 

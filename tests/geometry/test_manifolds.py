@@ -130,6 +130,28 @@ def test_formulas_of_others() -> None:
         assert LogCholesky().dist(P[k], Q[k]).item() == pytest.approx(np.sqrt(lower), rel=1e-10)
 
 
+def test_pyriemann_and_geoopt_agree() -> None:
+    pyriemann = pytest.importorskip("pyriemann.geometry.mean")
+    distances = pytest.importorskip("pyriemann.geometry.distance")
+    geoopt = pytest.importorskip("geoopt")
+    P, Q = spd(8), spd(8, seed=3)
+    theirs = geoopt.SymmetricPositiveDefinite()
+    metric = AffineInvariant()
+    torch.testing.assert_close(metric.dist(P, Q), theirs.dist(P, Q))
+    torch.testing.assert_close(metric.log(P, Q), theirs.logmap(P, Q), rtol=1e-7, atol=1e-7)
+    v = symmetric(8)
+    torch.testing.assert_close(metric.transport(v, P, Q), theirs.transp(P, Q, v), rtol=1e-7, atol=1e-7)
+    for name, key in (
+        ("affine-invariant", "riemann"),
+        ("log-euclidean", "logeuclid"),
+        ("bures-wasserstein", "wasserstein"),
+    ):
+        distance = getattr(distances, f"distance_{key}")(P.numpy(), Q.numpy())
+        np.testing.assert_allclose(METRICS[name].dist(P, Q).numpy(), distance, rtol=1e-7)
+        mean = getattr(pyriemann, f"mean_{key}")(P.numpy())
+        np.testing.assert_allclose(METRICS[name].mean(P, steps=200).point.numpy(), mean, rtol=1e-5)
+
+
 def test_bures_distance_is_that_of_gaussians() -> None:
     """Of matrices that commute it is the distance of the square roots of eigenvalues, singular matrices included."""
     p, q = torch.tensor([1.0, 4, 0]).double(), torch.tensor([9.0, 1, 4]).double()

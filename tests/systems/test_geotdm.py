@@ -17,7 +17,7 @@ from erlangen.errors import (
 from erlangen.generate import cosine_betas, linear_betas
 from erlangen.groups import O
 from erlangen.measure import equivariance_error, relative_change
-from erlangen.survey import Run
+from erlangen.survey import Run, Sizes
 from erlangen.systems.motion.geotdm import (
     EGTN,
     CentreOfMass,
@@ -28,13 +28,15 @@ from erlangen.systems.motion.geotdm import (
     SpatialLayer,
     TemporalLayer,
 )
+from erlangen.systems.motion.geotdm import _models as models
 from erlangen.systems.motion.geotdm import _properties as properties
 from erlangen.systems.motion.geotdm import experiment as system
 from erlangen.systems.motion.geotdm._forecasts import displacement_row
 from erlangen.systems.motion.geotdm._layers import Pairs, waves
-from erlangen.systems.motion.geotdm._scores import marginal_scores
-from erlangen.systems.motion.geotdm.data import motions, whole
-from erlangen.systems.motion.geotdm.rivals import moments
+from erlangen.systems.motion.geotdm._models import VARIANTS
+from erlangen.systems.motion.geotdm._scores import displacement, marginal_scores
+from erlangen.systems.motion.geotdm.data import SIMULATORS, motions, particles, whole
+from erlangen.systems.motion.geotdm.rivals import Regression, Scattered, moments
 from erlangen.testing import check_layer
 
 F64 = torch.float64
@@ -87,6 +89,17 @@ def test_the_plain_network_has_no_symmetry() -> None:
     close(net({"pos": x["pos"] + 3}), net(x))
     turn = O(3).sample(1, generator=seeded(), dtype=F64)
     assert relative_change(net({"pos": x["pos"] @ turn.mT}), net(x) @ turn.mT) > 0.01
+
+
+def test_the_plain_network_reads_distances() -> None:
+    """They are features of pairs in every frame: the layer sees the one of its own pair."""
+    x = {"pos": properties.example(0)["pos"]}
+    net = PlainTrajectoryNet(features=8, layers=1, generator=seeded()).double()
+    assert net.spatial[0].pair_features == 1
+    before = net(x)
+    with torch.no_grad():
+        net.spatial[0].first.weight[:, -1] = 0
+    assert relative_change(net(x), before) > 1e-3
 
 
 # --- layers against formulas, pair by pair ---------------------------------------------------------------------------
@@ -177,6 +190,20 @@ def test_weights_of_the_learned_reference(frames: int) -> None:
     else:
         (gradient,) = torch.autograd.grad(reference.square().sum(), prior.gamma)
         assert bool((gradient != 0).all())
+
+
+@torch.no_grad()
+def test_the_learned_reference_starts_as_kept_velocity_or_as_published() -> None:
+    """As published the weight of frame t is the mean of features at t, the same in all frames, and places are moved."""
+    past = torch.randn(3, 4, 5, 3, generator=seeded(1), dtype=F64)
+    ours, theirs = (LearnedPrior(6, features=8, published=old, generator=seeded()).double() for old in (False, True))
+    ahead = torch.arange(1, 7).view(6, 1, 1)
+    close(ours({"past": past}), past[:, -1:] + ahead * (past[:, -1:] - past[:, -2:-1]))
+    weights, places = theirs.combination({"past": past})
+    h, moved = theirs.net.moved({"pos": past})
+    close(weights[:, :-1], h[:, :-1].mean(-1)[:, :, None].expand(-1, -1, 6, -1))
+    close(places, past + moved)
+    assert not theirs.before.requires_grad
 
 
 def test_centre_of_mass_is_one_place() -> None:
@@ -360,6 +387,96 @@ def test_displacements_of_known_errors() -> None:
     assert displacement_row(drawn, {"pos": target, "mask": mask}) == pytest.approx(wanted)
     drawn[..., 0] *= torch.tensor([1.0, -1, 0, 0, 0]).view(5, 1, 1, 1)
     assert displacement_row(drawn, {"pos": target, "mask": mask})["ADE of the mean"] == pytest.approx(1.1 / 5)
+
+
+# --- the models that are compared ------------------------------------------------------------------------------------
+@torch.no_grad()
+def test_variants_differ_from_ours_in_what_their_names_say() -> None:
+    x, _ = particles("springs", Sizes(6, 1, 1), system.OURS, 0).train
+    budget = system.BUDGETS["smoke"]
+
+    def parts(name: str) -> dict[str, object]:
+        model = models.diffusion(name, x, budget)
+        return {
+            "units": bool((model.units != torch.eye(10)).any()),
+            "vectors": model.net.vector,
+            "distances": model.distances,
+            "target": model.target,
+            "prior": float(model.prior.gamma[-1]),
+        }
+
+    ours = parts(models.LEARNED)
+    assert ours == {"units": True, "vectors": True, "distances": 5, "target": "velocity", "prior": 10.0}
+    theirs = {"units": False, "vectors": False, "distances": 0, "target": "noise", "prior": 1.0}
+    changed = {name: {key for key, value in parts(name).items() if value != ours[key]} for name in VARIANTS}
+    assert parts(models.PUBLISHED) == theirs
+    assert changed == {
+        models.PUBLISHED: set(ours),
+        models.PRIOR: {"prior"},
+        models.POSITIONS: {"units"},
+        models.NO_VECTORS: {"vectors"},
+        models.NO_DISTANCES: {"distances"},
+        models.NOISE: {"target"},
+    }
+
+
+@pytest.mark.parametrize("law", list(SIMULATORS))
+def test_all_models_answer_every_law(law: str) -> None:
+    split = particles(law, Sizes(6, 1, 1), system.OURS, 0)
+    x, y = split.train
+    for name in system.DIFFUSIONS[law]:
+        model = models.diffusion(name, x, system.BUDGETS["smoke"])
+        assert bool(torch.isfinite(model.errors(x, seeded())).all()), name
+        assert model.sample(x, steps=2, generator=seeded()).shape == y["pos"].shape
+
+
+@torch.no_grad()
+def test_several_answers_of_a_regression_turn_with_the_frames() -> None:
+    x, _ = particles("charged", Sizes(6, 1, 1), system.OURS, 0).train
+    doubles = {key: value.double() for key, value in x.items()}
+    torch.manual_seed(0)
+    model = Regression(x, 8, 1, answers=4).double()
+    found = model(doubles)
+    assert found.shape == (6, 4, 10, 5, 3)
+    assert float((found[:, 0] - found[:, 1]).abs().max()) > 1e-4
+    turn = O(3).sample(1, generator=seeded(), dtype=F64)
+    close(model({**doubles, "past": doubles["past"] @ turn.mT + 2}), found @ turn.mT + 2)
+
+
+def test_scattered_answers_have_the_covariance_of_what_happens() -> None:
+    past = torch.randn(2000, 2, 4, 3, generator=seeded(), dtype=F64)
+    mix = torch.randn(3, 3, generator=seeded(1), dtype=F64)
+    away = torch.einsum("ts,bsnd->btnd", mix, torch.randn(2000, 3, 4, 3, generator=seeded(2), dtype=F64))
+    model = Scattered(3, 3, 7).double()
+    pos = model.kept({"past": past}) + away
+    split = models.Split(*[({"past": past, "pos": pos}, {"exist": torch.ones(2000, 4, dtype=torch.bool)})] * 3)
+    model.prepare(split)
+    close(model.root @ model.root, mix @ mix.T, 0.1)
+    drawn = model({"past": past})
+    assert drawn.shape == (2000, 7, 3, 4, 3)
+    noise = drawn - model.kept({"past": past})[:, None]
+    close(torch.einsum("bksnd,bktnd->st", noise, noise) / (2000 * 7 * 12), mix @ mix.T, 0.1)
+
+
+def test_the_best_answer_of_each_particle_counts() -> None:
+    y = {"pos": torch.zeros(2, 4, 3, 3), "exist": torch.tensor([[True, True, False], [True, False, False]])}
+    answer = torch.zeros(2, 5, 4, 3, 3)
+    answer[..., 0] = torch.arange(5.0, 0, -1).view(5, 1, 1)
+    answer[0, 2, :, 1, 0] = 0.5  # the third is best for this particle
+    answer[:, :, :, 2] = 100.0
+    assert float(displacement(answer, y)) == pytest.approx((1 + 0.5 + 1) / 3)
+    assert float(displacement(answer[:, 0], y)) == pytest.approx(5)
+
+
+def test_augmentation_turns_past_and_future_alike() -> None:
+    x, y = particles("gravity", Sizes(5, 1, 1), system.OURS, 0).train
+    new, target = models.turned(x, y, generator=seeded())
+    assert float((new["past"] - x["past"]).abs().max()) > 0.1
+    close(new["pos"], target["pos"], 1e-6)
+    whole_before, whole_after = (torch.cat([t["past"], t["pos"]], 1).flatten(1, 2).double() for t in (x, new))
+    close(torch.cdist(whole_after, whole_after), torch.cdist(whole_before, whole_before), 1e-5)
+    assert torch.equal(new["node"], x["node"])
+    assert torch.equal(target["exist"], y["exist"])
 
 
 def test_marginal_scores() -> None:

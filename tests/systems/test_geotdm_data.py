@@ -11,11 +11,13 @@ from torch import Tensor
 from erlangen.errors import DataError, MissingExtraError
 from erlangen.groups import O
 from erlangen.survey import Run, Sizes
+from erlangen.systems.motion.geotdm import _models as models
 from erlangen.systems.motion.geotdm import _scores as scores
 from erlangen.systems.motion.geotdm import data
 from erlangen.systems.motion.geotdm import experiment as system
+from erlangen.systems.motion.geotdm._models import diffusion
 from erlangen.systems.motion.geotdm.data import motions, whole
-from erlangen.systems.motion.geotdm.experiment import OURS, diffusion
+from erlangen.systems.motion.geotdm.experiment import OURS
 from erlangen.systems.motion.geotdm.rivals import Regression
 
 F64 = torch.float64
@@ -81,8 +83,16 @@ def test_pedestrians_of_a_scene_left_out(shared_data: Path) -> None:
     budget = dataclasses.replace(system.BUDGETS["smoke"], motions=Sizes(60, 10, 20), epochs=10, stride=60)
     table, claims = system.pedestrian_parts(Run("smoke", 0, budget), str(folder))
     best = {row["model"]: row["best ADE"] for row in table.rows}
-    assert set(best) == {system.LEARNED, system.PLAIN, system.REGRESSION, system.KEPT}
-    assert best[system.LEARNED] < best[system.KEPT]
+    assert set(best) == {
+        models.LEARNED,
+        models.LONG,
+        models.REGRESSION,
+        models.MANY,
+        models.SCATTERED,
+        models.KEPT,
+    }
+    assert best[models.LEARNED] < best[models.KEPT]
+    assert best[models.SCATTERED] < best[models.KEPT]  # twenty answers against one
     assert [claim.id for claim in claims.claims] == [
         "pedestrians-beats-drift",
         "pedestrians-beats-regression",
@@ -97,11 +107,13 @@ def test_folder_without_pedestrians(tmp_path: Path) -> None:
 
 def test_pieces_of_a_molecules_motion() -> None:
     pytest.importorskip("tblite")
-    train, validation, test = (x for x, _ in data.ethanol_split(800, OURS, 0, 8))
+    train, validation, test = (x for x, _ in data.ethanol_split(Sizes(2, 1, 1), 160, OURS, 0, 8))
     assert train["past"].shape[1:] == (5, 9, 3)
     assert train["pos"].shape[1:] == (10, 9, 3)
     assert train["node"].sum((0, 1)).tolist() == [2 * len(train["pos"]), len(train["pos"]), 6 * len(train["pos"])]
     close(train["past"][1, 0], train["past"][0, 2])
+    half = len(train["past"]) // 2  # the second trajectory is another one, turned otherwise
+    assert float((train["past"][half] - train["past"][half - 1]).abs().max()) > 0.5
     assert len(test["pos"]) == 8
     known = {tuple(row) for x in (train, validation) for row in x["pos"][:, 0, 0].tolist()}
     assert known.isdisjoint(tuple(row) for row in test["pos"][:, 0, 0].tolist())

@@ -122,9 +122,10 @@ class Manifold(ABC):
         >>> Sphere().mean(points).point
         tensor([0.5774, 0.5774, 0.5774])
 
-        Each step goes along the weighted sum of logarithms (Karcher 1977; for Bures-Wasserstein this is the iteration of
-        Alvarez-Esteban et al. 2016), half as far in a batch entry where the sum became longer. Gradients go through all steps
-        that are taken: ``steps=1`` is what batch normalisations use.
+        Each step goes along the weighted sum of logarithms (Karcher 1977), the first one by its whole length (for
+        Bures-Wasserstein that is the iteration of Alvarez-Esteban et al. 2016), later ones as far as the sum before would have
+        vanished, and half as far in a batch entry where it became longer. Gradients go through all steps that are taken:
+        ``steps=1`` is what batch normalisations use.
 
         Args:
             points: ``[..., N, *shape]``, one mean for each entry of the leading axes.
@@ -153,7 +154,7 @@ class Manifold(ABC):
         point = closed if closed is not None else self.first_guess(points, w, axis) if start is None else start
         point = point.expand(points.shape[:axis] + points.shape[axis + 1 :])
         flat = (...,) + (None,) * self.point_ndim
-        pull, length, spread = self._pull(point, points, w, axis)
+        direction, length, spread = self.pull(point, points, w, axis)
         # Points that are nearly one have no spread to go by: what their logarithms are by rounding alone counts then.
         rounding = self.norm(point, self.log(point, point)).detach()
         limit = 100 * torch.finfo(points.dtype).eps ** 0.75 * spread.detach() + 10 * rounding
@@ -162,14 +163,14 @@ class Manifold(ABC):
         taken = 0
         while closed is None and taken < steps and bool((length > limit).any()):
             moving = (length > limit)[flat]
-            tried = torch.where(moving, self.exp(point, pace[flat] * pull), point)
-            pull_next, length_next, _ = self._pull(tried, points, w, axis)
+            tried = torch.where(moving, self.exp(point, pace[flat] * direction), point)
+            direction_next, length_next, _ = self.pull(tried, points, w, axis)
             worse = length_next > length
             # What went too far comes back, and goes half as far; the first step counts, so that `steps=1` is one step.
             keep = (worse & (steps > 1))[flat]
-            pace = torch.where(worse, pace / 2, pace)
+            pace = torch.where(worse, pace / 2, self._secant(pace, direction, direction_next))
             point = torch.where(keep, point, tried)
-            pull = torch.where(keep, pull, pull_next)
+            direction = torch.where(keep, direction, direction_next)
             length = torch.where(worse & (steps > 1), length, length_next)
             taken += 1
         residual = length.detach()
@@ -188,11 +189,18 @@ class Manifold(ABC):
         """Where `mean` begins: a point ``[..., *shape]`` near the points ``[..., N, *shape]``, by default the first."""
         return points.select(axis, 0)
 
+    def _secant(self, pace: Tensor, before: Tensor, after: Tensor) -> Tensor:
+        """The step at which the sum would have vanished, were it linear along the last one; at most twice that one, or half."""
+        axes = tuple(range(-self.point_ndim, 0))
+        fall = (before * (before - after)).detach().sum(axes)
+        ratio = (before * before).detach().sum(axes) / torch.where(fall > 0, fall, 1.0)
+        return pace * torch.where(fall > 0, ratio, 1.0).clamp(0.5, 2.0)
+
     def closed_mean(self, points: Tensor, weights: Tensor, axis: int) -> Tensor | None:
         """The mean where there is a formula for it."""
         return None
 
-    def _pull(self, point: Tensor, points: Tensor, w: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+    def pull(self, point: Tensor, points: Tensor, w: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
         """The weighted sum of logarithms, its length, and the root of the mean squared distance."""
         base = point.unsqueeze(axis)
         logs = self.log(base, points)

@@ -13,7 +13,7 @@ from typing_extensions import override
 from erlangen.errors import ErlangenError, MatrixFunctionError, UnknownNameError, check_finite, first_index
 from erlangen.geometry.manifolds.base import Manifold, Mean
 from erlangen.groups import Group, group
-from erlangen.numerics import check_square, lyapunov, safe_norm, sym_exp, sym_invsqrt, sym_log, sym_sqrt
+from erlangen.numerics import check_square, lyapunov, safe_norm, sym_exp, sym_invsqrt, sym_log, sym_roots, sym_sqrt
 from erlangen.tracing import carries_derivative, is_traced
 
 SYMMETRIC = 1e-5
@@ -82,6 +82,16 @@ class SPDManifold(Manifold):
         return (weights[..., None, None] * points).sum(axis)
 
 
+def _factor(x: Tensor, y: Tensor) -> tuple[Tensor, bool]:
+    """The Cholesky factors of x, and whether x or y ask for a closer look: not symmetric, or x is not positive definite."""
+    for A in (x, y):
+        check_square(A, "x" if A is x else "y")
+        if not bool(((A - A.mT).abs().amax((-2, -1)) <= SYMMETRIC * A.abs().amax((-2, -1))).all()):
+            return x, True
+    L, info = torch.linalg.cholesky_ex(x)
+    return L, bool(info.any())
+
+
 def _inner(u: Tensor, v: Tensor) -> Tensor:
     return (u * v).sum((-2, -1))
 
@@ -109,22 +119,41 @@ class AffineInvariant(SPDManifold):
 
     @override
     def exp(self, base: Tensor, tangent: Tensor) -> Tensor:
-        R, W = sym_sqrt(base), sym_invsqrt(base)
+        R, W = sym_roots(base)
         return _symmetric(R @ sym_exp(W @ tangent @ W) @ R)
 
     @override
     def log(self, base: Tensor, point: Tensor) -> Tensor:
-        R, W = sym_sqrt(base), sym_invsqrt(base)
+        R, W = sym_roots(base)
         return _symmetric(R @ sym_log(W @ point @ W) @ R)
 
     @override
     def dist(self, x: Tensor, y: Tensor) -> Tensor:
+        if not (is_traced() or carries_derivative(x) or carries_derivative(y)):
+            # Eigenvalues alone are enough, and a Cholesky factor whitens; second derivatives by them fail at ties.
+            L, failed = _factor(x, y)
+            if not failed:
+                half = torch.linalg.solve_triangular(L, y.expand(torch.broadcast_shapes(x.shape, y.shape)), upper=False)
+                values = torch.linalg.eigvalsh(torch.linalg.solve_triangular(L, half.mT, upper=False))
+                if bool((values[..., 0] > values.shape[-1] * torch.finfo(values.dtype).eps * values[..., -1]).all()):
+                    return values.log().norm(dim=-1)
+            self.check(x, "x")
+            self.check(y, "y")
         W = sym_invsqrt(x)
         return safe_norm(sym_log(W @ y @ W), (-2, -1))
 
     @override
+    def pull(self, point: Tensor, points: Tensor, w: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+        R, W = sym_roots(point)
+        white = W.unsqueeze(axis)
+        logs = sym_log(white @ points @ white, check=False)
+        total = (w[..., None, None] * logs).sum(axis)
+        spread = (w * logs.detach().square().sum((-2, -1))).sum(-1).sqrt()
+        return R @ total @ R, torch.linalg.matrix_norm(total.detach()), spread
+
+    @override
     def transport(self, tangent: Tensor, start: Tensor, end: Tensor) -> Tensor:
-        R, W = sym_sqrt(start), sym_invsqrt(start)
+        R, W = sym_roots(start)
         E = R @ sym_sqrt(W @ end @ W) @ W  # (end start^-1)^(1/2)
         return _symmetric(E @ tangent @ E.mT)
 
@@ -161,15 +190,33 @@ class BuresWasserstein(SPDManifold):
         T = self.map(base, point)
         return _symmetric(T @ base + base @ T - 2 * base)
 
+    @override
+    def pull(self, point: Tensor, points: Tensor, w: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+        R, W = sym_roots(point)
+        inner, outer, base = R.unsqueeze(axis), W.unsqueeze(axis), point.unsqueeze(axis)
+        T = outer @ sym_sqrt(inner @ points @ inner, check=False) @ outer
+        off = (T - torch.eye(T.shape[-1], dtype=T.dtype, device=T.device)).detach()
+        spread = (w * _inner(off @ base.detach(), off)).sum(-1).clamp(min=0).sqrt()  # |log|^2 = tr((T - I) P (T - I))
+        mean = _symmetric((w[..., None, None] * T).sum(axis))
+        total = mean @ point + point @ mean - 2 * point
+        rest = (mean - torch.eye(T.shape[-1], dtype=T.dtype, device=T.device)).detach()
+        return total, _inner(rest @ point.detach(), rest).clamp(min=0).sqrt(), spread
+
     def map(self, start: Tensor, end: Tensor) -> Tensor:
         """The optimal transport map T ``[..., n, n]``, symmetric, with T start T = end."""
-        R, W = sym_sqrt(start), sym_invsqrt(start)
+        R, W = sym_roots(start)
         return _symmetric(W @ sym_sqrt(R @ end @ R) @ W)
 
     @override
     def dist(self, x: Tensor, y: Tensor) -> Tensor:
-        R = sym_sqrt(x)
-        traces = (x + y - 2 * sym_sqrt(_symmetric(R @ y @ R))).diagonal(dim1=-2, dim2=-1).sum(-1).clamp(min=0)
+        traces = (x + y).diagonal(dim1=-2, dim2=-1).sum(-1)
+        L, failed = (x, True) if is_traced() or carries_derivative(x) or carries_derivative(y) else _factor(x, y)
+        if failed:
+            R = sym_sqrt(x)
+            shared = sym_sqrt(_symmetric(R @ y @ R)).diagonal(dim1=-2, dim2=-1).sum(-1)
+        else:
+            shared = torch.linalg.eigvalsh(L.mT @ y @ L).clamp(min=0).sqrt().sum(-1)
+        traces = (traces - 2 * shared).clamp(min=0)
         zero = traces == 0
         return torch.where(zero, 0.0, torch.where(zero, 1.0, traces).sqrt())
 

@@ -9,9 +9,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from erlangen.groups import O
-from erlangen.systems.motion.geotdm._priors import LearnedPrior
 from erlangen.systems.motion.geotdm.data import Motion, part
-from erlangen.systems.motion.geotdm.method import DenoisingLoss, GeoTDM
+from erlangen.systems.motion.geotdm.method import GeoTDM
+from erlangen.systems.motion.geotdm.rivals import Sampled
 
 Row = dict[str, Any]
 AT_ONCE = 100
@@ -66,20 +66,22 @@ def displacement_row(drawn: Tensor, x: Motion) -> Row:
 
 @torch.no_grad()
 def forecast_row(model: nn.Module, x: Motion, steps: int, samples: int, seed: int) -> Row:
-    """Errors of what a model draws, or answers once, and how fast it is."""
+    """Errors of what a model draws, or answers once or several times, and how fast it is."""
     begin = time.process_time()
-    if isinstance(model, DenoisingLoss):
+    if isinstance(model, Sampled):
+        steps = model.model.diffusion.steps if model.all_steps else steps
         drawn = futures(model.model, x, steps, samples, seed)
     else:
-        drawn, steps = model(x)[None], 1
+        found, steps = model(x), 1
+        drawn = found.transpose(0, 1) if found.dim() == 5 else found[None]
     seconds = max(time.process_time() - begin, 1e-6)
     speed = {"trajectories per second": drawn.shape[0] * drawn.shape[1] / seconds, "sampler steps": steps}
     return displacement_row(drawn, x) | speed
 
 
 def sampler_row(model: nn.Module, x: Motion, few: int, samples: int, seed: int) -> Row:
-    """Of a learned reference: errors with all steps and with few, with and without noise on the way, and on turned data."""
-    if not (isinstance(model, DenoisingLoss) and isinstance(model.model.prior, LearnedPrior)):
+    """Errors with all steps and with few, with and without noise on the way, and on turned data, of what is examined."""
+    if not (isinstance(model, Sampled) and model.examined):
         return {}
     net, x = model.model, part(x, 0, COMPARED)
     turns = O(3).sample(len(x["pos"]), generator=Generator().manual_seed(seed), dtype=x["pos"].dtype)[:, None]

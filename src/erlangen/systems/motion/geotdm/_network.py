@@ -30,9 +30,11 @@ class TrajectoryNet(nn.Module, ABC):
 
     Attributes:
         geometric: whether layers move vectors; without, coordinates are features and a last network makes the answer of these.
+        measures: whether distances of all pairs in every frame are features of pairs, for networks that have no vectors.
     """
 
     geometric: ClassVar[bool]
+    measures: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -62,7 +64,8 @@ class TrajectoryNet(nn.Module, ABC):
         self.register_buffer("reach", torch.ones(()))
         self.reach: Tensor
         self.spatial = nn.ModuleList(
-            SpatialLayer(features, edge_features, vectors=vectors, generator=generator) for _ in range(layers)
+            SpatialLayer(features, edge_features + self.measures, vectors=vectors, generator=generator)
+            for _ in range(layers)
         )
         self.temporal = nn.ModuleList(
             TemporalLayer(features, vectors=vectors, scaled=scaled, generator=generator) for _ in range(layers)
@@ -121,6 +124,9 @@ class TrajectoryNet(nn.Module, ABC):
     def _run(self, x: dict[str, Tensor], h: Tensor, pos: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Features after the last layer, and how far what moves has moved: the vectors if there are any, or positions."""
         features = [x["edge_attr"][:, None].expand(-1, h.shape[1], -1, -1, -1)] if self.edge_features else []
+        if self.measures:
+            apart = x["pos"][:, :, :, None] - x["pos"][:, :, None]
+            features.append(apart.square().sum(-1, keepdim=True).asinh())
         pairs = Pairs(tuple(features))
         moving, stays, steps = pos, None, None
         if pos is not None and self.vector:

@@ -80,6 +80,7 @@ class LearnedPrior(nn.Module):
     Args:
         frames: frames of the reference.
         node_features, edge_features, features, layers, dim, generator: of the network, see `EGTN`.
+        published: start as the paper's, and have no c.
 
     Attributes:
         symmetry: E(dim) on dicts of ``past`` and the invariant rest, to points.
@@ -100,15 +101,16 @@ class LearnedPrior(nn.Module):
         features: int = 32,
         layers: int = 2,
         dim: int = 3,
+        published: bool = False,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
         check_sizes(frames=frames)
         self.frames = frames
         self.net = EGTN(node_features, edge_features, features=features, layers=layers, dim=dim, generator=generator)
-        self.gamma = nn.Parameter(torch.arange(1.0, frames + 1))
-        self.before = nn.Parameter(-torch.ones(()))
-        self.share = nn.Parameter(torch.zeros(2))
+        self.gamma = nn.Parameter(torch.ones(frames) if published else torch.arange(1.0, frames + 1))
+        self.before = nn.Parameter(torch.tensor(0.0 if published else -1.0), requires_grad=not published)
+        self.share = nn.Parameter(torch.ones(2) if published else torch.zeros(2))
         self.symmetry = Symmetry(E(dim), input=actions_of({"past": "points"}, self.net), output="points")
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:

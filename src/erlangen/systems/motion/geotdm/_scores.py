@@ -78,9 +78,16 @@ def classification_score(drawn: Tensor, real: Tensor, seed: int) -> Row:
 
 
 def displacement(answer: Tensor, y: Motion) -> Tensor:
-    """Mean distance between positions ``[B, T, N, n]``, of the particles that exist, ``[B, N]``."""
-    weight = y["exist"][:, None].to(answer.dtype)
-    return ((answer - y["pos"]).norm(dim=-1) * weight).sum() / (weight.sum() * answer.shape[1])
+    """Mean distance of positions ``[B, T, N, n]`` of the particles that exist, ``[B, N]``.
+
+    Of several answers ``[B, K, T, N, n]`` the best of each particle counts.
+    """
+    weight = y["exist"].to(answer.dtype)
+    if answer.dim() == 5:
+        away = (answer - y["pos"][:, None]).norm(dim=-1).mean(2).amin(1)
+    else:
+        away = (answer - y["pos"]).norm(dim=-1).mean(1)
+    return (away * weight).sum() / weight.sum()
 
 
 def forecaster_error(make: Callable[[], nn.Module], pos: Tensor, test: Tensor, given: int, seed: int) -> float:

@@ -1,4 +1,4 @@
-"""Trajectories: charges and springs, ethanol, pedestrians.
+"""Trajectories: charges, springs and masses, ethanol, pedestrians.
 
 Each is a dict of ``past [B, T, N, n]``, ``pos [B, T', N, n]``, which follow, and where there are some ``node [B, N, F]``,
 ``edge_attr [B, N, N, F]`` and ``mask``, bool ``[B, N]``, particles that exist.
@@ -6,7 +6,8 @@ Each is a dict of ``past [B, T, N, n]``, ``pos [B, T', N, n]``, which follow, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,13 +17,18 @@ from torch import Generator, Tensor
 from erlangen.actions import tree_map
 from erlangen.data import pedestrians
 from erlangen.errors import DataError
-from erlangen.simulate import charged, ethanol, springs, xtb_trajectory
+from erlangen.groups import SO
+from erlangen.simulate import charged, ethanol, gravity, springs, xtb_trajectory
 from erlangen.survey import Sizes, Split
 
 Motion = dict[str, Tensor]
-SIMULATORS: dict[str, Callable[..., Any]] = {"charged": charged, "springs": springs}
-FRESH = 10_000
-"""Added to seeds of data, so that the systems of the tests are others than those on which the method was tried out."""
+SIMULATORS: dict[str, Callable[..., Any]] = {
+    "charged": charged,
+    "springs": springs,
+    "gravity": partial(gravity, n_particles=5, masses=(0.5, 1.5)),
+}
+FRESH = 20_000
+"""Added to seeds of data: nothing was chosen by these systems, and by gravity nothing at all."""
 
 
 class Frames(NamedTuple):
@@ -34,9 +40,9 @@ class Frames(NamedTuple):
 
 
 def motions(law: str, count: int, frames: Frames, seed: int) -> Motion:
-    """Systems of five particles, with charges and their products.
+    """Systems of five particles, with charges or masses and their products.
 
-    Springs have no charges, and who is joined is hidden. The frame of the start is left out.
+    Springs have neither, and who is joined is hidden. The frame of the start is left out.
     """
     given, ahead, between = frames
     steps = (given + ahead) * between
@@ -44,6 +50,8 @@ def motions(law: str, count: int, frames: Frames, seed: int) -> Motion:
     x = {"past": data.pos[:, 1 : 1 + given], "pos": data.pos[:, 1 + given :]}
     if law == "charged":
         x |= {"node": data.charges, "edge_attr": data.coupling[..., None]}
+    elif law == "gravity":
+        x |= {"node": data.masses, "edge_attr": data.coupling[..., None]}
     return x
 
 
@@ -54,7 +62,7 @@ def with_targets(x: Motion) -> tuple[Motion, Motion]:
 
 
 def particles(law: str, sizes: Sizes, frames: Frames, seed: int) -> Split:
-    """Systems of charges or springs."""
+    """Systems of charges, springs or masses."""
     return Split.of(*with_targets(motions(law, sizes.total, frames, FRESH + seed)), sizes)
 
 
@@ -86,27 +94,31 @@ def widths(x: Motion) -> tuple[int, int]:
 
 
 # --- ethanol ---------------------------------------------------------------------------------------------------------
-def ethanol_split(steps: int, frames: Frames, seed: int, tested: int) -> Split:
-    """Pieces of one trajectory of nine atoms, 2 fs between frames: of the first 60 % to train, 10 % to validate, 30 % to test.
+def ethanol_split(sizes: Sizes, steps: int, frames: Frames, seed: int, tested: int) -> Split:
+    """Pieces of independent trajectories of nine atoms, `sizes` of them, 2 fs between frames, each turned at random.
 
-    Pieces to train start two frames apart, those to test, at most `tested`, are spread over their share. Positions are
-    in Angstrom; ``node`` says which atoms are carbon, oxygen and hydrogen.
+    Pieces to train start two frames apart, those to test, at most `tested`, are spread over their trajectories. Positions
+    are in Angstrom; ``node`` says which atoms are carbon, oxygen and hydrogen.
 
     Raises:
         MissingExtraError: tblite is not installed.
     """
-    pos = xtb_trajectory(ethanol(), steps=steps, generator=Generator().manual_seed(FRESH + seed)).pos
+    generator = Generator().manual_seed(FRESH + seed)
+    # As many steps before the first frame, several times what velocities take to be forgotten.
+    tracks = [xtb_trajectory(ethanol(), steps=steps, warmup=steps, generator=generator).pos for _ in range(sizes.total)]
+    turns = SO(3).sample(len(tracks), generator=generator)
+    turned = [pos @ turn.to(pos).mT for pos, turn in zip(tracks, turns, strict=True)]
     kinds = torch.eye(3)[torch.tensor([0, 0, 1, *[2] * 6])]
     window = frames.given + frames.ahead
 
-    def pieces(first: float, last: float, most: int | None = None) -> tuple[Motion, Motion]:
-        some = pos[round(first * len(pos)) : round(last * len(pos))]
-        stride = 2 if most is None else max(1, (len(some) - window) // most)
-        found = some.unfold(0, window, stride).permute(0, 3, 1, 2)[:most]
+    def pieces(some: Sequence[Tensor], most: int | None = None) -> tuple[Motion, Motion]:
+        stride = 2 if most is None else max(1, (len(some[0]) - window) * len(some) // most)
+        found = torch.cat([pos.unfold(0, window, stride).permute(0, 3, 1, 2) for pos in some])[:most]
         x = {"past": found[:, : frames.given].contiguous(), "pos": found[:, frames.given :].contiguous()}
         return with_targets(x | {"node": kinds.expand(len(found), -1, -1)})
 
-    return Split(pieces(0, 0.6), pieces(0.6, 0.7), pieces(0.7, 1, tested))
+    first, second = sizes.train, sizes.train + sizes.validation
+    return Split(pieces(turned[:first]), pieces(turned[first:second]), pieces(turned[second:], tested))
 
 
 # --- pedestrians -----------------------------------------------------------------------------------------------------

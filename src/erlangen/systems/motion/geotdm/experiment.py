@@ -2,67 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from erlangen.errors import MissingExtraError
-from erlangen.generate import cosine_betas
-from erlangen.survey import Claim, Part, Result, Rival, Run, Sizes, Split, Training, compare, properties
-from erlangen.survey.tables import Table
+from erlangen.survey import Claim, Part, Result, Rival, Run, Sizes, Split, Table, compare, properties
+from erlangen.survey.tables import Values
 from erlangen.systems.motion.geotdm import data
-from erlangen.systems.motion.geotdm._forecasts import AT_ONCE, Row, forecast_row, sampler_row
-from erlangen.systems.motion.geotdm._network import EGTN
-from erlangen.systems.motion.geotdm._priors import CentreOfMass, KeptVelocity, LearnedPrior
+from erlangen.systems.motion.geotdm._forecasts import AT_ONCE, Row
+from erlangen.systems.motion.geotdm._models import (
+    CENTRE,
+    FREE,
+    LEARNED,
+    LONG,
+    MANY,
+    PLAIN,
+    PUBLISHED,
+    REGRESSION,
+    SCATTERED,
+    VARIANTS,
+    VELOCITY,
+    Drawn,
+    denoiser,
+    forecasts,
+    training_of,
+)
 from erlangen.systems.motion.geotdm._properties import PROPERTIES
 from erlangen.systems.motion.geotdm._scores import (
     QUANTITIES,
     classification_score,
-    displacement,
     forecaster_error,
     histogram_rows,
     marginal_scores,
 )
-from erlangen.systems.motion.geotdm.data import Frames, Motion, part, widths
+from erlangen.systems.motion.geotdm.data import Frames, Motion, part
 from erlangen.systems.motion.geotdm.method import DenoisingLoss, GeoTDM
-from erlangen.systems.motion.geotdm.rivals import PlainTrajectoryNet, Regression, Sampler, independent, moments
-from erlangen.training import one_cycle
+from erlangen.systems.motion.geotdm.rivals import Regression, Sampler, independent, moments
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DIFFUSIONS = LEARNED, CENTRE, PLAIN = ("GeoTDM, learned prior", "GeoTDM, centre of mass", "plain diffusion")
-"""Forecasters that draw samples. The plain one has the same blocks without geometry, around the velocity kept."""
-REGRESSION, KEPT = "EGNN regression", "constant velocity"
-FREE, GAUSSIAN, INDEPENDENT, OTHER = "GeoTDM, unconditional", "Gaussian", "Gaussian, one variance", "other data"
+GAUSSIAN, INDEPENDENT, OTHER = "Gaussian", "Gaussian, one variance", "other data"
 SAMPLES, DRAWS = 5, 20
 """Futures that are drawn for each system, and for each pedestrian."""
-QUICK_FACTOR = 1.1
-"""By how much errors may grow with few steps."""
-RATES = (1e-2, 4e-3)
 OURS = Frames(5, 10, 200)
 """Frames of 15 cover the three units of time of the paper's 30."""
+DIFFUSIONS = {
+    "charged": (LEARNED, VELOCITY, CENTRE, LONG),
+    "springs": (LEARNED, VELOCITY, PLAIN, LONG, *VARIANTS),
+    "gravity": (LEARNED, VELOCITY, LONG),
+    "ethanol": (LEARNED, VELOCITY, LONG),
+}
+"""Diffusions of each table; in a molecule the centre of mass is nowhere near an atom."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a run spends; `quick` and `free_steps` are steps of samplers, of forecasts and of free generation.
+    """What a run spends.
 
-    `molecule_steps` are those of the simulation of ethanol; `held` scenes of pedestrians are left out in turn.
+    Attributes:
+        motions, free: systems that are forecast, and whole trajectories.
+        quick, free_steps: steps of samplers, of forecasts and of free generation.
+        trajectories, molecule_steps: of ethanol, and steps of the simulation of each.
+        held: scenes of pedestrians that are left out in turn.
     """
 
     seeds: int
     motions: Sizes
+    free: Sizes
     epochs: int
     free_epochs: int
     diffusion_steps: int
     quick: int
     free_steps: int
+    trajectories: Sizes
     molecule_steps: int
     held: int
     features: int = 32
@@ -73,137 +90,81 @@ class Budget:
 
 
 BUDGETS = {
-    "smoke": Budget(1, Sizes(48, 16, 16), 3, 3, 10, 3, 6, 640, 1, 16, 2),
-    "full": Budget(3, Sizes(1000, 100, 200), 4, 40, 50, 6, 12, 3800, 2),
-    "paper": Budget(
-        5, Sizes(3000, 2000, 2000), 4000, 4000, 1000, 100, 100, 40_000, 5, 128, 6, 128, Frames(10, 20, 100), 1
+    "smoke": Budget(
+        1, Sizes(20, 4, 6), Sizes(20, 4, 10), 1, 1, 10, 2, 4, Sizes(1, 1, 1), 80, 1, features=16, layers=1
     ),
-}
-
-
-# --- models ----------------------------------------------------------------------------------------------------------
-def diffusion(name: str, x: Motion, budget: Budget) -> GeoTDM:
-    """A diffusion model of the comparison, by name, in the units of x; without known frames in x it is unconditional."""
-    nodes, pairs = widths(x)
-    frames, dim = x["pos"].shape[1], x["pos"].shape[-1]
-    known = x["past"].shape[1] if "past" in x else 0
-    distances = 0 if name == PLAIN else known
-    build = PlainTrajectoryNet if name == PLAIN else EGTN
-    inputs = (nodes + (known > 0), pairs + distances)
-    net = build(*inputs, features=budget.features, layers=budget.layers, vector=True, dim=dim)
-    prior: nn.Module | None = None
-    if name == LEARNED:
-        prior = LearnedPrior(frames, nodes, pairs, features=budget.features // 2, layers=1, dim=dim)
-    elif known:
-        prior = (KeptVelocity if name == PLAIN else CentreOfMass)(frames, dim)
-    return GeoTDM(net, cosine_betas(budget.diffusion_steps), frames, prior, distances=distances).adapt(x)
-
-
-class Drawn:
-    """The data of the seed that is compared, for rivals that are made of them; those of the first seed are there at once."""
-
-    def __init__(self, draw: Callable[[int], Split], first: int) -> None:
-        self.draw, self.seed, self.first = draw, first, draw(first)
-        self.split = self.first
-
-    def __call__(self, seed: int) -> Split:
-        """Those of a seed."""
-        self.split = self.first if seed == self.seed else self.draw(seed)
-        return self.split
-
-    @property
-    def train(self) -> Motion:
-        """What trains."""
-        return self.split.train[0]
-
-
-def training_of(run: Run[Budget], epochs: int) -> Training:
-    """What all models get alike."""
-    adam = partial(torch.optim.AdamW, fused=True)
-    return Training(displacement, epochs, run.budget.batch, RATES, optimizer=adam, schedule=one_cycle, clip=1.0)
-
-
-def denoiser(name: str, drawn: Drawn, budget: Budget) -> Rival:
-    """A diffusion, which is trained on its own loss."""
-    return Rival(lambda: DenoisingLoss(diffusion(name, drawn.train, budget)), loss=lambda errors, _: errors.mean())
+    "full": Budget(3, Sizes(700, 40, 100), Sizes(800, 100, 200), 4, 40, 50, 6, 12, Sizes(10, 2, 4), 320, 2),
+    "paper": Budget(
+        5, Sizes(3000, 2000, 2000), Sizes(3000, 2000, 2000), 4000, 4000, 1000, 100, 100, Sizes(40, 10, 10), 4000, 5,
+        128, 6, 128, Frames(10, 20, 100), 1,
+    ),
+}  # fmt: skip
 
 
 # --- forecasts -------------------------------------------------------------------------------------------------------
-def forecasts(
-    run: Run[Budget],
-    name: str,
-    draw: Callable[[int], Split],
-    diffusions: Sequence[str],
-    *,
-    samples: int = SAMPLES,
-    samplers: bool = True,
-) -> Table:
-    """The models on one kind of data."""
-    budget, drawn = run.budget, Drawn(draw, run.seed)
-    frames, dim = drawn.train["pos"].shape[1::2]
-    samples = 1 if run.dry else samples
-
-    def measure(model: nn.Module, x: Motion, y: Motion, generator: Generator) -> Row:
-        seed = generator.initial_seed()
-        row = forecast_row(model, x, budget.quick, samples, seed)
-        return row | (sampler_row(model, x, budget.quick, samples, seed) if samplers else {})
-
-    def validate(model: nn.Module, x: Motion, y: Motion, generator: Generator) -> Row:
-        return forecast_row(model, x, budget.quick, samples, generator.initial_seed())
-
-    rivals = {key: denoiser(key, drawn, budget) for key in diffusions}
-    rivals[REGRESSION] = Rival(lambda: Regression(drawn.train, budget.features, budget.layers))
-    rivals[KEPT] = Rival(lambda: KeptVelocity(frames, dim), trains=False)
-    how = training_of(run, budget.epochs)
-    return compare(name, rivals, drawn, how, measure, best="ADE", run=run, validate=validate)
-
-
 def forecast_part(table: Table) -> Part:
     """The claims about forecasts."""
     law, few = table.name, table[LEARNED, "ADE, few steps"]
-    quick = np.minimum(few, table[LEARNED, "ADE, few steps, flow"]) / table[LEARNED, "ADE, all steps"]
-    centre = [table.beats(f"{law}-learned-prior", LEARNED, CENTRE, "ADE")] if CENTRE in table.models else []
+    plain = [name for name in (PLAIN, LONG) if name in table.models]
+    fixed = [name for name in (VELOCITY, CENTRE) if name in table.models]
     turned = f"Largest relative change of the ADE on turned and moved test data, with turned noise; {law}."
-    faster = f"Mean ADE with few steps, the better of with and without noise on the way, over that with all; {law}."
-    return table.part(
-        table.beats(f"{law}-beats-plain", LEARNED, PLAIN, "ADE", by=0.8),
-        *centre,
+    faster = f"Mean ADE with few steps over that with all; {law}."
+    claims = [
+        table.beats(f"{law}-beats-plain", LEARNED, plain, "ADE"),
+        table.beats(f"{law}-learned-prior", LEARNED, fixed, "ADE"),
         table.beats(f"{law}-beats-regression", LEARNED, REGRESSION, "ADE"),
+        table.beats(f"{law}-best-of-five", LEARNED, [MANY, SCATTERED], "best ADE"),
         table.same(f"{law}-turned", turned, table[LEARNED, "ADE, few steps, turned"] / few, 1.0, tol=1e-4),
-        table.bound(f"{law}-quick-sampler", faster, quick, at_most=QUICK_FACTOR),
-    )
+        table.bound(f"{law}-quick-sampler", faster, few / table[LEARNED, "ADE, all steps"], at_most=1),
+    ]
+    if PUBLISHED in table.models:
+        claims.append(table.beats(f"{law}-published-beats-plain", PUBLISHED, plain, "ADE"))
+    return table.part(*claims)
+
+
+def particles_part(run: Run[Budget], law: str) -> Part:
+    """Charges, springs or masses."""
+    draw = partial(data.particles, law, run.sizes(run.budget.motions), run.budget.frames)
+    return forecast_part(forecasts(run, law, draw, DIFFUSIONS[law], samples=SAMPLES, longer=law == "charged"))
 
 
 ETHANOL = {
-    "ethanol-beats-plain": "Errors of GeoTDM on ethanol are below those of a diffusion with the same blocks and no geometry.",
+    "ethanol-beats-plain": "Errors of GeoTDM on ethanol are below those of diffusions with the same blocks and no geometry.",
+    "ethanol-learned-prior": "Errors of GeoTDM on ethanol are smaller with the learned prior than around the velocity kept.",
     "ethanol-beats-regression": "Errors of GeoTDM on ethanol are below those of an EGNN that answers once.",
+    "ethanol-best-of-five": "The best of five draws of GeoTDM on ethanol is nearer than the best of five other answers.",
     "ethanol-turned": "Errors of GeoTDM on ethanol do not change when data and noise are turned.",
     "ethanol-quick-sampler": "Few steps of the sampler are as good as many on ethanol.",
 }
 
 
 def ethanol_part(run: Run[Budget]) -> Part:
-    """Ethanol, or why there are no forces for it. All trainings share one trajectory: it costs as much as they do."""
-    given, ahead, _ = run.budget.frames
-    sizes = run.sizes(run.budget.motions)
-    steps = 50 * (given + ahead) if run.dry else run.budget.molecule_steps
+    """Ethanol, or why there are no forces for it."""
+    budget, sizes = run.budget, run.sizes(run.budget.motions)
+    trajectories, steps = budget.trajectories, budget.molecule_steps
+    if run.dry:
+        trajectories, steps = Sizes(1, 1, 1), 4 * (budget.frames.given + budget.frames.ahead)
+
+    def draw(seed: int) -> Split:
+        split = data.ethanol_split(trajectories, steps, budget.frames, seed, min(40, sizes.test))
+        return data.few(split, sizes)
+
     try:
-        split = data.ethanol_split(steps, run.budget.frames, run.seed, min(40, sizes.test))
+        table = forecasts(run, "ethanol", draw, DIFFUSIONS["ethanol"], samples=SAMPLES)
     except MissingExtraError as error:
         reason = str(error)
         return Part(
             claims=[Claim.not_measurable(name, text, published=None, reason=reason) for name, text in ETHANOL.items()]
         )
-    split = data.few(split, sizes)
-    return forecast_part(forecasts(run, "ethanol", lambda seed: split, (LEARNED, PLAIN)))
+    return forecast_part(table)
 
 
 def pedestrian_parts(run: Run[Budget], folder: str) -> list[Part]:
-    """Pedestrians of scenes that are left out in turn, best of 20 draws, or that there are none."""
+    """Pedestrians of scenes that are left out in turn, best of 20 answers of each, or that there are none."""
     if not folder:
         missing = Claim.not_measurable(
             "pedestrians-best-of-20",
-            "Best-of-20 errors on pedestrians are below those of straight motion, of EGNN and of a plain diffusion.",
+            "Best-of-20 errors on pedestrians are below those of 20 answers of other models.",
             published="competitive best-of-20 errors on ETH and UCY",
             reason="the ETH/UCY recordings are not part of the library; give --set pedestrians=FOLDER with biwi_eth.txt, "
             "biwi_hotel.txt, students001.txt, students003.txt, crowds_zara01.txt and crowds_zara02.txt",
@@ -216,27 +177,28 @@ def pedestrian_parts(run: Run[Budget], folder: str) -> list[Part]:
             run,
             f"pedestrians, {scene}",
             partial(data.scene_left_out, motions, scene, sizes),
-            (LEARNED, PLAIN),
+            (LEARNED, LONG),
             samples=DRAWS,
             samplers=False,
         )
         for scene in list(data.SCENES)[-run.budget.held :]
     ]
 
-    def error(model: str) -> Any:
-        return sum(table[model, "best ADE"] for table in tables)
+    def error(model: str) -> Values:
+        return sum((table[model, "best ADE"] for table in tables), torch.zeros(1).numpy())
 
     texts = {
-        "drift": (KEPT, "where everybody keeps the velocity"),
-        "regression": (REGRESSION, "of an EGNN that answers once"),
-        "plain": (PLAIN, "of a diffusion with the same blocks and no geometry"),
+        "drift": (SCATTERED, "of a Gaussian about the velocity kept"),
+        "regression": (MANY, "of an EGNN with as many answers"),
+        "plain": (LONG, "of a diffusion with the same blocks, no geometry and as much time"),
     }
     claims = [
-        tables[0].bound(
+        tables[0].ratio(
             f"pedestrians-beats-{key}",
-            f"Best-of-20 ADE of GeoTDM on scenes that were left out, over the ADE {text}.",
-            error(LEARNED) / error(other),
-            at_most=1,
+            f"Best-of-20 ADE of GeoTDM on scenes that were left out, over that {text}.",
+            error(LEARNED),
+            error(other),
+            below=1,
         )
         for key, (other, text) in texts.items()
     ]
@@ -265,7 +227,7 @@ def denoising_error(model: DenoisingLoss, x: Motion, y: Motion, generator: Gener
 def free_part(run: Run[Budget]) -> Part:
     """How the distribution of drawn trajectories compares with that of data."""
     budget, given = run.budget, run.budget.frames.given
-    drawn = Drawn(partial(data.free_springs, run.sizes(budget.motions), budget.frames), run.seed)
+    drawn = Drawn(partial(data.free_springs, run.sizes(budget.free), budget.frames), run.seed)
     rivals = {
         FREE: denoiser(FREE, drawn, budget),
         GAUSSIAN: Rival(lambda: moments(drawn.train["pos"]), trains=False),
@@ -301,7 +263,7 @@ def free_part(run: Run[Budget]) -> Part:
         larger=("classifier's cross-entropy",),
     )  # fmt: skip
     found = table.part(
-        table.beats("free-beats-gaussian", FREE, GAUSSIAN, "marginal score", by=0.5),
+        table.beats("free-beats-gaussian", FREE, GAUSSIAN, "marginal score"),
         table.beats("free-fools-classifier", FREE, GAUSSIAN, "classifier's cross-entropy"),
         table.beats("free-teaches-forecaster", FREE, GAUSSIAN, "prediction score"),
     )
@@ -340,15 +302,10 @@ def experiment(run: Run[Budget], pedestrians: str = "") -> Result:
     if pedestrians:
         data.check_folder(pedestrians)
     if run.dry:  # networks as large as ever, chains short
-        run = replace(run, budget=replace(run.budget, diffusion_steps=10, quick=3, free_steps=3))
-    sizes = run.sizes(run.budget.motions)
-    laws = [
-        forecast_part(forecasts(run, law, partial(data.particles, law, sizes, run.budget.frames), DIFFUSIONS))
-        for law in data.SIMULATORS
-    ]
+        run = replace(run, budget=replace(run.budget, diffusion_steps=5, quick=2, free_steps=2))
     return Result.of(
         properties(run, *PROPERTIES),
-        *laws,
+        *(particles_part(run, law) for law in data.SIMULATORS),
         ethanol_part(run),
         *pedestrian_parts(run, pedestrians),
         free_part(run),
@@ -362,8 +319,8 @@ def figure(result: Result) -> Figure:
     from erlangen import plots
 
     rows = {law: {row["model"]: row for row in result.rows if row["part"] == law} for law in data.SIMULATORS}
-    names = list(rows["charged"])
-    errors = {law: [rows[law][name]["ADE"] for name in names] for law in data.SIMULATORS}
+    names = list(dict.fromkeys(name for law in rows.values() for name in law))
+    errors = {law: [rows[law].get(name, {}).get("ADE") for name in names] for law in rows}
     drawn, (*axes, below) = plots.panels(len(QUANTITIES) + 1, columns=len(QUANTITIES))
     for ax, quantity in zip(axes, QUANTITIES, strict=True):
         bins = [row for row in result.rows if row["part"] == "histograms" and row["model"] == quantity]
