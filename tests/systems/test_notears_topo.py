@@ -67,8 +67,8 @@ def binary(nodes: int = 5, n: int = 400) -> Tensor:
 
 # --- scores ----------------------------------------------------------------------------------------------------------
 def test_weights_are_regressions() -> None:
-    X, order = samples(), torch.randperm(6, generator=rng(1))
-    X = X - X.mean(0)
+    order = torch.randperm(6, generator=rng(1))
+    X = samples() - samples().mean(0)
     score = CovarianceScore.of(X)
     W = score.weights(order)
     for place, node in enumerate(order.tolist()):
@@ -99,8 +99,7 @@ def test_the_likelihood_does_not_mind_scales() -> None:
 
 
 def test_penalized_regressions_are_those_of_scikit_learn() -> None:
-    X = samples()
-    X = X - X.mean(0)
+    X = samples() - samples().mean(0)
     value, w = PenalizedScore.of(X, l1=0.3).local(2, frozenset({0, 1, 4, 5}))
     peer = Lasso(alpha=0.3, fit_intercept=False, tol=1e-12, max_iter=100_000)
     peer.fit(X[:, [0, 1, 4, 5]].numpy(), X[:, 2].numpy())
