@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
+import torch.fx
 from torch import Generator, Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, relu
 from typing_extensions import override
@@ -91,6 +92,11 @@ class ResNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """What the output layer reads, ``[B, 4 W]``."""
+        if not isinstance(x, torch.fx.Proxy):  # what follows the graph has no values
+            self._check(x)
+        return adaptive_avg_pool2d(self.blocks(relu(self.norm(self.conv(x)))), 1).flatten(1)
+
+    def _check(self, x: Tensor) -> None:
         inputs = self.conv.in_channels
         if x.ndim != 4 or x.shape[1] != inputs or not x.shape[2] * x.shape[3]:
             raise ShapeError(f"x has shape {tuple(x.shape)}; give pictures [B, {inputs}, height, width]")
@@ -99,7 +105,6 @@ class ResNet(nn.Module):
                 f"x has shape {tuple(x.shape)}: in train mode the last stage has one value for each channel, whose variance is "
                 "zero; give more pictures, larger ones, or call eval()"
             )
-        return adaptive_avg_pool2d(self.blocks(relu(self.norm(self.conv(x)))), 1).flatten(1)
 
 
 class Block(nn.Module):
@@ -145,8 +150,7 @@ def train_only(
             one that keeps no running statistics; no convolution for "random weights".
         UnknownNameError: no such regime, or no parameter of that output.
     """
-    kind = BatchNorm
-    norms = [module for module in model.modules() if isinstance(module, kind)]
+    norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
     if not norms or not all(module.affine for module in norms):
         kinds = sorted({type(m).__name__ for m in model.modules() if "Norm" in type(m).__name__}) or ["none"]
         what = "batch normalisations without affine=True" if norms else "no batch normalisation"
@@ -154,7 +158,7 @@ def train_only(
             f"model has {what} (norm layers: {', '.join(kinds)}); take the network before they are fused into convolutions, or "
             "for other kinds use erlangen.learn.freeze(model, train=NORMS)"
         )
-    untracked = [name for name, m in model.named_modules() if isinstance(m, kind) and not m.track_running_stats]
+    untracked = [name for name, m in model.named_modules() if isinstance(m, BatchNorm) and not m.track_running_stats]
     if untracked:
         raise ErlangenError(
             f"{untracked[0] or 'model'} has track_running_stats=False: in eval mode what it answers would depend on the batch; "
@@ -163,9 +167,9 @@ def train_only(
     if regime == "all":
         return freeze(model, train="*")
     if regime == "batchnorm":
-        return freeze(model, train=kind)
+        return freeze(model, train=BatchNorm)
     if regime == "batchnorm and output":
-        return freeze(model, train=(kind, output))
+        return freeze(model, train=(BatchNorm, output))
     if regime == "output":
         return freeze(model, train=output)
     if regime == "shortcuts":
