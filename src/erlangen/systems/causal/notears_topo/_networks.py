@@ -105,10 +105,10 @@ class NetworkScore:
         def closure() -> Tensor:
             descent.zero_grad()
             loss = self._costs(first * allowed, last, nodes).sum()
-            loss.backward()  # pyright: ignore[reportUnknownMemberType]
+            loss.backward()
             return loss
 
-        descent.step(closure)  # pyright: ignore[reportUnknownMemberType, reportArgumentType]
+        descent.step(closure)  # pyright: ignore[reportArgumentType]
         new_first, new_last = networks.first.clone(), networks.last.clone()
         new_first[nodes], new_last[nodes] = (first * allowed).detach(), last.detach()
         return Networks(new_first, new_last)

@@ -83,6 +83,7 @@ def topo(
 ) -> Ordered:
     """Search from an order, or from the order of an acyclic graph, until no candidate improves the score.
 
+    >>> from erlangen.systems.causal.notears_topo import CovarianceScore
     >>> S = torch.tensor([[1.0, 2.0], [2.0, 5.0]], dtype=torch.float64)  # of 0 -> 1 with the weight 2, noises of variance 1
     >>> found = topo(CovarianceScore(S), torch.tensor([1, 0]))
     >>> found.order.tolist(), round(float(found.weights[0, 1]), 12), round(found.start, 6), round(found.score, 6)
@@ -174,6 +175,7 @@ def candidates(W: Tensor, order: Tensor, count: int, *, ranking: Ranking | None 
 def promising(W: Tensor, score: Score, *, tau: float = 0.0, xi: float = 0.0, s: float = 1.0) -> Tensor:
     """The set Y(W, tau, xi) at an acyclic graph or below the radius s: pairs (i, j) ``[k, 2]``.
 
+    >>> from erlangen.systems.causal.notears_topo import CovarianceScore
     >>> score = CovarianceScore(torch.tensor([[1.0, 2.0], [2.0, 5.0]], dtype=torch.float64))
     >>> promising(torch.zeros(2, 2, dtype=torch.float64), score).tolist()
     [[0, 1], [1, 0]]
