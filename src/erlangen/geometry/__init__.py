@@ -1,7 +1,7 @@
 """Where things lie, before any model.
 
 Neighbours, invariants of pairs, partitions of clouds, multigraphs, colours of nodes, shortest tours,
-configurations of vectors, kinematic trees, manifolds.
+configurations of vectors, kinematic trees, boxes, manifolds.
 """
 
 from erlangen.geometry import manifolds
@@ -28,6 +28,7 @@ from erlangen.geometry.multigraph_basis import (
     simple_multigraphs,
 )
 from erlangen.geometry.neighbors import PeriodicEdges, edge_vectors, knn_graph, periodic_radius_graph, radius_graph
+from erlangen.geometry.oriented_boxes import box_corners, oriented_iou
 from erlangen.geometry.packings import paley_etf, spread_vectors
 from erlangen.geometry.partitions import (
     Clustering,
@@ -53,6 +54,7 @@ __all__ = [
     "PairInvariants",
     "PeriodicEdges",
     "Placement",
+    "box_corners",
     "cluster_parts",
     "coherence",
     "color_kernel",
@@ -73,6 +75,7 @@ __all__ = [
     "mixture_step",
     "multigraphs",
     "optimal_tours",
+    "oriented_iou",
     "orthogonal_frame",
     "paley_etf",
     "periodic_radius_graph",
