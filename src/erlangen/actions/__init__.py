@@ -11,12 +11,11 @@ from erlangen.actions.base import Action, Custom, GroupAction, Part, Tree, tree_
 from erlangen.actions.boxes import Boxes
 from erlangen.actions.classes import Classes
 from erlangen.actions.compose import DirectSum, Factors, Sequence, TreeAction, trajectory
-from erlangen.actions.discrete import Graph, Permuted, Rolled
+from erlangen.actions.discrete import Graph, GroupAxis, Permuted, Rolled
 from erlangen.actions.geometric import SPD, Invariant, Points, Pseudovectors, Scaled, Vectors
 from erlangen.actions.image import Field, Image
 from erlangen.actions.names import ActionLike, parse_action
-from erlangen.actions.relabelled import Relabelled
-from erlangen.actions.signs import Sign, Swap
+from erlangen.actions.signs import Relabelled, Sign, Swap
 from erlangen.actions.weight_graph import weight_streams
 from erlangen.actions.weights import Port, Stream, Weights, WeightStreams
 
@@ -31,6 +30,7 @@ __all__ = [
     "Field",
     "Graph",
     "GroupAction",
+    "GroupAxis",
     "Image",
     "Invariant",
     "Part",
