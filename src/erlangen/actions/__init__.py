@@ -8,7 +8,7 @@ torch.Size([1, 5, 3])
 """
 
 from erlangen.actions.base import Action, Custom, GroupAction, Part, Tree, tree_leaves, tree_map, tree_structure
-from erlangen.actions.boxes import Boxes
+from erlangen.actions.boxes import Boxes, OrientedBoxes
 from erlangen.actions.classes import Classes
 from erlangen.actions.compose import DirectSum, Factors, Sequence, TreeAction, trajectory
 from erlangen.actions.discrete import Graph, GroupAxis, Permuted, Rolled
@@ -33,6 +33,7 @@ __all__ = [
     "GroupAxis",
     "Image",
     "Invariant",
+    "OrientedBoxes",
     "Part",
     "Permuted",
     "Points",
