@@ -1,6 +1,7 @@
 """Data that obeys known laws, with exact labels.
 
-Particles under pair forces, molecules, particles carried by a flow, posed and moving bodies, furnished rooms, surfaces, solids.
+Particles under pair forces, molecules, particles carried by a flow, posed and moving bodies, furnished rooms, surfaces, solids;
+spins at a temperature.
 """
 
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
@@ -9,6 +10,7 @@ from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw
 from erlangen.simulate.limbs import Limb, LimbedBody, LimbFrames
 from erlangen.simulate.mesh_shapes import machined_parts, mesh_clouds, mesh_points
 from erlangen.simulate.molecular import MolecularMotion, Molecule, ethanol, xtb_trajectory
+from erlangen.simulate.monte_carlo import Estimate, Tempering, correlated_mean, parallel_tempering, spin_sweep
 from erlangen.simulate.nbody import NBody, charged, evolve, gravity, springs
 from erlangen.simulate.particles import ParticleImages, Vortices, particle_images
 from erlangen.simulate.rooms import FURNITURE, Rooms, room_clouds
@@ -17,6 +19,11 @@ from erlangen.simulate.solid_families import solids
 
 __all__ = [
     "FURNITURE",
+    "Estimate",
+    "Tempering",
+    "correlated_mean",
+    "parallel_tempering",
+    "spin_sweep",
     "PARTS",
     "BodyClouds",
     "Hooke",

@@ -66,6 +66,14 @@ def descend(s: Tensor, patterns: Tensor, P: int, *, sweeps: int = 40, generator:
     return s
 
 
+def mattis_overlap(s: Tensor, pattern: Tensor, P: int, *, up_to_sign: bool = False) -> float:
+    """The mean of s xi; up to sign only where turning all spins over is a symmetry, for even P."""
+    if up_to_sign and P % 2:
+        raise ErlangenError(f"P = {P}: turning all spins over is no symmetry for odd P; leave up_to_sign out")
+    m = float((s.double() * pattern.double()).mean())
+    return abs(m) if up_to_sign else m
+
+
 def gaussian_couplings(count: int, N: int, P: int, generator: Generator) -> Tensor:
     """Couplings of distinct indices i1 < ... < iP, variance P!/(2 N^(P-1)): ``[count, N choose P]``."""
     return torch.randn(count, math.comb(N, P), generator=generator, dtype=torch.float64) * math.sqrt(

@@ -40,7 +40,10 @@ def dynamic_temperature(P: int) -> float:
     def most(T: float) -> float:
         model = DenseModel(P, 1.0, 1 / T)
         found: Any = optimize.minimize_scalar(
-            lambda q: q - model.update(0.0, 0.0, q, 1.0)[2], bounds=(0.4, 0.999), method="bounded", options={"xatol": 1e-9}
+            lambda q: q - model.update(0.0, 0.0, q, 1.0)[2],
+            bounds=(0.4, 0.999),
+            method="bounded",
+            options={"xatol": 1e-9},
         )
         return -float(found.fun)
 
@@ -80,4 +83,6 @@ def _root(f: Any, low: float, high: float, xtol: float = 1e-10) -> float:
 def _check(P: int) -> None:
     check_integer("P", P, 2)
     if P == 2:
-        raise ErlangenError("P = 2: the SK model has no jump and q1 > 0; use DenseModel.solve and glass_ground_state(2)")
+        raise ErlangenError(
+            "P = 2: the SK model has no jump and q1 > 0; use DenseModel.solve and glass_ground_state(2)"
+        )

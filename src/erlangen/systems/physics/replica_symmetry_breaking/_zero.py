@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from scipy import optimize, special
@@ -23,7 +24,7 @@ def retrieval_capacity(P: int) -> tuple[float, float, float]:
     def minus(y: float) -> float:
         return -(math.erf(y) ** (2 * (P - 1))) / y**2
 
-    found = optimize.minimize_scalar(minus, bounds=(0.3, 4.0), method="bounded", options={"xatol": 1e-12})
+    found: Any = optimize.minimize_scalar(minus, bounds=(0.3, 4.0), method="bounded", options={"xatol": 1e-12})
     y = float(found.x)
     return P / (2 * math.factorial(P)) * -float(found.fun), y, math.erf(y)
 
@@ -38,7 +39,7 @@ def hopfield_capacity() -> tuple[float, float]:
     def minus(y: float) -> float:
         return -(math.erf(y) / y - 2 / math.sqrt(math.pi) * math.exp(-y * y))
 
-    found = optimize.minimize_scalar(minus, bounds=(0.5, 4.0), method="bounded", options={"xatol": 1e-12})
+    found: Any = optimize.minimize_scalar(minus, bounds=(0.5, 4.0), method="bounded", options={"xatol": 1e-12})
     return float(found.fun) ** 2 / 2, math.erf(float(found.x))
 
 
@@ -67,7 +68,9 @@ def glass_pressure(P: int, x: float, q1: float) -> float:
     z = np.linspace(-8.5, 8.5, 801) if c1 > 0 else np.zeros(1)
     w = np.exp(-z * z / 2) / np.exp(-z * z / 2).sum()
     a = math.sqrt(c1) * z
-    both = [sign * x * a + x * x * v / 2 + special.log_ndtr(sign * a / math.sqrt(v) + x * math.sqrt(v)) for sign in (1, -1)]
+    both = [
+        sign * x * a + x * x * v / 2 + special.log_ndtr(sign * a / math.sqrt(v) + x * math.sqrt(v)) for sign in (1, -1)
+    ]
     return float(w @ np.logaddexp(both[0], both[1])) / x - x / 4 * (P - 1) * (1 - q1**P)
 
 
@@ -82,12 +85,14 @@ def glass_ground_state(P: int) -> tuple[float, float, float]:
     def of_x(x: float) -> tuple[float, float]:
         if P > 2:
             return glass_pressure(P, x, 0.0), 0.0
-        inner = optimize.minimize_scalar(
+        inner: Any = optimize.minimize_scalar(
             lambda q: glass_pressure(P, x, q), bounds=(1e-6, 0.95), method="bounded", options={"xatol": 1e-9}
         )
         return float(inner.fun), float(inner.x)
 
-    found = optimize.minimize_scalar(lambda x: of_x(x)[0], bounds=(0.3, 4.0), method="bounded", options={"xatol": 1e-9})
+    found: Any = optimize.minimize_scalar(
+        lambda x: of_x(x)[0], bounds=(0.3, 4.0), method="bounded", options={"xatol": 1e-9}
+    )
     x = float(found.x)
     value, q1 = of_x(x)
     return -value, x, q1

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Generator
 
-from erlangen.simulate.monte_carlo import correlated_mean, parallel_tempering
+from erlangen.simulate import correlated_mean, parallel_tempering
 from erlangen.survey import Part, Result, Run, properties, sweep
 from erlangen.systems.physics.replica_symmetry_breaking._properties import PROPERTIES
 from erlangen.systems.physics.replica_symmetry_breaking._spins import (
     descend,
     gaussian_couplings,
+    mattis_overlap,
     size_factor,
     three_body,
 )
@@ -92,9 +93,7 @@ def transitions_part(run: Run[Budget]) -> Part:
             found |= {f"energy at T = {T:g}": glass_at(3, T).energy for T in (0.5, 0.4, 0.3)}
         return found
 
-    table = sweep(
-        "transitions", {f"P = {P}": functools.partial(row, P) for P in run.budget.bodies}, run=run, once=True
-    )
+    table = sweep("transitions", {f"P = {P}": functools.partial(row, P) for P in run.budget.bodies}, run=run, once=True)
     values = (
         (3, "T_d", 0.68160, 1e-5), (3, "T_c", 0.651385, 1e-6), (3, "q2 at T_c", 0.81352, 2e-5), (3, "T_G", 0.240260, 1e-5),
         (3, "theta at T = 0.5", 0.70995, 1e-5), (3, "q2 at T = 0.5", 0.89310, 1e-5), (3, "energy at T = 0.5", -0.79338, 1e-5),
@@ -155,7 +154,9 @@ def diagram_part(run: Run[Budget]) -> Part:
         return {"T": T, "retrieval to": exists, "of largest pressure to": stable, "glass from": glass}
 
     temperatures = np.linspace(0.05, 1.0, b.temperatures).tolist()
-    table = sweep("phase diagram", {f"T = {T:.3f}": functools.partial(row, T) for T in temperatures}, run=run, once=True)
+    table = sweep(
+        "phase diagram", {f"T = {T:.3f}": functools.partial(row, T) for T in temperatures}, run=run, once=True
+    )
     names = table.models
     exists = np.array([table[name, "retrieval to"] for name in names])
     stable = np.array([table[name, "of largest pressure to"] for name in names])
@@ -194,14 +195,12 @@ def retrieved(P: int, N: int, alpha: float, seed: int) -> float:
     patterns = 2.0 * torch.randint(2, (K, N), generator=g) - 1
     s = patterns[0].clone()
     s[torch.randperm(N, generator=g)[: N // 10]] *= -1
-    return float(descend(s, patterns, P, generator=g) @ patterns[0].double()) / N
+    return mattis_overlap(descend(s, patterns, P, generator=g), patterns[0], P)
 
 
 def crossing(loads: tuple[float, ...], shares: list[float], level: float) -> float:
     """Where the share first falls below a level, on the line between loads; the last load if it never does."""
-    for (a, x), (b, y) in zip(
-        zip(loads, shares, strict=True), zip(loads[1:], shares[1:], strict=True), strict=False
-    ):
+    for (a, x), (b, y) in zip(zip(loads, shares, strict=True), zip(loads[1:], shares[1:], strict=True), strict=False):
         if x >= level > y:
             return a + (b - a) * (x - level) / (x - y)
     return loads[0] if shares[0] < level else loads[-1]
@@ -327,7 +326,7 @@ def tempering_part(run: Run[Budget]) -> Part:
         claims += [
             table.bound(
                 f"tempering-{word}",
-                f"Tempering, P = 3, T = {T}: difference of the energy to 1RSB at J = sqrt(f), over three standard errors plus 1/N.",
+                f"Tempering, P = 3, T = {T}: difference of the energy to 1RSB at J = sqrt(f), over three standard errors + 1/N.",
                 table[name, "difference over 3 errors + 1/N"],
                 at_most=1,
             ),
@@ -340,8 +339,8 @@ def tempering_part(run: Run[Budget]) -> Part:
             ),
             table.bound(
                 f"two-starts-agree-{word}",
-                f"Tempering, P = 3, T = {T}: difference of the energies from ordered and random spins, over three standard errors "
-                "plus 1/N.",
+                f"Tempering, P = 3, T = {T}: difference of the energies from ordered and random spins, over three standard "
+                "errors plus 1/N.",
                 table[name, "difference of starts over 3 errors + 1/N"],
                 at_most=1,
             ),

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from erlangen.errors import ErlangenError, NotConvergedWarning, check_integer
-from erlangen.solve.gaussian import log_cosh, normal_nodes
+from erlangen.solve import log_cosh, normal_nodes
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ class DenseModel:
         if not (math.isfinite(self.J) and self.J >= 0):
             raise ErlangenError(f"J = {self.J}: give a number of at least zero")
         if not (math.isfinite(self.beta) and self.beta > 0):
-            raise ErlangenError(f"beta = {self.beta}: give a number above zero (for T = 0: retrieval_capacity, glass_ground_state)")
+            raise ErlangenError(
+                f"beta = {self.beta}: give a number above zero (T = 0: retrieval_capacity, glass_ground_state)"
+            )
 
     def noise(self, q: float) -> float:
         """c(q)."""
@@ -54,12 +56,16 @@ class DenseModel:
         """h = beta P m^(P-1)."""
         return self.beta * self.P * m ** (self.P - 1)
 
-    def nodes(self, variance: float) -> tuple[Tensor, Tensor]:
-        """A grid of step 0.2 / (beta s), or finer than 0.1: Gauss-Hermite rules are wrong where tanh is steep."""
+    def nodes(self, variance: float, tilt: float = 0.0) -> tuple[Tensor, Tensor]:
+        """A grid of step 0.2 / (beta s), at most 0.1: Gauss-Hermite rules are wrong where tanh is steep.
+
+        A tilt by cosh^theta, theta = `tilt`, moves the weight outwards by theta beta s, and the grid's ends with it.
+        """
         if variance <= 0:
             return torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-        step = min(0.1, 0.2 / (self.beta * math.sqrt(variance)))
-        return normal_nodes(2 * math.ceil(8.5 / step) + 1, "uniform")
+        size = self.beta * math.sqrt(variance)
+        step, reach = min(0.1, 0.2 / size), 8.5 + tilt * size
+        return normal_nodes(2 * math.ceil(reach / step) + 1, "uniform", reach=reach)
 
     def pressure_rs(self, m: float, q: float) -> float:
         """A with replica symmetry."""
@@ -82,7 +88,7 @@ class DenseModel:
         if not 0 <= q1 <= q2 <= 1:
             raise ErlangenError(f"q1 = {q1}, q2 = {q2}: give 0 <= q1 <= q2 <= 1")
         c1, c2 = self.noise(q1), self.noise(q2)
-        (z1, w1), (z2, w2) = self.nodes(c1), self.nodes(c2 - c1)
+        (z1, w1), (z2, w2) = self.nodes(c1), self.nodes(c2 - c1, theta)
         g = self.signal(m) + self.beta * (math.sqrt(c1) * z1[:, None] + math.sqrt(max(c2 - c1, 0)) * z2)
         logs = theta * log_cosh(g) + w2.log()
         total = torch.logsumexp(logs, 1)
@@ -103,7 +109,15 @@ class DenseModel:
         return float(w1 @ mean), float(w1 @ mean**2), float(w1 @ (tilted * t**2).sum(1))
 
     def solve(
-        self, m: float, q1: float, q2: float, theta: float, *, damping: float = 0.5, tol: float = 1e-11, steps: int = 2000
+        self,
+        m: float,
+        q1: float,
+        q2: float,
+        theta: float,
+        *,
+        damping: float = 0.5,
+        tol: float = 1e-11,
+        steps: int = 2000,
     ) -> tuple[float, float, float]:
         """Damped iteration from a start; begin at m = 1 and follow it, since iteration falls to m = 0."""
         import warnings
@@ -117,7 +131,9 @@ class DenseModel:
             x = (a, min(b, c), c)
             if change < tol:
                 return x
-        warnings.warn(f"no fixed point after steps = {steps}: it still moves by {change:.2g}", NotConvergedWarning, stacklevel=2)
+        warnings.warn(
+            f"no fixed point after steps = {steps}: it still moves by {change:.2g}", NotConvergedWarning, stacklevel=2
+        )
         return x
 
     def theta_slope(self, m: float, q1: float, q2: float, theta: float) -> float:
@@ -159,5 +175,7 @@ def load_of(K: int, N: int, P: int) -> float:
     check_integer("N", N, 1)
     alpha = K / N ** (P - 1)
     if alpha > 1:
-        raise ErlangenError(f"K = {K} is {alpha:.3g} N^(P-1) at N = {N}, P = {P}; loads of order one are meant, K = alpha N^(P-1)")
+        raise ErlangenError(
+            f"K = {K} is {alpha:.3g} N^(P-1) at N = {N}, P = {P}; loads are of order one, K = alpha N^(P-1)"
+        )
     return alpha
