@@ -138,7 +138,7 @@ def diagram_part(run: Run[Budget]) -> Part:
     def glass_pressure(alpha: float, T: float) -> float:
         """A of the 1RSB glass, or of the paramagnet above its transition; temperatures scale with J."""
         t = T / coupling_of(alpha, P)
-        return math.log(2) + 1 / (4 * t * t) if t >= static - 1e-4 else glass_at(P, round(max(t, 0.05), 4)).pressure
+        return math.log(2) + 1 / (4 * t * t) if t >= static - 1e-4 else glass_at(P, round(t, 6)).pressure
 
     def row(T: float, _: int) -> Mapping[str, Any]:
         m, q = 1.0, 1.0

@@ -79,7 +79,7 @@ class DenseModel:
         """E tanh and E tanh^2: a stationary point is a fixed point."""
         z, w = self.nodes(self.noise(q))
         t = torch.tanh(self.signal(m) + self.beta * z * math.sqrt(self.noise(q)))
-        return float(w @ t), float(w @ t**2)
+        return float(w @ t), min(float(w @ t**2), 1.0)  # weights add up to one up to rounding
 
     def _fields(self, m: float, q1: float, q2: float, theta: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """g ``[n1, n2]``, weights of z1, logarithms of E_2 cosh^theta ``[n1]``, and the tilted weights of z2 ``[n1, n2]``."""
@@ -106,7 +106,8 @@ class DenseModel:
         g, w1, _, tilted = self._fields(m, q1, q2, theta)
         t = torch.tanh(g)
         mean = (tilted * t).sum(1)
-        return float(w1 @ mean), float(w1 @ mean**2), float(w1 @ (tilted * t**2).sum(1))
+        q1, q2 = float(w1 @ mean**2), float(w1 @ (tilted * t**2).sum(1))
+        return float(w1 @ mean), min(q1, 1.0), min(q2, 1.0)
 
     def solve(
         self,
