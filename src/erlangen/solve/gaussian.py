@@ -55,8 +55,8 @@ def normal_nodes(
 def log_cosh(x: Tensor) -> Tensor:
     """``log cosh x`` without overflow.
 
-    >>> log_cosh(torch.tensor(1000.0))
-    tensor(999.3069)
+    >>> round(float(log_cosh(torch.tensor(1000.0, dtype=torch.float64))), 9)
+    999.306852819
     """
     size = x.abs()
     return size + torch.log1p(torch.exp(-2 * size)) - math.log(2)

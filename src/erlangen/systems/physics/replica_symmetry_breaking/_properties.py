@@ -68,8 +68,11 @@ def solutions_are_stationary(run: Run[Any]) -> float:
         for k in range(3):
             if x[k] < 2 * h or (k > 0 and x[2] - x[1] < 2 * h):
                 continue  # at the border of the overlaps' range
-            up, down = ([*x[:k], x[k] + sign * h, *x[k + 1 :]] for sign in (1, -1))
-            worst.append(abs(model.pressure(*up, theta) - model.pressure(*down, theta)) / (2 * h))
+            up, down = (
+                model.pressure(*(value + sign * h * (k == j) for j, value in enumerate(x)), theta=theta)
+                for sign in (1, -1)
+            )
+            worst.append(abs(up - down) / (2 * h))
     return largest(worst)
 
 
