@@ -1,10 +1,11 @@
 """Where things lie, before any model.
 
 Neighbours, invariants of pairs, partitions of clouds, multigraphs, colours of nodes, shortest tours,
-configurations of vectors, manifolds.
+configurations of vectors, cameras, manifolds.
 """
 
 from erlangen.geometry import manifolds
+from erlangen.geometry.cameras import Camera, Rays, pinhole, pixel_centers
 from erlangen.geometry.colors import color_kernel, refined_colors
 from erlangen.geometry.configurations import (
     coherence,
@@ -41,15 +42,18 @@ from erlangen.geometry.partitions import (
     mixture_step,
     voronoi,
 )
+from erlangen.geometry.poses import look_at, reflection
 from erlangen.geometry.tours import optimal_tours, rewrite_tours, tour_lengths
 
 __all__ = [
+    "Camera",
     "Clustering",
     "EgoNetworks",
     "Mixture",
     "Multigraph",
     "PairInvariants",
     "PeriodicEdges",
+    "Rays",
     "cluster_parts",
     "coherence",
     "color_kernel",
@@ -65,6 +69,7 @@ __all__ = [
     "is_refinement",
     "knn_graph",
     "manifolds",
+    "look_at",
     "merge_parts",
     "mixed_points",
     "mixture_step",
@@ -73,10 +78,13 @@ __all__ = [
     "orthogonal_frame",
     "periodic_radius_graph",
     "paley_etf",
+    "pinhole",
+    "pixel_centers",
     "principal_angles",
     "procrustes",
     "radius_graph",
     "refined_colors",
+    "reflection",
     "rewrite_tours",
     "simple_multigraphs",
     "simplex_etf",
