@@ -1,7 +1,7 @@
 """Where things lie, before any model.
 
 Neighbours, invariants of pairs, partitions of clouds, multigraphs, colours of nodes, shortest tours,
-configurations of vectors, cameras, manifolds.
+configurations of vectors, cameras, kinematic trees, boxes, manifolds.
 """
 
 from erlangen.geometry import manifolds
@@ -20,6 +20,7 @@ from erlangen.geometry.configurations import (
 )
 from erlangen.geometry.ego import EgoNetworks, ego_networks
 from erlangen.geometry.invariants import PairInvariants, spatial_invariants
+from erlangen.geometry.kinematics import KinematicTree, Placement, skinned
 from erlangen.geometry.multigraph_basis import (
     Multigraph,
     injective_terms,
@@ -28,6 +29,7 @@ from erlangen.geometry.multigraph_basis import (
     simple_multigraphs,
 )
 from erlangen.geometry.neighbors import PeriodicEdges, edge_vectors, knn_graph, periodic_radius_graph, radius_graph
+from erlangen.geometry.oriented_boxes import box_corners, oriented_iou
 from erlangen.geometry.packings import paley_etf, spread_vectors
 from erlangen.geometry.partitions import (
     Clustering,
@@ -49,11 +51,14 @@ __all__ = [
     "Camera",
     "Clustering",
     "EgoNetworks",
+    "KinematicTree",
     "Mixture",
     "Multigraph",
     "PairInvariants",
     "PeriodicEdges",
+    "Placement",
     "Rays",
+    "box_corners",
     "cluster_parts",
     "coherence",
     "color_kernel",
@@ -68,16 +73,17 @@ __all__ = [
     "is_computable",
     "is_refinement",
     "knn_graph",
-    "manifolds",
     "look_at",
+    "manifolds",
     "merge_parts",
     "mixed_points",
     "mixture_step",
     "multigraphs",
     "optimal_tours",
+    "oriented_iou",
     "orthogonal_frame",
-    "periodic_radius_graph",
     "paley_etf",
+    "periodic_radius_graph",
     "pinhole",
     "pixel_centers",
     "principal_angles",
@@ -88,6 +94,7 @@ __all__ = [
     "rewrite_tours",
     "simple_multigraphs",
     "simplex_etf",
+    "skinned",
     "spatial_invariants",
     "spread_vectors",
     "subspace_similarity",
