@@ -41,6 +41,8 @@ from erlangen.geometry.partitions import (
     merge_parts,
     mixed_points,
     mixture_step,
+    same_cells,
+    scattered_cells,
     voronoi,
 )
 from erlangen.geometry.tours import optimal_tours, rewrite_tours, tour_lengths
@@ -84,6 +86,8 @@ __all__ = [
     "radius_graph",
     "refined_colors",
     "rewrite_tours",
+    "same_cells",
+    "scattered_cells",
     "simple_multigraphs",
     "simplex_etf",
     "skinned",
