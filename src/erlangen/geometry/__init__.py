@@ -42,6 +42,8 @@ from erlangen.geometry.partitions import (
     merge_parts,
     mixed_points,
     mixture_step,
+    same_cells,
+    scattered_cells,
     voronoi,
 )
 from erlangen.geometry.poses import look_at, reflection
@@ -92,6 +94,8 @@ __all__ = [
     "refined_colors",
     "reflection",
     "rewrite_tours",
+    "same_cells",
+    "scattered_cells",
     "simple_multigraphs",
     "simplex_etf",
     "skinned",
