@@ -1,6 +1,6 @@
 """Pictures of scenes, on plain torch, with the cameras of `erlangen.geometry`."""
 
-from erlangen.render.meshes import (
+from erlangen.render.rasters import (
     Fragments,
     MeshPicture,
     face_normals,
