@@ -1,10 +1,11 @@
 """Where things lie, before any model.
 
 Neighbours, invariants of pairs, partitions of clouds, multigraphs, colours of nodes, shortest tours,
-configurations of vectors, cameras, manifolds.
+configurations of vectors, alignment of points, cameras, manifolds.
 """
 
 from erlangen.geometry import manifolds
+from erlangen.geometry.alignment import Alignment, ChordalMean, align, chordal_mean, gram_schmidt, point_frames
 from erlangen.geometry.cameras import Camera, Rays, pinhole, pixel_centers
 from erlangen.geometry.colors import color_kernel, refined_colors
 from erlangen.geometry.configurations import (
@@ -43,10 +44,13 @@ from erlangen.geometry.partitions import (
     voronoi,
 )
 from erlangen.geometry.poses import look_at, reflection
+from erlangen.geometry.quotients import rotation_distance
 from erlangen.geometry.tours import optimal_tours, rewrite_tours, tour_lengths
 
 __all__ = [
+    "Alignment",
     "Camera",
+    "ChordalMean",
     "Clustering",
     "EgoNetworks",
     "Mixture",
@@ -54,6 +58,8 @@ __all__ = [
     "PairInvariants",
     "PeriodicEdges",
     "Rays",
+    "align",
+    "chordal_mean",
     "cluster_parts",
     "coherence",
     "color_kernel",
@@ -63,29 +69,32 @@ __all__ = [
     "fit_mixture",
     "frame_potential",
     "gram_distance",
+    "gram_schmidt",
     "harden",
     "injective_terms",
     "is_computable",
     "is_refinement",
     "knn_graph",
-    "manifolds",
     "look_at",
+    "manifolds",
     "merge_parts",
     "mixed_points",
     "mixture_step",
     "multigraphs",
     "optimal_tours",
     "orthogonal_frame",
-    "periodic_radius_graph",
     "paley_etf",
+    "periodic_radius_graph",
     "pinhole",
     "pixel_centers",
+    "point_frames",
     "principal_angles",
     "procrustes",
     "radius_graph",
     "refined_colors",
     "reflection",
     "rewrite_tours",
+    "rotation_distance",
     "simple_multigraphs",
     "simplex_etf",
     "spatial_invariants",
