@@ -1,6 +1,6 @@
 """Where things lie, before any model.
 
-Neighbours, invariants of pairs, partitions of clouds, multigraphs, colours of nodes, shortest tours,
+Neighbours, groups and voxels of points, invariants of pairs, partitions of clouds, multigraphs, colours of nodes, shortest tours,
 configurations of vectors, alignment of points, cameras, manifolds.
 """
 
@@ -34,7 +34,6 @@ from erlangen.geometry.partitions import (
     Clustering,
     Mixture,
     cluster_parts,
-    farthest_points,
     fit_mixture,
     harden,
     is_refinement,
@@ -42,6 +41,16 @@ from erlangen.geometry.partitions import (
     mixed_points,
     mixture_step,
     voronoi,
+)
+from erlangen.geometry.points import (
+    Groups,
+    Voxels,
+    ball_groups,
+    farthest_points,
+    interpolate_points,
+    knn_groups,
+    take_points,
+    voxel_points,
 )
 from erlangen.geometry.poses import look_at, reflection
 from erlangen.geometry.quotients import rotation_distance
@@ -53,12 +62,15 @@ __all__ = [
     "ChordalMean",
     "Clustering",
     "EgoNetworks",
+    "Groups",
     "Mixture",
     "Multigraph",
     "PairInvariants",
     "PeriodicEdges",
     "Rays",
+    "Voxels",
     "align",
+    "ball_groups",
     "chordal_mean",
     "cluster_parts",
     "coherence",
@@ -72,9 +84,11 @@ __all__ = [
     "gram_schmidt",
     "harden",
     "injective_terms",
+    "interpolate_points",
     "is_computable",
     "is_refinement",
     "knn_graph",
+    "knn_groups",
     "look_at",
     "manifolds",
     "merge_parts",
@@ -100,7 +114,9 @@ __all__ = [
     "spatial_invariants",
     "spread_vectors",
     "subspace_similarity",
+    "take_points",
     "tour_lengths",
     "voronoi",
+    "voxel_points",
     "welch_bound",
 ]
