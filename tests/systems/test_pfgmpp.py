@@ -52,11 +52,12 @@ class OnPairs(PoissonFlow):
 
 OnPairs.__name__ = "PoissonFlow"
 
-# It looks at the values of levels, to refuse what is not positive, and so can neither be compiled whole nor vmapped.
+# It looks at the values of levels, to refuse what is not positive, and so can neither be compiled whole nor vmapped. It is
+# float64 already.
 LAYERS = {
     "PoissonFlow": lambda: (
-        OnPairs(Radial(), (3,), 8.0),
-        (randn(4, 3).float(), randn(4, seed=1).exp().float()),
+        OnPairs(Radial(), (3,), 8.0).double(),
+        (randn(4, 3), randn(4, seed=1).exp()),
         {
             "symmetry": er.Symmetry(er.groups.O(3), input=("vectors", "invariant"), output="vectors"),
             "skip": {"vmap", "compile"},
