@@ -317,8 +317,9 @@ def _failures(run: Run[Any], repetitions: int = 2000) -> float:
 
 @bound(at_most=DELTA + 3 * math.sqrt(DELTA * (1 - DELTA) / 2000))
 def a_tight_class_fails_as_often_as_allowed(run: Run[Any]) -> float:
-    """How often a certificate for 16 predictors, each of which violates on a share of 0.102 of the interventions, independently
-    of the others, accepts one for tau = 0.1 and delta = 0.05 after as many interventions as the bound asks for; of 2000 repetitions.
+    """How often a certificate for 16 predictors, each of which violates on a share of 0.102 of the interventions,
+    independently of the others, accepts one for tau = 0.1 and delta = 0.05 after as many interventions as the bound asks for;
+    of 2000 repetitions.
     """
     return _failures(run)
 
@@ -333,8 +334,8 @@ def failures_of_a_tight_class(run: Run[Any]) -> float:
 
 @bound(at_most=0.1 + 3 * math.sqrt(0.09 / 4000))
 def intervals_cover(run: Run[Any]) -> float:
-    """How often the excess risk of a fixed predictor is above the upper, or below the lower, end of its interval at level 0.1 from
-    40 normal samples, whichever is more often; of 4000 repetitions.
+    """How often the excess risk of a fixed predictor is above the upper, or below the lower, end of its interval at level 0.1
+    from 40 normal samples, whichever is more often; of 4000 repetitions.
     """
     g = run.generator()
     case = random_case(6, g, effect=True)
