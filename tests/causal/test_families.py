@@ -67,7 +67,7 @@ def test_cycles_without_equilibrium_are_refused() -> None:
 def test_families_that_are_none() -> None:
     sem = model()
     for sites in ((), (7,), (1, 1), (-1,)):
-        with pytest.raises(DataError, match="sites .* nodes 0 to 6"):
+        with pytest.raises(DataError, match=r"sites .* nodes 0 to 6"):
             InterventionFamily(sem, sites)
     with pytest.raises(UnknownNameError, match="keep, soft, hard"):
         InterventionFamily(sem, (1,), "do")  # pyright: ignore
