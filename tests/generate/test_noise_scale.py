@@ -442,4 +442,4 @@ def test_a_gradient_field_is_one() -> None:
     sigma = (4 * noise).exp()
     assert float(asymmetry(lambda at: model(at, sigma), x.detach()).detach().max()) < 1e-12
     free = Preconditioned(NoiseMLP(3, width=8, generator=rng()).double())
-    assert float(asymmetry(lambda at: free(at, sigma), x.detach()).detach().max()) > 1e-4
+    assert float(asymmetry(lambda at: free(at, sigma), x.detach()).detach().max()) > 1e-6
