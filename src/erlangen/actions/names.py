@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from erlangen.actions.base import Action, Custom
-from erlangen.actions.boxes import Boxes
+from erlangen.actions.boxes import Boxes, OrientedBoxes
 from erlangen.actions.classes import classes
 from erlangen.actions.compose import DirectSum, Factors, Sequence, TreeAction, trajectory
 from erlangen.actions.discrete import Graph, Permuted, Rolled
@@ -30,6 +30,7 @@ NAMES: dict[str, Callable[..., Action]] = {
     "cameras": Cameras,
     "pixels": Pixels,
     "views": Views,
+    "oriented_boxes": OrientedBoxes,
     "rolled": Rolled,
     "permuted": Permuted,
     "graph": Graph,

@@ -1,7 +1,7 @@
 """Where things lie, before any model.
 
 Neighbours, groups and voxels of points, invariants of pairs, partitions of clouds, multigraphs, colours of nodes, shortest tours,
-configurations of vectors, alignment of points, cameras, manifolds.
+configurations of vectors, alignment of points, cameras, kinematic trees, boxes, manifolds.
 """
 
 from erlangen.geometry import manifolds
@@ -21,6 +21,7 @@ from erlangen.geometry.configurations import (
 )
 from erlangen.geometry.ego import EgoNetworks, ego_networks
 from erlangen.geometry.invariants import PairInvariants, spatial_invariants
+from erlangen.geometry.kinematics import KinematicTree, Placement, skinned
 from erlangen.geometry.multigraph_basis import (
     Multigraph,
     injective_terms,
@@ -29,6 +30,7 @@ from erlangen.geometry.multigraph_basis import (
     simple_multigraphs,
 )
 from erlangen.geometry.neighbors import PeriodicEdges, edge_vectors, knn_graph, periodic_radius_graph, radius_graph
+from erlangen.geometry.oriented_boxes import box_corners, oriented_iou
 from erlangen.geometry.packings import paley_etf, spread_vectors
 from erlangen.geometry.partitions import (
     Clustering,
@@ -40,6 +42,8 @@ from erlangen.geometry.partitions import (
     merge_parts,
     mixed_points,
     mixture_step,
+    same_cells,
+    scattered_cells,
     voronoi,
 )
 from erlangen.geometry.points import (
@@ -63,14 +67,17 @@ __all__ = [
     "Clustering",
     "EgoNetworks",
     "Groups",
+    "KinematicTree",
     "Mixture",
     "Multigraph",
     "PairInvariants",
     "PeriodicEdges",
+    "Placement",
     "Rays",
     "Voxels",
     "align",
     "ball_groups",
+    "box_corners",
     "chordal_mean",
     "cluster_parts",
     "coherence",
@@ -96,6 +103,7 @@ __all__ = [
     "mixture_step",
     "multigraphs",
     "optimal_tours",
+    "oriented_iou",
     "orthogonal_frame",
     "paley_etf",
     "periodic_radius_graph",
@@ -109,8 +117,11 @@ __all__ = [
     "reflection",
     "rewrite_tours",
     "rotation_distance",
+    "same_cells",
+    "scattered_cells",
     "simple_multigraphs",
     "simplex_etf",
+    "skinned",
     "spatial_invariants",
     "spread_vectors",
     "subspace_similarity",

@@ -51,7 +51,7 @@ class Groups(NamedTuple):
         exists: bool ``[B, m, k]``, which of them are neighbours, each once.
     """
 
-    index: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     exists: Tensor
 
 

@@ -1,4 +1,4 @@
-"""Pictures from geometry: rays against boxes, cylinders, signed distances and meshes, with depths and normals.
+"""Pictures from geometry: rays against boxes, cylinders, signed distances and meshes, and a z-buffer of triangle meshes.
 
 >>> import torch
 >>> from erlangen.geometry import look_at, pinhole
@@ -13,11 +13,38 @@ Distances are in units of the direction, so those of a camera's rays are depths.
 against the ray, whatever the orientation of a surface: so rendering commutes with SE(3), and in mirrors with the flip of the
 picture (`erlangen.actions.Cameras` and `Views`). What is hit is found without gradients; where it is hit, and its normal, are
 differentiable functions of rays and shapes.
+
+`rasterize` draws meshes face by face, which is faster than rays where pixels are many; `render_mesh` shades what it finds.
 """
 
 from erlangen.render.fields import cast_sdf
 from erlangen.render.hits import Hits, Picture, nearest_hits, view
 from erlangen.render.meshes import cast_mesh
+from erlangen.render.rasters import (
+    Fragments,
+    MeshPicture,
+    face_normals,
+    interpolate,
+    rasterize,
+    render_mesh,
+    vertex_normals,
+)
 from erlangen.render.solids import cast_boxes, cast_cylinders
 
-__all__ = ["Hits", "Picture", "cast_boxes", "cast_cylinders", "cast_mesh", "cast_sdf", "nearest_hits", "view"]
+__all__ = [
+    "Fragments",
+    "Hits",
+    "MeshPicture",
+    "Picture",
+    "cast_boxes",
+    "cast_cylinders",
+    "cast_mesh",
+    "cast_sdf",
+    "face_normals",
+    "interpolate",
+    "nearest_hits",
+    "rasterize",
+    "render_mesh",
+    "vertex_normals",
+    "view",
+]

@@ -23,7 +23,7 @@ class Hits(NamedTuple):
 
     distance: Tensor
     normal: Tensor
-    index: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
 
     @property
     def hit(self) -> Tensor:
@@ -42,7 +42,7 @@ class Picture(NamedTuple):
 
     depth: Tensor
     normal: Tensor
-    index: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
 
     @property
     def hit(self) -> Tensor:
@@ -133,7 +133,7 @@ def plane_hits(origin: Tensor, direction: Tensor, point: Tensor, normal: Tensor,
     hit = index >= 0
     along = torch.where(hit, (direction * normal).sum(-1), 1.0)
     distance = ((point - origin) * normal).sum(-1) / along
-    against = torch.where(along > 0, -1.0, 1.0).to(normal)[..., None] * normal
+    against = torch.where(along > 0, -1.0, 1.0).to(normal)[..., None] * normal + 0.0  # no negative zeros
     return Hits(
         torch.where(hit, distance, torch.inf), torch.where(hit[..., None], against, torch.zeros_like(against)), index
     )
