@@ -1,4 +1,4 @@
-"""How groups act on data: points, images, boxes, graphs, matrices, sequences, and trees of these.
+"""How groups act on data: points, images, boxes, cameras, graphs, matrices, sequences, and trees of these.
 
 >>> import torch, erlangen as er
 >>> move = er.actions.Points().on(er.SE(3))
@@ -16,6 +16,7 @@ from erlangen.actions.geometric import SPD, Invariant, Points, Pseudovectors, Sc
 from erlangen.actions.image import Field, Image
 from erlangen.actions.names import ActionLike, parse_action
 from erlangen.actions.signs import Relabelled, Sign, Swap
+from erlangen.actions.views import Cameras, Pixels, Views
 from erlangen.actions.weight_graph import weight_streams
 from erlangen.actions.weights import Port, Stream, Weights, WeightStreams
 
@@ -23,6 +24,7 @@ __all__ = [
     "Action",
     "ActionLike",
     "Boxes",
+    "Cameras",
     "Classes",
     "Custom",
     "DirectSum",
@@ -36,6 +38,7 @@ __all__ = [
     "OrientedBoxes",
     "Part",
     "Permuted",
+    "Pixels",
     "Points",
     "Port",
     "Pseudovectors",
@@ -50,6 +53,7 @@ __all__ = [
     "Tree",
     "TreeAction",
     "Vectors",
+    "Views",
     "WeightStreams",
     "Weights",
     "parse_action",

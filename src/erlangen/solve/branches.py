@@ -68,4 +68,4 @@ def _all_roots(table: NDArray[np.complex128]) -> NDArray[np.complex128]:
     companion[:, 0] = -table[:, 1:] / table[:, :1]
     rows = np.arange(degree - 1)
     companion[:, rows + 1, rows] = 1
-    return np.linalg.eigvals(companion)
+    return np.asarray(np.linalg.eigvals(companion), dtype=np.complex128)

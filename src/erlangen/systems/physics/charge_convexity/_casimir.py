@@ -59,7 +59,7 @@ def casimir(spectrum: Spectrum, u: Any, *, digits: int = 40) -> Any:
     Args:
         spectrum: the modes.
         u: R mu, real or complex, of mpmath or a number.
-        digits: decimal digits of the arithmetic.
+        digits: decimal digits of the arithmetic, of which two thirds are right in the result.
 
     Raises:
         ErlangenError: u is so near the branch point 1/sqrt(3) that half of these digits are lost.

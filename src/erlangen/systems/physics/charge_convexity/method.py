@@ -152,7 +152,7 @@ class _Quartic:
 class VectorModel(_Quartic):
     """O(N) with ``(4 pi)^2 g / 4! (phi^2)^2`` at its fixed point in 4 - eps or, above, 4 + eps dimensions.
 
-    >>> round(VectorModel(2, 0.1).coupling, 12), round(VectorModel(2, 0.1, above=True).critical_charge, 6)
+    >>> round(VectorModel(2, 0.1).coupling, 6), round(VectorModel(2, 0.1, above=True).critical_charge, 6)
     (0.03, 9.622504)
 
     Args:
