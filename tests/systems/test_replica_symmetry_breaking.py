@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from erlangen.errors import ErlangenError, NotConvergedWarning
+from erlangen.simulate import parallel_tempering
 from erlangen.systems.physics.replica_symmetry_breaking import (
     DenseModel,
     coupling_of,
@@ -101,6 +102,24 @@ def test_the_glass_below_its_transition() -> None:
     assert found.theta < 1
     assert found.pressure < math.log(2) + 1  # A is least in theta, RS is theta = 1
     assert overlap(3, static + 0.05, 1.0) == 0
+    with pytest.raises(ErlangenError, match=r"no glass with theta below 1 at P = 3; T_c = 0\.651385"):
+        glass_at(3, static + 1e-3)
+
+
+@pytest.mark.parametrize("P", [3, 4])
+def test_the_glass_is_found_up_to_its_transition(P: int) -> None:
+    """theta rises to one and the energy stays above the paramagnet's, which it meets there; q2 jumps."""
+    static = static_temperature(P)
+    found = [glass_at(P, share * static) for share in (0.4, 0.7, 0.85, 0.93, 0.98, 0.999)]
+    thetas, energies = [g.theta for g in found], [g.energy for g in found]
+    assert thetas == sorted(thetas)
+    assert thetas[-1] == pytest.approx(1, abs=0.01)
+    assert energies == sorted(energies)
+    assert all(g.q2 > 0.8 for g in found)
+    assert energies[-1] == pytest.approx(-0.5 / static, abs=3e-3)
+    assert all(
+        g.energy > -0.5 / (share * static) for g, share in zip(found, (0.4, 0.7, 0.85, 0.93, 0.98), strict=False)
+    )
 
 
 # --- spins -----------------------------------------------------------------------------------------------------------
@@ -139,6 +158,28 @@ def test_three_body_tensors() -> None:
     J, s = three_body(couplings, 7), enumerated(7, 1).double()
     due = enumerated(7, 3).double() @ couplings[0]
     assert torch.allclose(torch.einsum("abc,sa,sb,sc->s", J[0], s, s, s) / 6, due, atol=1e-12)
+
+
+def test_tempering_of_three_body_glasses() -> None:
+    """Energies of four glasses with ten spins, against enumeration."""
+    N, g = 10, generator(5)
+    couplings = gaussian_couplings(4, N, 3, g)
+    betas = torch.tensor([0.7, 1.3, 2.0], dtype=torch.float64)
+    states = -couplings @ enumerated(N, 3).double().mT  # [4, 2^N]
+    weights = torch.softmax(-betas[:, None, None] * states, -1)
+    exact = (weights * states).sum(-1).mT
+    J = three_body(couplings, N)[None]
+
+    def field(s: torch.Tensor, i: int) -> torch.Tensor:
+        return ((s @ J[:, :, i]) * s).sum(-1) / 2
+
+    def energy(s: torch.Tensor) -> torch.Tensor:
+        return -torch.stack([s[..., i] * field(s, i) for i in range(N)]).sum(0) / 3
+
+    found = (
+        parallel_tempering(spins(60, 4, 3, N).double(), field, energy, betas, 150, generator=g).energies[50:].mean(0)
+    )
+    assert bool(((found.mean(0) - exact).abs() < 5 * found.std(0) / 60**0.5).all())
 
 
 def test_mean_energies_of_states_do_not_exceed_the_annealed_bound() -> None:

@@ -65,10 +65,32 @@ def glass_at(P: int, T: float) -> Glass:
     """The 1RSB glass at T below T_c, theta extremal."""
     _check(P)
     model = DenseModel(P, 1.0, 1 / T)
-    # theta is about proportional to T; where q2 falls to zero there is no solution, and no sign.
-    theta = _root(lambda th: model.theta_slope(0.0, 0.0, overlap(P, T, th), th), 0.8 * T, 1.0)
+    theta = _root(lambda th: _theta_slope(model, th), *_bracket(model))
     x = (0.0, 0.0, overlap(P, T, theta), theta)
     return Glass(theta, x[2], model.energy(*x), model.pressure(*x), model.replicon(*x))
+
+
+def _theta_slope(model: DenseModel, theta: float) -> float:
+    return model.theta_slope(0.0, 0.0, overlap(model.P, 1 / model.beta, theta), theta)
+
+
+def _bracket(model: DenseModel) -> tuple[float, float]:
+    """Where dA/dtheta changes sign with q2 > 0: from theta = 1 downwards, since at q2 = 0 it vanishes identically."""
+    T, high = 1 / model.beta, 1.0
+    if overlap(model.P, T, high) == 0 or _theta_slope(model, high) <= 0:
+        raise ErlangenError(
+            f"T = {T:.6g}: no glass with theta below 1 at P = {model.P}; T_c = {static_temperature(model.P):.6g}"
+        )
+    step = 0.05
+    while step > 1e-9:
+        low = (1 - step) * high
+        if overlap(model.P, T, low) == 0:  # the state ends before: smaller steps
+            step /= 2
+        elif _theta_slope(model, low) < 0:
+            return low, high
+        else:
+            high = low
+    raise ErlangenError(f"T = {T:.6g}: the state ends at theta = {high:.6g} before dA/dtheta changes sign")
 
 
 def gardner_temperature(P: int) -> float:
