@@ -106,7 +106,7 @@ def page(browser, address):
         ),
     )
     page.on("pageerror", lambda error: broken.append(str(error)))
-    page.goto(address + "?sample=0&at=0", timeout=120_000)  # also on a busy machine
+    page.goto(address + "?sample=0&at=0")
     sync_api.expect(page.locator(".er-drag image")).to_have_count(1, timeout=20_000)
     heading(page, "sample 0")
     yield page

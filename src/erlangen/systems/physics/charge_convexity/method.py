@@ -10,6 +10,7 @@ from the real solution u = 1 at y = 0; Delta_0 is `casimir` of the modes about i
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -85,18 +86,18 @@ def standard_coupling(value: complex, convention: Quartic) -> complex:
     return value * factors[convention]
 
 
-class _Quartic:
+class _Quartic(ABC):
     """What models with a quartic potential share: y = slope * Q."""
 
     @property
+    @abstractmethod
     def slope(self) -> complex:
         """y / Q."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def spectrum(self) -> Spectrum:
         """The modes about the state."""
-        raise NotImplementedError
 
     def saddle(self, Q: ArrayLike) -> Complexes:
         """u = R mu at charges Q, real numbers above zero."""
