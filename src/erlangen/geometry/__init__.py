@@ -58,6 +58,7 @@ from erlangen.geometry.points import (
 )
 from erlangen.geometry.poses import look_at, reflection
 from erlangen.geometry.quotients import rotation_distance
+from erlangen.geometry.shells import IcosahedralShell, icosahedral_shell
 from erlangen.geometry.tours import optimal_tours, rewrite_tours, tour_lengths
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "Clustering",
     "EgoNetworks",
     "Groups",
+    "IcosahedralShell",
     "KinematicTree",
     "Mixture",
     "Multigraph",
@@ -90,6 +92,7 @@ __all__ = [
     "gram_distance",
     "gram_schmidt",
     "harden",
+    "icosahedral_shell",
     "injective_terms",
     "interpolate_points",
     "is_computable",
