@@ -19,7 +19,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from erlangen.errors import ErlangenError, GroupError, UnknownNameError, is_whole
+from erlangen.errors import ErlangenError, GroupError, UnknownNameError, check_integer
 from erlangen.groups import Icosahedral
 
 Part = Literal["vertices", "edges", "faces", "half_edges"]
@@ -113,9 +113,8 @@ def icosahedral_shell(h: int, k: int = 0) -> IcosahedralShell:
     Raises:
         ErlangenError: h or k is negative or no whole number, both are zero, or T is larger than `LARGEST`.
     """
-    for name, value in (("h", h), ("k", k)):
-        if not is_whole(value) or value < 0:
-            raise ErlangenError(f"{name} = {value!r}; give a whole number of steps, 0 or more")
+    check_integer("h", h, 0)
+    check_integer("k", k, 0)
     total = h * h + h * k + k * k
     if not 0 < total <= LARGEST:
         raise ErlangenError(f"h = {h}, k = {k}: T = {total}, but 1 to {LARGEST} is possible")

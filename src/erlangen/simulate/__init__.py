@@ -4,6 +4,7 @@ Particles under pair forces, molecules, particles carried by a flow, posed and m
 partial scans, streets under a laser scanner, surfaces, solids; spins at a temperature.
 """
 
+from erlangen.simulate.assembly import fold_angles, shell_energy
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
 from erlangen.simulate.charges import charges_ahead, drifted
 from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw
@@ -20,15 +21,9 @@ from erlangen.simulate.solid_families import solids
 from erlangen.simulate.streets import ROAD_USERS, Scanner, Traffic, traffic
 
 __all__ = [
-    "FURNITURE",
-    "Estimate",
-    "Tempering",
-    "correlated_mean",
-    "parallel_tempering",
-    "spin_sweep",
-    "PARTS",
-    "ROAD_USERS",
     "BodyClouds",
+    "Estimate",
+    "FURNITURE",
     "Hooke",
     "Humanoid",
     "InverseSquare",
@@ -38,27 +33,35 @@ __all__ = [
     "MolecularMotion",
     "Molecule",
     "NBody",
+    "PARTS",
     "PairLaw",
     "ParticleImages",
+    "ROAD_USERS",
     "Rooms",
     "ScanPairs",
     "Scanner",
     "Surfaces",
+    "Tempering",
     "Traffic",
     "Vortices",
     "charged",
     "charges_ahead",
+    "correlated_mean",
     "drifted",
     "ethanol",
     "evolve",
+    "fold_angles",
     "gravity",
     "machined_parts",
     "mesh_clouds",
     "mesh_points",
+    "parallel_tempering",
     "partial_scans",
     "particle_images",
     "room_clouds",
+    "shell_energy",
     "solids",
+    "spin_sweep",
     "springs",
     "surfaces",
     "traffic",
