@@ -4,7 +4,7 @@ Particles under pair forces, molecules, particles carried by a flow, posed and m
 partial scans, streets under a laser scanner, surfaces, solids; spins at a temperature.
 """
 
-from erlangen.simulate.assembly import fold_angles, shell_energy
+from erlangen.simulate.assembly import Assembly, ShellState, fold_angles, shell_energy
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
 from erlangen.simulate.charges import charges_ahead, drifted
 from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw
@@ -21,6 +21,7 @@ from erlangen.simulate.solid_families import solids
 from erlangen.simulate.streets import ROAD_USERS, Scanner, Traffic, traffic
 
 __all__ = [
+    "Assembly",
     "BodyClouds",
     "Estimate",
     "FURNITURE",
@@ -40,6 +41,7 @@ __all__ = [
     "Rooms",
     "ScanPairs",
     "Scanner",
+    "ShellState",
     "Surfaces",
     "Tempering",
     "Traffic",
