@@ -316,6 +316,11 @@ class Assembly:
         """How many of each were made, int64 ``[13]``."""
         return torch.tensor(self._counts[1])
 
+    @property
+    def last_change(self) -> float:
+        """Change of the energy by the last move that changed the mesh."""
+        return float(self._last[1])
+
     def labels(self, state: ShellState) -> Tensor:
         """Labels of the half-edges of a state, int64 ``[3 F]``."""
         return self.subunits[state.species].flatten()
