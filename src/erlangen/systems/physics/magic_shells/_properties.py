@@ -40,7 +40,7 @@ TABLE = {
 }
 """Kinds of triangles and of edges for I, T, D3, D2, C3, C1, and the best subgroup, counted by brute force."""
 
-UP_TO_49 = [(h, k) for h in range(8) for k in range(8) if 0 < h * h + h * k + k * k <= 49]
+UP_TO_49 = [(h, k) for h in range(1, 8) for k in range(h + 1) if h * h + h * k + k * k <= 49]
 UP_TO_7 = [(h, k) for h in range(1, 8) for k in range(8)]
 PARTS: tuple[Part, ...] = ("faces", "edges", "vertices")
 
@@ -186,7 +186,7 @@ def subgroups_of_rotations(run: Run[Any]) -> float:
 @exact(tol=0)
 def magic_sizes_below_50(run: Run[Any]) -> float:
     """Triangulation numbers below 50 on which T is magic by one of the two, the rule or the list 1, 7, 13, 19, 25, 31, 37, 43, \
-    49; shells with h and k from 0 to 7."""
+    49; shells with k up to h up to 7."""
     magic = {h * h + h * k + k * k for h, k in UP_TO_49 if is_magic(h, k)}
     return len(magic ^ {1, 7, 13, 19, 25, 31, 37, 43, 49})
 
