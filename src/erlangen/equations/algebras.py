@@ -48,7 +48,9 @@ def structure_constants(fields: Sequence[VectorField]) -> Tensor:
             vector = sp.Matrix([row.get(key, 0) for key in keys])
             found = left * vector
             if basis * found != vector:
-                raise ErlangenError(f"the bracket of fields {i} and {j} is no combination of the fields; they are no algebra")
+                raise ErlangenError(
+                    f"the bracket of fields {i} and {j} is no combination of the fields; they are no algebra"
+                )
             constants[i, j] = torch.tensor([float(value) for value in found], dtype=torch.float64)
     return constants
 
@@ -103,8 +105,12 @@ def one_parameter_group(field: VectorField, name: str | None = None) -> Group:
     """
     symbols = field.jets.symbols
     parts = (*field.xi, *field.phi)
-    if not field.is_point or any(not part.is_polynomial(*symbols) or sp.total_degree(part, *symbols) > 1 for part in parts):
-        raise ErlangenError(f"{field} is not affine in {', '.join(map(str, symbols))}; its flow is no group of matrices")
+    if not field.is_point or any(
+        not part.is_polynomial(*symbols) or sp.total_degree(part, *symbols) > 1 for part in parts
+    ):
+        raise ErlangenError(
+            f"{field} is not affine in {', '.join(map(str, symbols))}; its flow is no group of matrices"
+        )
     n = len(symbols)
     matrix = torch.zeros(n + 1, n + 1, dtype=torch.float64)
     for i, part in enumerate(parts):
@@ -112,8 +118,9 @@ def one_parameter_group(field: VectorField, name: str | None = None) -> Group:
             matrix[i, j] = float(sp.diff(part, x))
         matrix[i, n] = float(part.subs(dict.fromkeys(symbols, 0)))
 
-    def embed(time: Tensor) -> Tensor:
-        return torch.linalg.matrix_exp(time[..., None] * matrix.to(time))
+    def embed(shift: Tensor) -> Tensor:
+        time = shift[..., 0, 1]
+        return torch.linalg.matrix_exp(time[..., None, None] * matrix.to(time))
 
     return Subgroup(Affine(n), Translation(1), embed, name=name or f"Flow({field})")
 

@@ -51,7 +51,9 @@ class CircleMap:
         _check("shift", self.shift)
         fine = _finer(1 + derivative(self.shift), 4)
         if float(fine.min()) <= 0:
-            raise ErlangenError(f"shift: g' falls to {float(fine.min()):.3g}; a map of the circle must increase, so shrink it")
+            raise ErlangenError(
+                f"shift: g' falls to {float(fine.min()):.3g}; a map of the circle must increase, so shrink it"
+            )
 
     @classmethod
     def from_modes(
@@ -64,11 +66,13 @@ class CircleMap:
         """
         check_integer("points", points, 4)
         if 2 * max(len(sine), len(cosine)) >= points:
-            raise ErlangenError(f"points = {points} cannot hold {max(len(sine), len(cosine))} modes; give more than twice as many")
+            raise ErlangenError(
+                f"points = {points} cannot hold {max(len(sine), len(cosine))} modes; give more than twice as many"
+            )
         phi = circle_points(points)
         shift = torch.full_like(phi, turn)
-        for wave, modes in ((torch.sin, sine), (torch.cos, cosine)):
-            for n, value in enumerate(modes, 1):
+        for wave, sizes in ((torch.sin, sine), (torch.cos, cosine)):
+            for n, value in enumerate(sizes, 1):
                 shift = shift + value * wave(n * phi)
         return cls(shift)
 
@@ -121,7 +125,9 @@ class CircleMap:
             # A step of more than a quarter of a turn would leave the branch.
             found = found - (rest / (1 + interpolate(slope, found)).clamp(min=1e-3)).clamp(-0.8, 0.8)
         if float((self(found) - phi).abs().max()) > 1e-11:
-            raise ErlangenError("the inverse was not found in 100 steps; the slope of this map is nearly zero somewhere")
+            raise ErlangenError(
+                "the inverse was not found in 100 steps; the slope of this map is nearly zero somewhere"
+            )
         return CircleMap(found - phi)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import sympy as sp
 
@@ -34,7 +33,9 @@ class JetSpace:
         groups = [names.split() if isinstance(names, str) else list(names) for names in (independent, dependent)]
         every = [name for names in groups for name in names]
         if not all(groups):
-            raise ErlangenError("JetSpace needs at least one independent and one dependent variable, such as ('t', 'x')")
+            raise ErlangenError(
+                "JetSpace needs at least one independent and one dependent variable, such as ('t', 'x')"
+            )
         for name in every:
             if not name.isidentifier() or "_" in name or every.count(name) > 1:
                 raise ErlangenError(f"{name!r}: give every variable a name of its own, without underscores")
@@ -67,7 +68,7 @@ class JetSpace:
 
     def jets_of(self, expr: sp.Expr) -> list[sp.Symbol]:
         """Dependent variables and derivatives in an expression, by name."""
-        return sorted((s for s in expr.free_symbols if s in self._places), key=str)
+        return sorted((s for s in expr.atoms(sp.Symbol) if s in self._places), key=str)
 
     def total(self, expr: sp.Expr | float, *by: sp.Symbol) -> sp.Expr:
         """The total derivative, by one variable or by several in turn.
@@ -193,7 +194,7 @@ class VectorField:
         mine, theirs = (*self.xi, *self.phi), (*other.xi, *other.phi)
 
         def along(field: Sequence[sp.Expr], expr: sp.Expr) -> sp.Expr:
-            return reduce(lambda s, pair: s + pair[0] * sp.diff(expr, pair[1]), zip(field, self.jets.symbols, strict=True), sp.Integer(0))
+            return sp.Add(*(part * sp.diff(expr, x) for part, x in zip(field, self.jets.symbols, strict=True)))
 
         both = [sp.expand(along(mine, b) - along(theirs, a)) for a, b in zip(mine, theirs, strict=True)]
         count = len(self.xi)

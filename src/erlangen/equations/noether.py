@@ -37,11 +37,11 @@ def noether_current(
     change = sp.expand(field.prolonged(lagrangian) + lagrangian * jets.divergence(field.xi))
     edge = as_divergence(jets, change) if boundary is None else tuple(map(sp.sympify, boundary))
     if sp.simplify(jets.divergence(edge) - change) != 0:
-        raise ErlangenError(f"boundary {edge} does not have the divergence {change} that this field adds to the Lagrangian")
+        raise ErlangenError(
+            f"boundary {edge} does not have the divergence {change} that this field adds to the Lagrangian"
+        )
     parts = _by_parts(jets, lagrangian, field.characteristic)
-    current = tuple(
-        sp.expand(b - lagrangian * xi - a) for b, xi, a in zip(edge, field.xi, parts, strict=True)
-    )
+    current = tuple(sp.expand(b - lagrangian * xi - a) for b, xi, a in zip(edge, field.xi, parts, strict=True))
     equations = jets.euler(lagrangian)
     on_shell = sp.Add(*(q * e for q, e in zip(field.characteristic, equations, strict=True)))
     if sp.simplify(jets.divergence(current) - on_shell) != 0:
@@ -63,24 +63,24 @@ def as_divergence(jets: JetSpace, expr: sp.Expr | float) -> tuple[sp.Expr, ...]:
         ErlangenError: the expression is no divergence, or has no value where the dependent variables are zero; then the
             boundary term has to be given.
     """
-    expr = sp.expand(sp.sympify(expr))
-    if expr == 0:
+    whole: sp.Expr = sp.expand(sp.sympify(expr))
+    if whole == 0:
         return (sp.Integer(0),) * len(jets.independent)
-    if any(sp.simplify(one) != 0 for one in jets.euler(expr)):
-        raise ErlangenError(f"{expr} is no divergence: its Euler-Lagrange equations are not empty")
-    symbols = jets.jets_of(expr)
-    rest = expr.subs(dict.fromkeys(symbols, 0))
+    if any(sp.simplify(one) != 0 for one in jets.euler(whole)):
+        raise ErlangenError(f"{whole} is no divergence: its Euler-Lagrange equations are not empty")
+    symbols = jets.jets_of(whole)
+    rest = whole.subs(dict.fromkeys(symbols, 0))
     if not rest.is_finite and rest.has(sp.zoo, sp.nan, sp.oo):
-        raise ErlangenError(f"{expr} has no value where the dependent variables are zero; give boundary= yourself")
+        raise ErlangenError(f"{whole} has no value where the dependent variables are zero; give boundary= yourself")
     shrink = sp.Dummy("s", positive=True)
-    parts = _by_parts(jets, expr, jets.dependent)
+    parts = _by_parts(jets, whole, jets.dependent)
     found: list[sp.Expr] = []
     for part in parts:
         scaled = part.subs({s: shrink * s for s in jets.jets_of(part)}, simultaneous=True)
         found.append(sp.expand(sp.integrate(sp.expand(sp.cancel(scaled / shrink)), (shrink, 0, 1))))
     found[0] += sp.integrate(rest, jets.independent[0])
-    if sp.simplify(jets.divergence(found) - expr) != 0:
-        raise ErlangenError(f"{expr} is a divergence that this homotopy does not find; give boundary= yourself")
+    if sp.simplify(jets.divergence(found) - whole) != 0:
+        raise ErlangenError(f"{whole} is a divergence that this homotopy does not find; give boundary= yourself")
     return tuple(found)
 
 

@@ -5,7 +5,8 @@ What is found is a basis of all such fields up to the given degree; that there a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import cast
 
 import sympy as sp
 from sympy.polys.matrices import DomainMatrix
@@ -43,7 +44,9 @@ def point_symmetries(jets: JetSpace, equations: Mapping[sp.Symbol, sp.Expr], deg
         leading.append((*place, sp.sympify(right)))
     for symbol, right in equations.items():
         if _on_shell(jets, leading, sp.sympify(right), steps=1) != sp.expand(right):
-            raise ErlangenError(f"the equation of {symbol} holds derivatives that equations are solved for; solve for others")
+            raise ErlangenError(
+                f"the equation of {symbol} holds derivatives that equations are solved for; solve for others"
+            )
 
     def conditions(field: VectorField) -> list[sp.Expr]:
         return [
@@ -77,7 +80,7 @@ def variational_symmetries(
 
 
 # --- linear algebra over the rationals --------------------------------------------------------------------------------
-def _solve(jets: JetSpace, conditions: object, degree: int) -> list[VectorField]:
+def _solve(jets: JetSpace, conditions: Callable[[VectorField], list[sp.Expr]], degree: int) -> list[VectorField]:
     """The fields of the ansatz for which all conditions, which are linear in the field, vanish."""
     check_integer("degree", degree, 0)
     monomials = sorted(sp.itermonomials(list(jets.symbols), degree), key=lambda m: (sp.total_degree(m), str(m)))
@@ -87,12 +90,12 @@ def _solve(jets: JetSpace, conditions: object, degree: int) -> list[VectorField]
         raise ErlangenError(
             f"degree = {degree}: {len(slots)} coefficients are unknown, at most {MOST_UNKNOWNS} are tried; lower the degree"
         )
-    unknowns = [sp.Dummy(f"c{n}") for n in range(len(slots))]
+    unknowns: list[sp.Symbol] = [sp.Dummy(f"c{n}") for n in range(len(slots))]
     components: list[sp.Expr] = [sp.Integer(0)] * len(jets.symbols)
     for (k, monomial), c in zip(slots, unknowns, strict=True):
         components[k] += c * monomial
     field = VectorField(jets, tuple(components[:count]), tuple(components[count:]))
-    rows = [row for expr in conditions(field) for row in _rows(expr, unknowns)]  # pyright: ignore[reportCallIssue, reportUnknownVariableType]
+    rows = [row for expr in conditions(field) for row in _rows(expr, unknowns)]
     matrix = DomainMatrix.from_Matrix(sp.Matrix(rows or [[0] * len(unknowns)])).to_field()
     found: list[VectorField] = []
     for vector in matrix.nullspace().to_Matrix().rref()[0].tolist():
@@ -116,7 +119,9 @@ def _rows(expr: sp.Expr, unknowns: list[sp.Symbol]) -> Iterable[list[sp.Expr]]:
         return
     others = sorted(top.free_symbols - set(unknowns), key=str)
     if not top.is_polynomial(*others, *unknowns):
-        raise ErlangenError(f"{top} is neither rational nor a root of such in the variables; symmetries of it are not sought")
+        raise ErlangenError(
+            f"{top} is neither rational nor a root of such in the variables; symmetries of it are not sought"
+        )
     terms = sp.Poly(top, *others).as_dict().values() if others else [top]
     for term in terms:
         yield [sp.Rational(sp.diff(term, c)) for c in unknowns]
@@ -125,15 +130,13 @@ def _rows(expr: sp.Expr, unknowns: list[sp.Symbol]) -> Iterable[list[sp.Expr]]:
 def _without_roots(expr: sp.Expr) -> tuple[sp.Expr, dict[sp.Symbol, sp.Expr]]:
     """Square roots as symbols of their own, and the squares of these."""
     roots: dict[sp.Expr, sp.Symbol] = {}
+    halves: dict[sp.Basic, sp.Basic] = {}
     for power in expr.atoms(sp.Pow):
-        if power.exp.is_Rational and power.exp.q == 2:
-            roots.setdefault(sp.expand(power.base), sp.Dummy("r"))
-    halves = {
-        power: roots[sp.expand(power.base)] ** power.exp.p
-        for power in expr.atoms(sp.Pow)
-        if power.exp.is_Rational and power.exp.q == 2
-    }
-    return expr.xreplace(halves), {symbol: base for base, symbol in roots.items()}
+        exponent = power.exp
+        if isinstance(exponent, sp.Rational) and exponent.q == 2:
+            root = roots.setdefault(sp.expand(power.base), sp.Dummy("r"))
+            halves[power] = root**exponent.p
+    return cast("sp.Expr", expr.xreplace(halves)), {symbol: base for base, symbol in roots.items()}
 
 
 def _on_shell(
@@ -152,5 +155,5 @@ def _on_shell(
                     break
         if not new:
             return sp.expand(expr)
-        expr = expr.xreplace(new)
+        expr = cast("sp.Expr", expr.xreplace(new))
     return sp.expand(expr)
