@@ -3,7 +3,7 @@
 >>> jets = JetSpace("t", "x")
 >>> t, x = jets.symbols
 >>> fall = jets(x, t) ** 2 / 2 - x  # the Lagrangian of a stone
->>> found = variational_symmetries(jets, fall, degree=2)
+>>> found = variational_symmetries(jets, fall, degree=3)
 >>> len(found)
 5
 >>> later = next(field for field in found if field.xi == (1,) and field.phi == (0,))

@@ -93,7 +93,7 @@ def one_parameter_group(field: VectorField, name: str | None = None) -> Group:
     (3, 1)
     >>> symmetry = er.Symmetry(turn, input="points", output="invariant")
     >>> points = torch.randn(8, 5, 3)  # of (t, x, y)
-    >>> float(er.equivariance_error(lambda p: p[..., 1:].square().sum((1, 2)), points, symmetry).max()) < 1e-5
+    >>> float(er.equivariance_error(lambda p: p[..., 1:].square().sum((1, 2)), symmetry, points).max()) < 1e-5
     True
 
     Args:

@@ -55,9 +55,9 @@ def as_divergence(jets: JetSpace, expr: sp.Expr | float) -> tuple[sp.Expr, ...]:
     >>> jets = JetSpace("t x", "u")
     >>> t, x, u = jets.symbols
     >>> as_divergence(jets, jets.total(u * jets(u, x), t))
-    (u*u_x/2, u*u_t/2)
+    (u*u_x, 0)
 
-    Any two answers differ by something without divergence, as this one does from ``(u u_x, 0)``.
+    Any two answers differ by something without divergence, as this one does from ``(u u_x/2, u u_t/2)``.
 
     Raises:
         ErlangenError: the expression is no divergence, or has no value where the dependent variables are zero; then the

@@ -5,7 +5,7 @@ What is found is a basis of all such fields up to the given degree; that there a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import cast
 
 import sympy as sp
@@ -18,7 +18,13 @@ MOST_UNKNOWNS = 400
 """Coefficients from which an ansatz is refused."""
 
 
-def point_symmetries(jets: JetSpace, equations: Mapping[sp.Symbol, sp.Expr], degree: int) -> list[VectorField]:
+def point_symmetries(
+    jets: JetSpace,
+    equations: Mapping[sp.Symbol, sp.Expr],
+    degree: int,
+    *,
+    times: Sequence[sp.Expr | int] = (1,),
+) -> list[VectorField]:
     """Fields that move solutions of equations to solutions.
 
     >>> jets = JetSpace("t", "x")
@@ -31,6 +37,7 @@ def point_symmetries(jets: JetSpace, equations: Mapping[sp.Symbol, sp.Expr], deg
         equations: each solved for one derivative, ``{u_t: right side}``. No right side holds such a derivative, or one that
             follows from it.
         degree: of the components, as polynomials in the variables together.
+        times: functions with which all polynomials are tried.
 
     Raises:
         UnknownNameError: what an equation is solved for is no derivative.
@@ -53,19 +60,27 @@ def point_symmetries(jets: JetSpace, equations: Mapping[sp.Symbol, sp.Expr], deg
             _on_shell(jets, leading, field.prolonged(symbol - sp.sympify(right))) for symbol, right in equations.items()
         ]
 
-    return _solve(jets, conditions, degree)
+    return _solve(jets, conditions, degree, times)
 
 
 def variational_symmetries(
-    jets: JetSpace, lagrangian: sp.Expr, degree: int, *, strict: bool = False
+    jets: JetSpace, lagrangian: sp.Expr, degree: int, *, strict: bool = False, times: Sequence[sp.Expr | int] = (1,)
 ) -> list[VectorField]:
     """Fields that change an action by its boundary values alone, or, if `strict`, not at all.
 
+    >>> jets = JetSpace("t", "x")
+    >>> t, x = jets.symbols
+    >>> spring = (jets(x, t) ** 2 - x**2) / 2
+    >>> waves = (1, sp.cos(t), sp.sin(t), sp.cos(2 * t), sp.sin(2 * t))
+    >>> len(variational_symmetries(jets, spring, 1)), len(variational_symmetries(jets, spring, 1, times=waves))
+    (1, 5)
+
     Args:
         jets: the variables.
-        lagrangian: L, of any order; rational, with roots.
+        lagrangian: L, of any order; rational, with square roots and exponentials.
         degree: of the components, as polynomials in the variables together.
         strict: no boundary terms.
+        times: functions with which all polynomials are tried, such as waves that solutions are made of.
 
     Raises:
         ErlangenError: the ansatz is too large, or the Lagrangian is not of this kind.
@@ -76,16 +91,21 @@ def variational_symmetries(
         change = field.prolonged(lagrangian) + lagrangian * jets.divergence(field.xi)
         return [change] if strict else list(jets.euler(change))
 
-    return _solve(jets, conditions, degree)
+    return _solve(jets, conditions, degree, times)
 
 
 # --- linear algebra over the rationals --------------------------------------------------------------------------------
-def _solve(jets: JetSpace, conditions: Callable[[VectorField], list[sp.Expr]], degree: int) -> list[VectorField]:
+def _solve(
+    jets: JetSpace,
+    conditions: Callable[[VectorField], list[sp.Expr]],
+    degree: int,
+    times: Sequence[sp.Expr | int],
+) -> list[VectorField]:
     """The fields of the ansatz for which all conditions, which are linear in the field, vanish."""
     check_integer("degree", degree, 0)
     monomials = sorted(sp.itermonomials(list(jets.symbols), degree), key=lambda m: (sp.total_degree(m), str(m)))
     count = len(jets.independent)
-    slots = [(k, m) for k in range(len(jets.symbols)) for m in monomials]
+    slots = [(k, m * sp.sympify(f)) for k in range(len(jets.symbols)) for m in monomials for f in times]
     if len(slots) > MOST_UNKNOWNS:
         raise ErlangenError(
             f"degree = {degree}: {len(slots)} coefficients are unknown, at most {MOST_UNKNOWNS} are tried; lower the degree"
@@ -109,7 +129,7 @@ def _solve(jets: JetSpace, conditions: Callable[[VectorField], list[sp.Expr]], d
 
 def _rows(expr: sp.Expr, unknowns: list[sp.Symbol]) -> Iterable[list[sp.Expr]]:
     """Linear equations for the unknowns that say that an expression vanishes identically in all other symbols."""
-    expr, roots = _without_roots(expr)
+    expr, roots = _without_roots(_without_waves(expr))
     top, _ = sp.fraction(sp.together(expr))
     top = sp.expand(top)
     for symbol, square in roots.items():
@@ -119,12 +139,33 @@ def _rows(expr: sp.Expr, unknowns: list[sp.Symbol]) -> Iterable[list[sp.Expr]]:
         return
     others = sorted(top.free_symbols - set(unknowns), key=str)
     if not top.is_polynomial(*others, *unknowns):
+        odd = sorted(str(atom) for atom in top.atoms(sp.Function, sp.Pow) if not atom.is_polynomial(*others))
         raise ErlangenError(
-            f"{top} is neither rational nor a root of such in the variables; symmetries of it are not sought"
+            f"{', '.join(odd[:3])}: symmetries are sought where all is rational in the variables, square roots, and exponentials"
         )
     terms = sp.Poly(top, *others).as_dict().values() if others else [top]
     for term in terms:
-        yield [sp.Rational(sp.diff(term, c)) for c in unknowns]
+        row = [sp.diff(term, c) for c in unknowns]
+        # The unknowns are real, so that real and imaginary parts are equations of their own.
+        for part in ([sp.re(value) for value in row], [sp.im(value) for value in row]):
+            if any(part):
+                yield [sp.Rational(value) for value in part]
+
+
+def _without_waves(expr: sp.Expr) -> sp.Expr:
+    """Sines and exponentials as powers of symbols, one for each kind of exponent."""
+    expr = sp.expand(expr.rewrite((sp.sin, sp.cos, sp.sinh, sp.cosh), sp.exp), power_exp=False)
+    waves = list(expr.atoms(sp.exp))
+    powers: dict[sp.Basic, sp.Basic] = {}
+    while waves:
+        first = waves[0].exp
+        alike = {wave: sp.simplify(wave.exp / first) for wave in waves}
+        alike = {wave: ratio for wave, ratio in alike.items() if isinstance(ratio, sp.Rational)}
+        unit = sp.Rational(1, sp.ilcm(1, *(ratio.q for ratio in alike.values())))
+        symbol = sp.Dummy("z")
+        powers |= {wave: symbol ** (ratio / unit) for wave, ratio in alike.items()}
+        waves = [wave for wave in waves if wave not in alike]
+    return cast("sp.Expr", expr.xreplace(powers))
 
 
 def _without_roots(expr: sp.Expr) -> tuple[sp.Expr, dict[sp.Symbol, sp.Expr]]:
