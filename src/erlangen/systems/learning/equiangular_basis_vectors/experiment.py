@@ -193,7 +193,6 @@ def characters_part(run: Run[Budget]) -> Part:
     )
     return table.part(
         holds_up("as-good-as-fully-connected", "EBV, d = K", "FC", "a fully connected layer, d = K", reported),
-        holds_up("as-good-as-one-hot", "EBV, d = K", "one-hot, d = K", "one-hot vectors, d = K"),
         holds_up(
             "as-good-as-random-small", f"EBV, d = {small}", f"random, d = {small}", "random unit vectors, small d"
         ),
