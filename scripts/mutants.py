@@ -38,7 +38,18 @@ DECLARED = (cst.Annotation, cst.Raise, cst.Decorator, cst.Import, cst.ImportFrom
 NAMES = {"isinstance", "issubclass", "cast", "TypeVar", "warn", "strict", "stacklevel"}  # of calls and keywords
 
 
-# One changed token: its line before and after, the whole new text, and the lines of its statement.
+# What tests import besides the package, loaded once and not in each child.
+SHARED = [
+    "torch",
+    "torch._dynamo",
+    "scipy.stats",
+    "scipy.sparse",
+    "scipy.spatial",
+    "matplotlib.pyplot",
+    "lightning_fabric",
+]
+
+# One changed token: its line before and after, the whole new text, and the lines that run because of it.
 Mutant = namedtuple("Mutant", "file line old new text statement")
 
 
@@ -78,7 +89,9 @@ def mutant(file: str, tree: cst.Module, old: cst.CSTNode, new: cst.CSTNode) -> M
     for node in ast.walk(ast.parse(tree.code)):
         if isinstance(node, ast.stmt):
             end = node.body[0].lineno if getattr(node, "body", None) else node.end_lineno + 1
-            statement = range(node.lineno, end) if node.lineno <= line < end else statement  # the innermost is last
+            if node.lineno <= line < end:  # the innermost is last
+                default = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)  # it matters where the body runs
+                statement = range(end, node.end_lineno + 1) if default else range(node.lineno, end)
     return Mutant(file, line, was.strip(), becomes.strip(), text, statement)
 
 
@@ -94,15 +107,15 @@ def equivalents(path: Path) -> set[tuple[str, str, str]]:
 
 
 class Tests:
-    """A plugin of pytest: notes which test reaches which line and how long it takes, or runs a choice, fast ones first."""
+    """A plugin of pytest: notes which test reaches which line and how long it takes, or runs a choice in a good order."""
 
-    def __init__(self, package: str, chosen: dict[str, float] | None) -> None:
+    def __init__(self, package: str, chosen: dict[str, tuple[bool, float]] | None) -> None:
         self.package, self.chosen, self.seconds = package, chosen or {}, {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:  # noqa: D102
         if self.chosen and self.chosen.keys() <= {item.nodeid for item in items}:  # else the mutant renames tests
             items[:] = [item for item in items if item.nodeid in self.chosen]
-        items.sort(key=lambda item: self.chosen.get(item.nodeid, 0))
+        items.sort(key=lambda item: self.chosen.get(item.nodeid, (False, 0.0)))
         caches = [f for f in gc.get_objects() if type(f) is functools._lru_cache_wrapper]
         self.clear = [f.cache_clear for f in caches if f.__module__.split(".")[0] == self.package]
         self.clear.append(getattr(sys.modules.get("erlangen.reps"), "clear_memory", int))
@@ -119,7 +132,9 @@ class Tests:
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0) + report.duration
 
 
-def child(root: Path, source: Path, tests: list[str], chosen: dict[str, float] | None) -> None:
+def child(
+    root: Path, source: Path, tests: list[str], chosen: dict[str, tuple[bool, float]] | None, traced: list[str]
+) -> None:
     """Run pytest in a process of its own, which has imported nothing of the package yet."""
     os.setsid()
     resource.setrlimit(resource.RLIMIT_DATA, (12 << 30, 12 << 30))  # a mutant may ask for a tensor of any size
@@ -132,7 +147,7 @@ def child(root: Path, source: Path, tests: list[str], chosen: dict[str, float] |
     try:
         plugin = Tests(package, chosen)
         options = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--rootdir", str(root), *tests]
-        trace = coverage.Coverage(str(out / "lines"), source=[str(source)], config_file=False)
+        trace = coverage.Coverage(str(out / "lines"), include=traced, config_file=False)
         with nullcontext() if chosen else trace.collect():
             status = pytest.main(options, plugins=[plugin])
         if chosen is None:
@@ -145,12 +160,20 @@ def child(root: Path, source: Path, tests: list[str], chosen: dict[str, float] |
         os._exit(code)
 
 
-def passes(root: Path, source: Path, room: str, chosen: dict[str, float] | None = None) -> bool:
-    """Whether the chosen tests pass, or all of the room; too long is a failure."""
+def passes(
+    root: Path,
+    source: Path,
+    room: str,
+    chosen: dict[str, tuple[bool, float]] | None = None,
+    traced: list[str] | None = None,
+) -> bool:
+    """Whether the chosen tests pass, or all of the room, noting who reaches the `traced` files; too long is a failure."""
     tests = sorted({test.split("::")[0] for test in chosen or [f"tests/{room}"]})
-    process = multiprocessing.get_context("fork").Process(target=child, args=(root, source, tests, chosen))
+    process = multiprocessing.get_context("fork").Process(
+        target=child, args=(root, source, tests, chosen, traced or [])
+    )
     process.start()
-    process.join(60 + 5 * sum(chosen.values()) if chosen else None)
+    process.join(60 + 5 * sum(seconds for _, seconds in chosen.values()) if chosen else None)
     if process.is_alive():
         os.killpg(process.pid or 0, signal.SIGKILL)
     process.join()
@@ -171,11 +194,12 @@ def main() -> int:
     mutants = drawn(package, args.room, args.n, args.seed)
     known = equivalents(Path(__file__).with_name("equivalent_mutants.txt"))
     tried = [m for m in mutants if (m.file, m.old, m.new) not in known]
-    importlib.import_module("torch")  # once, not in each child
+    for name in SHARED:
+        importlib.import_module(name)
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         source = Path(folder) / "src"
         shutil.copytree(package, source / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-        passes(root, source, args.room)
+        passes(root, source, args.room, traced=sorted({str(source / package.name / m.file) for m in tried}))
         seconds = json.loads((source.parent / "seconds.json").read_text())
         lines = coverage.CoverageData(str(source.parent / "lines"))
         lines.read()
@@ -184,7 +208,10 @@ def main() -> int:
             plain = copy.read_text()
             reached = lines.contexts_by_lineno(str(copy))
             names = {name for line in m.statement for name in reached.get(line, [])}
-            tests = seconds if "" in names else {name: seconds[name] for name in names}  # "": when it is imported
+            if "" in names:  # when it is imported: all tests, those that need the file first
+                names = seconds.keys()
+            near = {name for line in reached for name in reached[line]}
+            tests = {name: (name not in near, seconds[name]) for name in names}
             copy.write_text(m.text)
             if not tests or passes(root, source, args.room, tests):
                 survivors += 1

@@ -10,7 +10,7 @@ from torch import nn
 import erlangen as er
 from erlangen.actions import Port, Stream, Weights, WeightStreams, weight_streams
 from erlangen.errors import ActionError, ModelError, ShapeError, SymmetryError
-from erlangen.groups import O
+from erlangen.groups import GLPlus, O, Wreath
 
 
 class Residual(nn.Module):
@@ -217,6 +217,32 @@ def test_wrong_keys_are_seen() -> None:
     assert (twin(x) - net(x)).norm() > 0.1 * net(x).norm()
 
 
+def test_heads_change_places() -> None:
+    """Two heads of four units, each with a matrix for scores and one for values, and a permutation of both."""
+    net, x, _ = build("attention")
+    rows, made = ("mix.in_proj_weight", "mix.in_proj_bias"), "mix.out_proj.weight"
+    ports = [Port(row, 0, role, at, factors=which) for row in rows for role, at, which in
+             (("out", 0, 0), ("in", 8, 0), ("out", 16, 1))]  # fmt: skip
+    heads = Stream("heads", Wreath(2, GLPlus(4), GLPlus(4)), (*ports, Port(made, 1, "in", factors=1)))
+    streams = WeightStreams.declare(net, [heads])
+    sym = er.Symmetry(streams.group, input=Weights(streams), output="invariant")
+    weights = er.measure.stack_weights(net)
+    report = er.audit(er.measure.function_of_weights(net, x), sym, weights, elements=20)
+    assert report.worst_error < 1e-11
+    g, h = streams.group.sample((2, 1), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    once, twice = streams.act(streams.group.compose(g, h), weights), streams.act(g, streams.act(h, weights))
+    for name in weights:
+        torch.testing.assert_close(once[name], twice[name], rtol=1e-9, atol=1e-11)
+    swap = streams.group.identity(dtype=torch.float64)
+    swap[:2] = torch.tensor([1.0, 0.0])
+    state = {name: t[0] for name, t in weights.items()}
+    assert torch.equal(streams.act(swap, state)[made], state[made].unflatten(1, (2, 4)).flip(1).flatten(1))
+    with pytest.raises(er.errors.GroupError, match="one dimension"):
+        Wreath(2, GLPlus(4), GLPlus(3))
+    with pytest.raises(er.errors.GroupError, match="infinite"):
+        Wreath(2, er.Symmetric(4))
+
+
 def test_groups_of_many_generators_have_no_lie_derivatives() -> None:
     """Two thousand directions, two calls each, would be most of an audit, and be of no use to a reader."""
     net = mlp(None, (4, 12, 3)).double()
@@ -278,6 +304,11 @@ class Branching(nn.Module):
             lambda s, w: WeightStreams.declare(nn.Linear(3, 2), [Stream("a", er.Symmetric(2), (Port("w", 0),))]),
             SymmetryError,
             "'w' is no tensor of the model",
+        ),
+        (
+            lambda s, w: WeightStreams.declare(Tied(), [Stream("a", er.Symmetric(11), (Port("out.weight", 0),))]),
+            SymmetryError,
+            "tied to 'embed.weight'",
         ),
         (
             lambda s, w: WeightStreams.declare(nn.Linear(3, 2), [Stream("a", er.Symmetric(4), (Port("weight", 1),))]),

@@ -195,6 +195,18 @@ def test_named_graphs_are_networkxs() -> None:
     assert nx.is_isomorphic(as_networkx(triangular_graph(6)), nx.line_graph(nx.complete_graph(6)))
 
 
+def test_smallest_of_each_family() -> None:
+    """A square, an octahedron, K(3, 3, 3), and five nodes that are all joined."""
+    assert nx.is_isomorphic(as_networkx(rook_graph(2)), nx.cycle_graph(4))
+    assert nx.is_isomorphic(as_networkx(triangular_graph(4)), nx.octahedral_graph())
+    latin = latin_square_graph([[0, 1, 2], [1, 2, 0], [2, 0, 1]])
+    assert nx.is_isomorphic(as_networkx(latin), nx.complete_multipartite_graph(3, 3, 3))
+    assert nx.is_isomorphic(as_networkx(skip_link_graph(5, 2)), nx.complete_graph(5))
+    assert connected_graphs(1).tolist() == [[[0.0]]]
+    with pytest.raises(DataError, match="every row and column"):
+        latin_square_graph([[0, 1], [1, 0]])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

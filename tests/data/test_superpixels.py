@@ -74,8 +74,12 @@ def test_brightest_come_first_and_are_the_brightest():
     torch.testing.assert_close(few.x[..., 0], whole.x[..., 0].sort(1, descending=True).values[:, :10])
 
 
-def test_an_image_alone_gives_the_same_as_in_a_batch():
+def test_an_image_alone_gives_the_same_as_in_a_batch(monkeypatch):
     images = digits("test").x[:3]
+    whole = superpixels(images)
+    monkeypatch.setattr("erlangen.data.segmentation._AT_ONCE", 1)
+    for a, b in zip(whole, superpixels(images), strict=True):
+        torch.testing.assert_close(a, b)
     for a, b in zip(superpixels(images), superpixels(images[1:2]), strict=True):
         torch.testing.assert_close(a[1:2], b)
     assert superpixels(images[:0], 75, brightest=8).pos.shape == (0, 8, 2)

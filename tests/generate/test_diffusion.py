@@ -213,6 +213,17 @@ def test_one_point_and_none_leave_no_freedom():
     assert gaussian.log_prob(x, mask)[:2].tolist() == [0.0, 0.0]
 
 
+def test_without_a_generator_noise_is_that_of_torchs_stream():
+    diffusion, gaussian = Diffusion(cosine_betas(5)), CenteredGaussian(-2)
+    torch.manual_seed(7)
+    found = diffusion.noise_like(torch.empty(4, 3)), gaussian.sample((4, 3), dtype=F64), diffusion.draw_steps(50)
+    torch.manual_seed(7)
+    noise, cloud = torch.randn(4, 3), torch.randn(4, 3, dtype=F64)
+    assert torch.equal(found[0], noise)
+    assert torch.equal(found[1], cloud - cloud.mean(0))
+    assert found[2].unique().tolist() == [0, 1, 2, 3, 4]
+
+
 def test_a_chain_without_noise_draws_its_start_alone():
     generator, start = seeded(5), seeded(5)
     Diffusion(cosine_betas(9)).sample(lambda x, t: x, (2, 3), eta=0.0, generator=generator)

@@ -29,6 +29,7 @@ from erlangen.groups import (
     Shifts,
     Stabilizer,
     Subgroup,
+    Wreath,
     group,
 )
 
@@ -67,6 +68,8 @@ COMBINED = [
     Flow(Shifts(12, 20), [[1, 0], [0, 3]], scale=2),
     Generated(SE(2), Scaling(2)),
     Generated(group("Cyclic(4)"), group("Dihedral(3)")),
+    Wreath(1, O(3)),
+    Wreath(3, group("CSO(2) x CSO(2)"), group("GL+(4)")),
 ]
 GROUPS = [*map(group, NAMES), *COMBINED]
 DTYPES = [torch.float32, torch.float64]

@@ -125,6 +125,7 @@ def test_entries_are_exact() -> None:
     assert torch.equal(table(Cyclic(12))[3::3], turns[1:])
     assert torch.equal(table(Dihedral(4))[4], torch.diag(torch.tensor([-1.0, 1.0], dtype=torch.float64)))
     assert set(table(Dihedral(4)).flatten().tolist()) == {0.0, 1.0, -1.0}
+    assert not bool(table(Dihedral(4))[table(Dihedral(4)) == 0].signbit().any())  # a zero prints without a sign
     assert table(Cyclic(12))[1, 1, 0] == 0.5
     assert table(Cyclic(6))[1, 0, 0] == 0.5
     for G in ALL:

@@ -93,6 +93,13 @@ def test_half_turns_have_one_angle(sign: float) -> None:
     assert PolarChart(SO(2)).coordinates(torch.eye(2)).item() == 0
 
 
+def test_scalings_of_a_line_have_no_rotations() -> None:
+    """On the positive numbers the chart is the exponential, and its inverse the logarithm."""
+    chart, a = PolarChart(GLPlus(1)), torch.tensor([[0.5], [-2.0]], dtype=DOUBLE)
+    torch.testing.assert_close(chart.element(a), a.exp()[..., None])
+    torch.testing.assert_close(chart.coordinates(a.exp()[..., None]), a)
+
+
 def test_gradients_of_the_chart() -> None:
     g = draw(GLPlus(2), 3, angle=2.0).g.requires_grad_()
     assert torch.autograd.gradcheck(PolarChart(GLPlus(2)).coordinates, (g,))

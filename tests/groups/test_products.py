@@ -189,6 +189,7 @@ def quarter_turns(k: torch.Tensor) -> torch.Tensor:
 
 def test_a_subgroup_acts_through_its_parent() -> None:
     G = Subgroup(SO(3), SO(2), about_z, name="rotations about z")
+    assert Subgroup(SO(3), SO(2), about_z).name == "Subgroup(SO(3), SO(2))"
     angle = torch.tensor([[0.3], [-2.0]], dtype=torch.float64)
     expected = Rotation.from_rotvec(np.array([[0, 0, 0.3], [0, 0, -2.0]])).as_matrix()
     torch.testing.assert_close(G.linear(G.exp(angle)), torch.from_numpy(expected))

@@ -1,11 +1,13 @@
 """Frozen is frozen bit for bit, under any optimizer."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from erlangen.errors import ErlangenError, ShapeError, UnknownNameError
-from erlangen.learn import NORMS, freeze, train_entries
+from erlangen.learn import NORMS, check_optimizer, freeze, train_entries
 
 
 def network() -> nn.Sequential:
@@ -90,3 +92,29 @@ def test_entries_outside_of_a_mask_cannot_move(optimizer, options) -> None:
 def test_bad_input(call, error, match) -> None:
     with pytest.raises(error, match=match):
         call(network())
+
+
+def test_an_optimizer_from_before_is_refused_and_would_have_moved_what_is_frozen() -> None:
+    net, x = network(), torch.randn(8, 2, 4, 4, generator=torch.Generator().manual_seed(1))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    check_optimizer(net, optimizer)
+    net(x).square().mean().backward()
+    freeze(net, train=NORMS)
+    before = net[0].weight.detach().clone()
+    with pytest.raises(ErlangenError, match=r"optimizer holds 0\.weight, which is frozen"):
+        check_optimizer(net, optimizer)
+    optimizer.step()
+    assert not torch.equal(net[0].weight, before)
+    check_optimizer(net, torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1))
+    with pytest.raises(ErlangenError, match=r"optimizer lacks 1\.bias, which is trained"):
+        check_optimizer(net, torch.optim.SGD([net[1].weight], lr=0.1))
+
+
+def test_an_optimizer_of_a_copy_is_refused() -> None:
+    net = network()
+    report = train_entries(net, {"0.weight": torch.ones(4, 2, 3, 3).bool()})
+    assert report.trained == {"0.weight": 72}
+    check_optimizer(net, torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1))
+    twin = copy.deepcopy(net)
+    with pytest.raises(ErlangenError, match=r"shape \(72,\) that is not the model's"):
+        check_optimizer(net, torch.optim.SGD([p for p in twin.parameters() if p.requires_grad], lr=0.1))

@@ -88,6 +88,29 @@ def test_networks_trained_apart_are_closer_after_matching() -> None:
     assert after < 0.7 * before
 
 
+def test_barriers_in_closed_form() -> None:
+    """Between -1 and 1 lie t = 0, 0.1, ..., 1 by default; a straight line of losses has no barrier, a bent one has its height."""
+    ends = {"x": torch.tensor(-1.0, dtype=torch.float64), "n": torch.tensor(3)}, {"x": torch.tensor(1.0).double()}
+    a, b = ends[0], {**ends[1], "n": torch.tensor(5)}
+    seen: list[float] = []
+
+    def bent(w: dict[str, torch.Tensor]) -> float:
+        seen.append(float(w["x"]))
+        assert int(w["n"]) == 3  # what is not floating stays that of the first
+        return 2 - 2 * abs(float(w["x"]) + 0.5) if float(w["x"]) < 0 else 1 - float(w["x"])
+
+    # The corner at -0.5 has the loss 2; the line from 1 to 0 has 0.75 there, a quarter of the way.
+    assert interpolation_barrier(bent, a, b, points=5) == pytest.approx(2 - 0.75)
+    assert seen == pytest.approx([-1, -0.5, 0, 0.5, 1])
+    seen.clear()
+    interpolation_barrier(bent, a, b)
+    assert seen == pytest.approx([i / 5 - 1 for i in range(11)])
+    seen.clear()
+    interpolation_barrier(bent, a, b, points=3)
+    assert seen == pytest.approx([-1, 0, 1])
+    assert interpolation_barrier(lambda w: 7 * w["x"] + 1, a, b) == pytest.approx(0)
+
+
 def test_bad_input() -> None:
     net = mlp(nn.ReLU)
     streams, state = weight_streams(net, torch.zeros(1, 4).double()), net.state_dict()

@@ -211,6 +211,22 @@ def test_lists_of_graphs_with_edges():
         er.audit(triangles, GRAPHS, [g | {"edge_attr": torch.ones(g["edge_index"].shape[1], 2)} for g in graphs()])
 
 
+@pytest.mark.parametrize(
+    ("edges", "message"),
+    [
+        (torch.zeros(3, 2, dtype=torch.int64), r"has shape \(3, 2\) of torch.int64; give int64 \[2, E\]"),
+        (torch.zeros(2, dtype=torch.int64), r"has shape \(2,\)"),
+        (torch.zeros(2, 4), r"of torch.float32; give int64"),
+        (torch.tensor([[0, 1], [1, 3]]), "names node 3 of 3"),
+        (torch.tensor([[0, -1], [1, 0]]), "numbered from 0"),
+    ],
+)
+def test_edges_of_another_form_are_refused(edges, message):
+    bad = [{"edge_index": edges, "x": torch.zeros(3, 1).double()}, *graphs()[1:]]
+    with pytest.raises(DataError, match=message):
+        er.audit(triangles, GRAPHS, bad, elements=2)
+
+
 def graph_set(labels=True):
     parts = graphs()
     starts = np.cumsum([0, 3, 5])

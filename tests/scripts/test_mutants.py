@@ -114,6 +114,14 @@ def test_samples_are_seeded(repository: Path) -> None:
     assert last.text == CODE.replace("5\n", "6\n")
 
 
+def test_defaults_matter_where_the_body_runs(repository: Path) -> None:
+    (repository / "src/toy/room/more.py").write_text(
+        "def power(\n    a,\n    n=2,\n):\n    if n:\n        a = a\n    return a\n"
+    )
+    [default] = [m for m in loaded().drawn(repository / "src/toy", "room", 99, 0) if m.new == "n=3,"]
+    assert list(default.statement) == [5, 6, 7]
+
+
 def test_equivalents_need_a_reason(repository: Path) -> None:
     (repository / "list.txt").write_text("room/__init__.py:7\n- LIMIT = 7\n+ LIMIT = 8\n")
     with pytest.raises(SystemExit, match="a block is file:line"):

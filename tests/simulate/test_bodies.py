@@ -104,14 +104,25 @@ def test_seeds_and_dtypes() -> None:
 
 
 @needs
+def test_smallest_sizes() -> None:
+    human = Humanoid()
+    assert [value.shape for value in human.surface(0, 1)] == [(0, 1, 3), (0, 1), (0, 1)]
+    assert human.clouds(1, 1).pos.shape == (1, 1, 3)
+    assert human.angles(0).shape == (0, 17)
+    assert torch.equal(human.angles(2, 0.0, generator=generator()), human.angles(2, 0.0, generator=generator(1)))
+
+
+@needs
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
         (lambda h: h.angles(2, 1.5), ErlangenError, "share = 1.5"),
+        (lambda h: h.angles(2, -0.01), ErlangenError, "share = -0.01"),
         (lambda h: h.angles(-1), ErlangenError, "count = -1"),
         (lambda h: h.place(torch.zeros(2, 3)), ShapeError, r"pass \[B, 17\]"),
         (lambda h: h.place(torch.full((1, 17), torch.nan)), NotFiniteError, "angles"),
         (lambda h: h.surface(1, 0), ErlangenError, "points = 0"),
+        (lambda h: h.surface(-1, 1), ErlangenError, "count = -1"),
         (lambda h: h.repose(h.clouds(2, 5), h.angles(3)), ShapeError, "a pose for each"),
     ],
 )

@@ -36,6 +36,29 @@ def test_parts_are_closed_and_their_normals_point_outwards(build) -> None:  # ty
     assert {(int(i), int(j)) for i, j in edges} == {(int(j), int(i)) for i, j in edges}
 
 
+def test_sizes_of_parts() -> None:
+    """A star has 5 to 10 corners at radii of 0.4 to 1; a profile 3 to 6 rings of radii of 0.3 to 1, 0.1 to 0.6 apart."""
+    source = seeded()
+    stars = [_prism(source)[0][:-2] for _ in range(300)]  # the last two vertices are the middles of the lids
+    assert {len(star) // 2 for star in stars} == set(range(5, 11))
+    radius = torch.cat([star[:, :2].norm(dim=1) for star in stars])
+    assert (float(radius.min()), float(radius.max())) == pytest.approx((0.4, 1.0), abs=0.01)
+    half = torch.stack([star[:, 2].max() for star in stars])
+    assert (float(half.min()), float(half.max())) == pytest.approx((0.25, 0.9), abs=0.01)
+    for star in stars:  # corner k stands within 0.3 of a corner's share of the circle of its place
+        corners = len(star) // 2
+        turned = torch.atan2(star[:corners, 1], star[:corners, 0]) * corners / (2 * torch.pi) - torch.arange(corners)
+        assert float((turned - corners * (turned / corners).round()).abs().max()) < 0.3 + 1e-9
+    profiles = [_turned(source)[0][:-2].unflatten(0, (-1, 48)) for _ in range(300)]
+    assert {len(profile) for profile in profiles} == set(range(3, 7))
+    radius = torch.cat([profile[:, 0, :2].norm(dim=1) for profile in profiles])
+    assert (float(radius.min()), float(radius.max())) == pytest.approx((0.3, 1.0), abs=0.01)
+    step = torch.cat([profile[:, 0, 2].diff(prepend=torch.zeros(1)) for profile in profiles])
+    assert (float(step.min()), float(step.max())) == pytest.approx((0.1, 0.6), abs=0.01)
+    for profile in profiles:
+        torch.testing.assert_close(profile.norm(dim=-1), profile.norm(dim=-1)[:, :1].expand(-1, 48))
+
+
 def test_parts_are_normed() -> None:
     parts = machined_parts(6, 100, generator=seeded())
     torch.testing.assert_close(parts.pos.square().sum(-1).mean(1), torch.ones(6))
@@ -49,6 +72,7 @@ def test_meshes_are_read(tmp_path) -> None:  # type: ignore[no-untyped-def]
     assert pos.shape == (1, 7, 3)
     torch.testing.assert_close(normals, torch.full((1, 7, 3), 3**-0.5))
     torch.testing.assert_close(pos.square().sum(-1).mean(), torch.tensor(1.0))
+    torch.testing.assert_close(pos.mean(1), torch.zeros(1, 3), rtol=0, atol=1e-6)
     with pytest.raises(DataError, match=r"no \*.npz there"):
         mesh_clouds(str(tmp_path / "none"), 7, 0)
 

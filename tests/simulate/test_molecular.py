@@ -88,6 +88,15 @@ def test_energy_is_conserved_without_friction_and_the_rest_is_thermal() -> None:
 
 
 @pytest.mark.extra
+def test_without_friction_only_velocities_are_drawn() -> None:
+    pytest.importorskip("tblite", reason="needs the extra 'molecules' (tblite)")
+    source, alone = generator(), generator()
+    xtb_trajectory(ethanol(), steps=1, record_every=1, friction=0.0, warmup=0, generator=source)
+    torch.randn(9, 3, generator=alone, dtype=torch.float64)
+    assert torch.equal(source.get_state(), alone.get_state())
+
+
+@pytest.mark.extra
 def test_temperature_is_held() -> None:
     pytest.importorskip("tblite", reason="needs the extra 'molecules' (tblite)")
     motion = xtb_trajectory(ethanol(), steps=800, friction=0.2, warmup=100, generator=generator())

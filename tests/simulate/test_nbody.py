@@ -212,6 +212,33 @@ def test_spring_graphs_and_masses(generator):
     assert torch.allclose(bodies.coupling[:, 0, 1:2], -bodies.masses[:, 0] * bodies.masses[:, 1])
 
 
+@pytest.mark.parametrize(
+    ("sampler", "particles", "law", "spread"),
+    [
+        (charged, 5, InverseSquare(1.0, 0.1), 1.0),
+        (gravity, 10, InverseSquare(1.0, 0.1), 2 ** (1 / 3)),
+        (springs, 5, Hooke(0.1), 0.5),
+    ],
+)
+def test_defaults_of_samplers(sampler, particles, law, spread, generator):
+    """The setting of Kipf et al. 2018: 5000 steps of 1e-3, every 100th kept, speeds of a half."""
+    data = sampler(1, 2, generator=generator)
+    assert torch.allclose(data.time, torch.arange(51) / 10)
+    data = sampler(4000, steps=1, record_every=1, generator=generator, dtype=torch.float64)
+    assert data.pos.shape == (4000, 2, particles, 3)
+    assert data.time[1] == pytest.approx(1e-3)
+    assert data.law == law
+    assert data.pos[:, 0].std() == pytest.approx(spread, rel=0.01)
+    assert torch.allclose(data.vel[:, 0].norm(dim=-1), torch.tensor(0.5, dtype=torch.float64), atol=1e-12)
+    assert torch.equal(data.masses, torch.ones(4000, particles, 1).double())
+    if sampler is not charged:
+        assert not data.charges.any()
+    if sampler is springs:
+        off = data.coupling[:, ~torch.eye(5, dtype=torch.bool)]
+        assert off.mean() == pytest.approx(0.5, abs=0.01)
+    assert evolve(data.pos[:2, 0, :2], data.vel[:2, 0, :2], PAIR, law).time[-1] == pytest.approx(5.0)
+
+
 # --- bad input -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("options", "error", "words"),

@@ -116,6 +116,17 @@ def test_spots_are_gaussians_of_the_stated_diameter() -> None:
     torch.testing.assert_close(image, expected, rtol=0, atol=1e-9)
 
 
+def test_defaults_by_campbells_theorem() -> None:
+    """Spots at density r add up to the mean r E[b 2 pi w^2] and the variance r E[b^2 pi w^2], w a quarter of the diameter."""
+    image = particle_images(torch.zeros_like, 40, 128, generator=rng(), dtype=DOUBLE).frames[:, 0]
+    squared_width = (3**3 - 2**3) / 3 / 16  # diameters are uniform in 2 to 3
+    assert float(image.mean()) == pytest.approx(0.05 * 0.75 * 2 * math.pi * squared_width, rel=0.03)
+    squared_brightness = (1 - 0.5**3) / 3 / 0.5  # uniform in 0.5 to 1
+    assert float(image.var()) == pytest.approx(0.05 * squared_brightness * math.pi * squared_width, rel=0.04)
+    edge = torch.cat([image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]])
+    assert float(edge.mean()) == pytest.approx(float(image.mean()), rel=0.06)  # particles lie beyond the border too
+
+
 def test_time_runs_backwards_exactly() -> None:
     flow = flows()
     there = particle_images(flow, 3, 24, generator=rng(), dtype=DOUBLE)

@@ -93,6 +93,42 @@ class _Fixed(_Draw):
         return torch.full((self.size[0], 1), self.sizes.pop(0), dtype=torch.float64)
 
 
+class _End(_Draw):
+    """All sizes at the low (0) or high (1) end of their range."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__(1, 4000, seeded(8))
+        self.share = share
+
+    def size_between(self, low: float, high: float) -> Tensor:
+        return torch.full((1, 1), low + self.share * (high - low), dtype=torch.float64)
+
+
+# Half sides of ellipsoid, superquadric and box; radii of the torus; radius (bottom, top) and half height of what is turned.
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_sizes_of_families(share: float) -> None:
+    ellipsoid, rounded, box, torus, cylinder, cone = (family(_End(share))[0][0] for family in _FAMILIES)
+    sides = torch.tensor([[0.35, 0.55, 0.9], [0.5, 0.8, 1.3]][int(share)], dtype=torch.float64)
+    ones = torch.ones(4000, dtype=torch.float64)
+    for pos, power in ((ellipsoid, 2.0), (rounded, [2.5, 5.0][int(share)])):
+        torch.testing.assert_close((pos / sides).abs().pow(power).sum(-1), ones)
+    torch.testing.assert_close((box / sides).abs().amax(-1), ones)
+    large, small = [(0.8, 0.25), (1.0, 0.45)][int(share)]
+    torch.testing.assert_close(torch.hypot(torus[:, :2].norm(dim=1) - large, torus[:, 2]), small * ones)
+    for pos, (bottom, top, half) in (
+        (cylinder, [(0.4, 0.4, 0.8), (0.7, 0.7, 1.2)][int(share)]),
+        (cone, [(0.6, 0.1, 0.8), (0.9, 0.2, 1.2)][int(share)]),
+    ):
+        radius, z = pos[:, :2].norm(dim=1), pos[:, 2]
+        assert float(z.abs().max()) == pytest.approx(half)
+        wall = z.abs() < half - 1e-9
+        torch.testing.assert_close(radius[wall], ((bottom + top) / 2 - (bottom - top) * z / (2 * half))[wall])
+        for lid, rim in ((-half, bottom), (half, top)):
+            on = radius[(z - lid).abs() < 1e-9]
+            assert 0.99 * rim < float(on.max()) <= rim + 1e-9
+        assert float(wall.double().mean()) == pytest.approx(1 / 3, abs=0.03)
+
+
 def test_superquadrics_fulfil_their_equation() -> None:
     sides, p = torch.tensor([0.4, 0.7, 1.1], dtype=torch.float64), 3.5
     draw = _Fixed(1, 500, seeded(), sides.tolist())

@@ -8,11 +8,14 @@ import pytest
 import torch
 from scipy.optimize import minimize
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from erlangen.errors import ErlangenError, UnknownNameError
+from erlangen.errors import ErlangenError, ShapeError, UnknownNameError
 from erlangen.systems.learning.batchnorm_only import ResNet, disabled, random_masks, silent, switched_off, train_only
 from erlangen.systems.learning.batchnorm_only.experiment import made, shifted, stepped
 from erlangen.systems.learning.batchnorm_only.method import Block, count_scales_and_shifts
+from erlangen.training import fit
 
 
 def pictures(count: int = 16) -> Tensor:
@@ -132,6 +135,46 @@ def test_the_output_alone_is_logistic_regression() -> None:
     assert float(loss(net.output.weight, net.output.bias).detach()) == pytest.approx(best, abs=1e-6)
 
 
+@pytest.mark.parametrize("regime", ["batchnorm", "random weights"])
+def test_frozen_weights_stay_under_mixed_precision_and_averaging(regime: Any) -> None:
+    torch.manual_seed(0)
+    net, x, y = ResNet(8, 4, inputs=1), pictures(), torch.arange(16) % 10
+    begin = {name: m.weight.detach().clone() for name, m in net.named_modules() if hasattr(m, "weight")}
+    masks = random_masks(net, generator=torch.Generator().manual_seed(5)) if regime == "random weights" else {}
+    train_only(net, regime, generator=torch.Generator().manual_seed(5))
+    ema = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.7))
+    trained = [p for p in net.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=0.1, momentum=0.9, weight_decay=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = net(x)
+        nn.functional.cross_entropy(out.float(), y).backward()
+        optimizer.step()
+        ema.update_parameters(net)
+    for model in (net, ema.module):
+        for name, module in model.named_modules():
+            if name not in begin:
+                continue
+            moved = module.weight.detach() != begin[name]
+            if isinstance(module, nn.BatchNorm2d) and regime == "batchnorm":
+                assert bool(moved.any())
+            else:
+                assert not bool((moved & ~masks.get(f"{name}.weight", torch.zeros_like(moved))).any())
+
+
+def test_same_seed_same_losses() -> None:
+    losses = []
+    for _ in range(2):
+        torch.manual_seed(2)
+        net = ResNet(8, 4, inputs=1)
+        train_only(net, "batchnorm")
+        how: dict[str, Any] = {"loss": nn.functional.cross_entropy, "epochs": 2, "batch_size": 8, "progress": False}
+        losses.append([row["loss"] for row in fit(net, pictures(), torch.arange(16) % 10, lr=0.01, **how).history])
+    assert losses[0] == losses[1]
+    assert losses[0][0] != losses[0][1]
+
+
 # --- what was learned ------------------------------------------------------------------------------------------------
 def test_shares_of_small_scales_and_silent_channels() -> None:
     net, x = ResNet(8, 4, inputs=1, gamma="fixed"), pictures()
@@ -146,6 +189,25 @@ def test_shares_of_small_scales_and_silent_channels() -> None:
     assert isinstance(twin, ResNet)
     assert twin.norm.weight.tolist() == [0, 0, 1, 1]
     assert net.norm.weight[0] != 0
+
+
+def test_a_closed_scale_with_a_positive_shift_is_a_constant() -> None:
+    """It is not dead: what comes after sees the shift, and the shift still learns."""
+    net, x = ResNet(8, 4, inputs=1), pictures()
+    block = net.blocks[0]
+    assert isinstance(block, Block)
+    with torch.no_grad():
+        block.norm1.weight[1], block.norm1.bias[1] = 0, 0.5
+    seen: list[Tensor] = []
+    block.norm1.register_forward_hook(lambda _, __, out: seen.append(out[:, 1]))
+    net(x).square().sum().backward()
+    assert bool((seen[0] == 0.5).all())
+    kernel, shift = block.conv1.weight.grad, block.norm1.bias.grad
+    assert kernel is not None
+    assert shift is not None
+    assert float(kernel[1].abs().max()) == 0
+    assert float(shift[1].abs()) > 0
+    assert silent(net, x) == 0
 
 
 def test_the_recipe() -> None:
@@ -191,8 +253,29 @@ def test_all_regimes_are_in_the_table(smoke: Callable[[str], dict[str, Any]]) ->
         (lambda: train_only(nn.BatchNorm2d(2, affine=False), "batchnorm"), ErlangenError, "without affine"),
         (lambda: train_only(ResNet(8), "output", output="head.*"), UnknownNameError, "head"),
         (lambda: random_masks(ResNet(8), 99), ErlangenError, "per_channel = 99"),
+        (lambda: train_only(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), "random weights"), ErlangenError,
+         "no convolution"),
+        (lambda: train_only(nn.Sequential(nn.BatchNorm2d(2, track_running_stats=False)), "batchnorm"), ErlangenError,
+         "0 has track_running_stats=False"),
+        (lambda: train_only(fuse_conv_bn_eval(nn.Conv2d(1, 2, 3).eval(), nn.BatchNorm2d(2).eval()), "batchnorm"), ErlangenError,
+         "norm layers: none.; take the network before they are fused"),
+        (lambda: ResNet(8, 2)(torch.randn(2, 1, 8, 8)), ShapeError, r"x has shape \(2, 1, 8, 8\); give pictures \[B, 3"),
+        (lambda: ResNet(8, 2)(torch.randn(3, 8, 8)), ShapeError, "give pictures"),
+        (lambda: ResNet(8, 2)(torch.randn(1, 3, 4, 4)), ErlangenError, "one value for each channel"),
+        (lambda: disabled(nn.Linear(2, 2)), ErlangenError, "no batch normalisation with scales"),
+        (lambda: disabled(ResNet(8, 2), float("nan")), ErlangenError, "threshold = nan"),
+        (lambda: switched_off(ResNet(8, 2), -1.0), ErlangenError, "threshold = -1"),
+        (lambda: silent(ResNet(8, 2), torch.randn(2, 3, 8, 8), 1.5), ErlangenError, "share = 1.5"),
+        (lambda: silent(ResNet(8, 2), torch.randn(0, 3, 8, 8)), ErlangenError, "no picture"),
     ],
-)
+)  # fmt: skip
 def test_what_is_refused(call: Callable[[], object], error: type[Exception], word: str) -> None:
     with pytest.raises(error, match=word):
         call()
+
+
+def test_one_pixel_is_enough_where_statistics_are_kept_or_there_are_two() -> None:
+    net = ResNet(8, 2)
+    assert net(torch.randn(2, 3, 4, 4)).shape == (2, 10)
+    assert net(torch.randn(1, 3, 5, 4)).shape == (1, 10)
+    assert net.eval()(torch.randn(1, 3, 4, 4)).shape == (1, 10)

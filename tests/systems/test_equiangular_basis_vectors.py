@@ -8,7 +8,15 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from erlangen.errors import CollapseWarning, DataError, ErlangenError, NotConvergedWarning, ShapeError
+from erlangen.errors import (
+    CollapseWarning,
+    DataError,
+    DtypeError,
+    ErlangenError,
+    NotConvergedWarning,
+    NotFiniteError,
+    ShapeError,
+)
 from erlangen.geometry import coherence, orthogonal_frame, paley_etf, simplex_etf, spread_vectors, welch_bound
 from erlangen.systems.learning.equiangular_basis_vectors import (
     EquiangularHead,
@@ -72,6 +80,13 @@ def test_the_papers_generation_descends_and_projects() -> None:
     (slope,) = torch.autograd.grad(coherence_loss(lines, 0.5), lines)
     torch.testing.assert_close(slope, 2 * lines.detach().flip(0))
     assert float(coherence_loss(lines.detach(), 0.5)) == pytest.approx(0.6)
+
+
+def test_half_precision_is_generated_in_double() -> None:
+    half, steps = generate_basis(30, 16, 0.25, generator=Generator().manual_seed(0), steps=3000, dtype=torch.float16)
+    double, same = generate_basis(30, 16, 0.25, generator=Generator().manual_seed(0), steps=3000, dtype=torch.float64)
+    assert steps == same < 3000
+    assert torch.equal(half, double.half())
 
 
 def test_it_says_when_its_steps_are_spent() -> None:
@@ -205,7 +220,21 @@ def test_the_task_has_many_classes() -> None:
         (lambda: equiangular_basis(3, 1, alpha=0.5), ErlangenError, "takes dim = "),
         (lambda: extend_basis(torch.eye(3), 0), ErlangenError, "more = 0"),
         (lambda: EquiangularHead(torch.ones(2, 3)), ErlangenError, r"basis\[0\] has length 1.73205, not 1; pass normalise=True"),
-        (lambda: EquiangularHead(torch.zeros(2, 3), normalise=True), ErlangenError, r"basis\[0\] has length 0"),
+        (lambda: EquiangularHead(torch.zeros(2, 3), normalise=True), ErlangenError, r"basis\[0\] has length 0 and no direction"),
+        (lambda: EquiangularHead(torch.full((2, 3), math.nan)), NotFiniteError, "basis"),
+        (lambda: EquiangularHead(torch.eye(3).long()), DtypeError, "basis has dtype"),
+        (lambda: equiangular_basis(3, 4, alpha=math.nan), ErlangenError, "alpha = nan: give the largest"),
+        (lambda: equiangular_basis(3, 4, alpha=-0.1), ErlangenError, r"alpha = -0.1: give the largest \|cosine\|, from 0 to 1"),
+        (lambda: equiangular_basis(3, 4, alpha=math.nan, signed=True), ErlangenError, "from -1 to 1"),
+        (lambda: equiangular_basis(3, 4, alpha=-0.6, signed=True), ErlangenError, "cosine of at least -0.5000"),
+        (lambda: equiangular_basis(6, 3, alpha=-0.1, signed=True), ErlangenError, "cosine of at least 0.0000"),
+        (lambda: generate_basis(4, 3, math.inf), ErlangenError, "threshold = inf"),
+        (lambda: generate_basis(4, 3, 0.9, lr=math.nan), ErlangenError, "lr = nan"),
+        (lambda: coherence_loss(torch.ones(3), 0.1), ShapeError, "W has shape"),
+        (lambda: coherence_loss(torch.eye(3), 0.1, slice_rows=0), ErlangenError, "slice_rows = 0"),
+        (lambda: extend_basis(torch.ones(3), 1), ShapeError, "basis has shape"),
+        (lambda: EquiangularHead(torch.eye(2)).loss(torch.ones(1, 2), torch.tensor([[1.5, -0.5]])), DataError, "or are negative"),
+        (lambda: EquiangularHead(torch.eye(2)).loss(torch.ones(1, 2), torch.full((1, 2), math.nan)), DataError, "do not sum"),
         (lambda: EquiangularHead(torch.eye(3)[0]), ShapeError, "basis has shape"),
         (lambda: EquiangularHead(torch.eye(3), 0.0), ErlangenError, "temperature = 0.0"),
         (lambda: EquiangularHead(torch.eye(3), math.nan), ErlangenError, "temperature = nan"),

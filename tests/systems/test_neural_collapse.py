@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from erlangen.errors import CollapseWarning, DataError, ErlangenError, ShapeError, UnknownNameError
-from erlangen.geometry import orthogonal_frame, simplex_etf
+from erlangen.errors import CollapseWarning, DataError, ErlangenError, NotFiniteError, ShapeError, UnknownNameError
+from erlangen.geometry import gram_distance, orthogonal_frame, simplex_etf
 from erlangen.systems.learning.neural_collapse import (
     DeepLinearHead,
     Geometry,
@@ -71,6 +71,15 @@ def test_a_square_beats_the_simplex() -> None:
     assert scale == pytest.approx(float(s[by_hand.argmin()]), abs=1e-3)
     assert torch.equal(code.argmax(0), torch.arange(4))
     assert value < 0.93 * code_value(torch.eye(4, dtype=torch.float64) - 0.25, 100, 3)[0]
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1e4])
+def test_a_code_may_be_written_in_any_unit(unit: float) -> None:
+    code = torch.eye(4, dtype=torch.float64) - 0.25
+    value, scale = code_value(code, 100, 2)
+    same, other = code_value(unit * code, 100, 2)
+    assert same == pytest.approx(value, rel=1e-12)
+    assert other * unit == pytest.approx(scale, rel=1e-5)
 
 
 def test_no_code_is_worth_its_decay_when_decay_is_large() -> None:
@@ -157,6 +166,14 @@ def test_even_classes_end_in_an_orthonormal_frame_or_a_simplex() -> None:
     torch.testing.assert_close(biased.means().sum(0), torch.zeros(4).double(), atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize(("layers", "plain", "simplex"), [(1, 0.299, 0.588), (2, 0.389, 0.632), (3, 0.431, 0.655)])
+def test_how_far_the_uneven_frame_is_from_the_even_ones(layers: int, plain: float, simplex: float) -> None:
+    """Distances of W W^T to I and to the simplex, worked out outside of this library at the optima that L-BFGS finds."""
+    W = general_orthogonal_frame(UNEVEN, layers).weights()
+    assert float(gram_distance(W, torch.eye(4, dtype=torch.float64))) == pytest.approx(plain, abs=6e-4)
+    assert float(gram_distance(W, simplex_etf(4))) == pytest.approx(simplex, abs=6e-4)
+
+
 # --- metrics ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("bias", [False, True])
 def test_metrics_vanish_at_the_predicted_geometry_alone(bias: bool) -> None:
@@ -239,7 +256,18 @@ def test_a_head_is_its_product() -> None:
         (lambda: optimal_geometry((3, 3), feature_decay=-1.0), ErlangenError, "feature_decay = -1.0"),
         (lambda: optimal_geometry((3, 3), 2, decay=[1.0]), ErlangenError, "1 numbers for 2 layers"),
         (lambda: general_orthogonal_frame((3, 3), bias=True), ErlangenError, "use optimal_geometry"),
+        (lambda: general_orthogonal_frame((3, 3), decay=math.nan), ErlangenError, r"decay\[0\] = nan"),
+        (lambda: general_orthogonal_frame((3, math.nan)), NotFiniteError, "counts"),
+        (lambda: optimal_geometry((3, 3), 0), ErlangenError, "layers = 0"),
+        (lambda: optimal_geometry((3, 3), rank=0), ErlangenError, "rank = 0"),
+        (lambda: general_orthogonal_frame((3, 3), 2).weights(3), ErlangenError, "cut = 3: there are 2 layers"),
+        (lambda: general_orthogonal_frame((3, 3), 2).means(0), ErlangenError, "cut = 0"),
+        (lambda: DeepLinearHead(4, 2, 2).product(0), ErlangenError, "cut = 0"),
+        (lambda: DeepLinearHead(4, 2, 2).entering(torch.ones(1, 4), 3), ErlangenError, "cut = 3"),
         (lambda: code_value(torch.ones(2, 3), 5), ShapeError, "code has shape"),
+        (lambda: code_value(torch.ones(0, 0), 5), ShapeError, "code has shape"),
+        (lambda: code_value(torch.zeros(3, 3), 5), ErlangenError, "code is zero"),
+        (lambda: code_value(torch.eye(3) * math.nan, 5), NotFiniteError, "code"),
         (lambda: DeepLinearHead(4, 2, 0), ErlangenError, "layers = 0"),
         (lambda: within_variability(torch.randn(3, 2), torch.tensor([0, 1, 5]), 3), DataError, r"labels\[2\] = 5"),
         (lambda: within_variability(torch.randn(3, 2), torch.tensor([0, 1, 1]), 3), ErlangenError, r"class 2 has no sample"),
@@ -261,10 +289,51 @@ def test_bad_objectives() -> None:
     collapse_objective(head, features, labels, decay=0.0, feature_decay=0.0)
 
 
+@pytest.mark.parametrize(
+    ("changed", "error", "words"),
+    [
+        ({"feature_decay": math.nan}, ErlangenError, "feature_decay = nan"),
+        ({"decay": math.nan}, ErlangenError, r"decay\[0\] = nan"),
+        ({"decay": math.inf}, ErlangenError, r"decay\[0\] = inf"),
+        ({"labels": torch.tensor([0, 2])}, DataError, r"labels\[1\] = 2, but classes are 0 to 1"),
+        ({"labels": torch.tensor([-100, 0]), "loss": "cross-entropy"}, DataError, r"labels\[0\] = -100"),
+        ({"labels": torch.tensor([0])}, ShapeError, r"labels \(1,\)"),
+        ({"features": torch.ones(0, 2), "labels": torch.zeros(0).long()}, ShapeError, "B >= 1"),
+        ({"weights": torch.ones(3)}, ShapeError, "weights has shape"),
+        ({"samples": 1}, ErlangenError, "samples = 1: the batch alone has 2 rows"),
+    ],
+)
+def test_objectives_of_rows_that_are_none(changed: dict[str, Any], error, words: str) -> None:
+    given: dict[str, Any] = {
+        "features": torch.ones(2, 2),
+        "labels": torch.tensor([0, 1]),
+        "decay": 0.1,
+        "feature_decay": 0.1,
+    }
+    with pytest.raises(error, match=words):
+        collapse_objective(DeepLinearHead(2, 2), **(given | changed))
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (3, 2), (4,)])
+def test_metrics_of_a_weight_that_reads_other_features(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError, match=r"weight has shape .* K = 4 predicted classes"):
+        collapse_metrics(
+            torch.randn(8, 2), torch.arange(4).repeat(2), torch.ones(shape), general_orthogonal_frame((2,) * 4)
+        )
+
+
 def test_means_that_coincide_say_nothing() -> None:
     features = torch.tensor([[1.0, 0.0], [1.2, 0.0], [1.1, 0.0], [1.1, 0.0]])
     with pytest.warns(CollapseWarning, match="class means coincide"):
         assert math.isnan(within_variability(features, torch.tensor([0, 0, 1, 1]), 2))
+
+
+def test_means_in_a_plane_have_no_inverse_either() -> None:
+    """Four classes at the corners of a square differ, though along two directions of three."""
+    corners = torch.tensor([[1.0, 0, 0], [0, 1.0, 0], [-1.0, 0, 0], [0, -1.0, 0]], dtype=torch.float64)
+    features = torch.cat([corners + 0.1, corners - 0.1])
+    with pytest.warns(CollapseWarning, match="depend on one another .*along 2 directions"):
+        assert math.isnan(within_variability(features, torch.arange(4).repeat(2), 4))
 
 
 def test_single_samples_cannot_spread() -> None:

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from erlangen.actions.base import Action, Tree, broadcast_lead, tree_structure
 from erlangen.errors import ActionError, ShapeError, SymmetryError
-from erlangen.groups import DirectProduct, Group, Hyperoctahedral, Monomial, Symmetric
+from erlangen.groups import DirectProduct, Group, Hyperoctahedral, Monomial, Symmetric, Wreath
 
 Role = Literal["out", "in", "places"]
 """What a stream does along an axis: g (units are made), its inverse transpose (they are read), or its permutation alone."""
@@ -35,7 +35,7 @@ class Port:
         start: first entry of the stream on the axis.
         inner: entries per unit, for example the pixels of a channel behind a flatten.
         entries: first entry of each unit instead of `start`, where units do not follow one another.
-        factors: which set of factors applies, for `Monomial` with several.
+        factors: which set of factors applies, for `Monomial` with several; which of the groups, for `Wreath` with several.
     """
 
     parameter: str
@@ -59,7 +59,8 @@ class Stream:
     Args:
         name: what it is called in reports.
         group: `Symmetric`, `Hyperoctahedral` or `Monomial` for units behind a pointwise activation, or a group that acts on
-            R^n, such as ``O(n)`` or ``GL+(n)``, for units that only linear maps touch.
+            R^n, such as ``O(n)`` or ``GL+(n)``, for units that only linear maps touch; `Wreath` for heads, which may change
+            places too.
         ports: where.
     """
 
@@ -70,6 +71,8 @@ class Stream:
     @property
     def n(self) -> int:
         """Units."""
+        if isinstance(self.group, Wreath):
+            return self.group.units
         return self.group.n if isinstance(self.group, (Monomial, Hyperoctahedral)) else self.group.space_dim
 
 
@@ -103,15 +106,19 @@ class WeightStreams:
         """Streams by hand, checked against the tensors of a model.
 
         Raises:
-            SymmetryError: a port names no tensor, or entries that its axis does not have.
+            SymmetryError: a port names no tensor, entries that its axis does not have, or a tensor by its second name.
         """
         shapes, aliases = tensor_shapes(model)
-        known = dict(shapes)
+        known, tied = dict(shapes), dict(aliases)
         for stream in streams:
             for port in stream.ports:
                 where = f"stream {stream.name!r}: port {port.parameter!r}"
                 if port.parameter not in known:
                     raise SymmetryError(f"{where} is no tensor of the model; its tensors are {', '.join(known)}")
+                if port.parameter in tied:  # it would be overwritten by what happens to the first
+                    raise SymmetryError(
+                        f"{where} is tied to {tied[port.parameter]!r}, one tensor with one key: declare its ports under that name"
+                    )
                 shape = known[port.parameter]
                 if not 0 <= port.axis < len(shape):
                     raise SymmetryError(f"{where} of shape {shape} has no axis {port.axis}")
@@ -310,7 +317,7 @@ def _move(stream: Stream, key: Tensor, port: Port, tensor: Tensor, axis: int) ->
             f"stream {stream.name!r}: {group.name} mixes units and cannot only rename them at {port.parameter!r}"
         )
     else:
-        matrix = group.linear(key)
+        matrix = group.matrices(key, port.factors) if isinstance(group, Wreath) else group.linear(key)
         matrix = matrix.to(_wider(tensor, matrix))
         # Where units are read W becomes W g^-1, which is the inverse transpose along the axis.
         matrix = matrix if port.role == "out" else torch.linalg.inv(matrix).mT

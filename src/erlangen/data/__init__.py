@@ -46,11 +46,14 @@ from erlangen.data.motion import (
     human_motion,
     pedestrians,
 )
+from erlangen.data.noise_textures import textures
 from erlangen.data.segmentation import Superpixels, superpixels
 from erlangen.data.sensors import SensorData, basic_motions
+from erlangen.data.texts import CHARACTERS, character_ids, common_words, library_text, word_ids, words
 from erlangen.files import size_limit
 
 __all__ = [
+    "CHARACTERS",
     "FONTS",
     "JOINTS",
     "PARENTS",
@@ -72,7 +75,9 @@ __all__ = [
     "brec_families",
     "captured_motion",
     "cfi_graphs",
+    "character_ids",
     "circular_skip_links",
+    "common_words",
     "connected_graphs",
     "decalin_and_bicyclopentyl",
     "digits",
@@ -88,6 +93,7 @@ __all__ = [
     "homography_distortion",
     "human_motion",
     "latin_square_graph",
+    "library_text",
     "load_data",
     "mnist",
     "molecular_graphs",
@@ -104,7 +110,10 @@ __all__ = [
     "strongly_regular_graphs",
     "structural_alerts",
     "superpixels",
+    "textures",
     "triangular_graph",
     "tu_graphs",
     "two_triangles_and_hexagon",
+    "word_ids",
+    "words",
 ]

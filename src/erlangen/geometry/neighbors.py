@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from erlangen.errors import DtypeError, ErlangenError, GroupError, ShapeError, check_finite, check_floating, first_index
+from erlangen.errors import DtypeError, ErlangenError, GroupError, ShapeError, check_finite, check_floating
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -351,16 +351,15 @@ def _cells(cell: Tensor, dim: int, graphs: Integers) -> Floats:
         raise ShapeError(
             f"cell has shape {tuple(cell.shape)}; pass {(dim, dim)}, or one for each graph, {(count, dim, dim)}"
         )
-    cells = cell.detach().double().cpu()
-    cells = cells.expand(max(count, 1), dim, dim) if cells.dim() == 2 else cells
-    lengths = torch.linalg.vector_norm(cells, dim=-1)
-    flat = cells.det().abs() <= 1e-9 * lengths.prod(-1)
-    if bool(flat.any()):
+    cells = cell.detach().double().cpu().numpy()
+    cells = np.broadcast_to(cells, (max(count, 1), dim, dim)) if cells.ndim == 2 else cells
+    flat = np.abs(np.linalg.det(cells)) <= 1e-9 * np.linalg.norm(cells, axis=-1).prod(-1)
+    if flat.any():
         raise GroupError(
-            f"cell of graph {first_index(flat)[0]} has linearly dependent lattice vectors; give a vector of any length, "
+            f"cell of graph {int(flat.argmax())} has linearly dependent lattice vectors; give a vector of any length, "
             "across the others, to a direction that is not periodic"
         )
-    return cells.numpy()
+    return cells
 
 
 def _images(fractions: Floats, reach: Floats, repeats: Any) -> tuple[NDArray[np.bool_], Integers]:
@@ -371,7 +370,7 @@ def _images(fractions: Floats, reach: Floats, repeats: Any) -> tuple[NDArray[np.
     """
     most = np.where(repeats, np.ceil(reach.max(0, initial=0)), 0).astype(int)
     walks = [np.arange(m, -m - 1, -1) for m in most]
-    steps = np.stack(np.meshgrid(*reversed(walks), indexing="ij"), -1).reshape(-1, len(most))[:, ::-1]
+    steps = (most[::-1] - np.indices([len(w) for w in reversed(walks)]).reshape(len(most), -1).T)[:, ::-1]
     near = np.ones((len(fractions), len(steps)), bool)
     for axis in np.flatnonzero(repeats):
         images, beyond = fractions[:, axis, None] + walks[axis], MARGIN * reach[:, axis, None]

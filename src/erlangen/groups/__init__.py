@@ -35,6 +35,7 @@ from erlangen.groups.rotations import (
 )
 from erlangen.groups.subgroups import Stabilizer, StabilizerGroup, Subgroup
 from erlangen.groups.symplectic import Sp
+from erlangen.groups.wreath import Wreath
 
 __all__ = [
     "Affine",
@@ -84,6 +85,7 @@ __all__ = [
     "Tetrahedral",
     "Translation",
     "TrivialGroup",
+    "Wreath",
     "axis_angle_to_matrix",
     "circle_grid",
     "domain",

@@ -2,7 +2,7 @@
 
 from erlangen.learn.class_statistics import ClassStatistics
 from erlangen.learn.federated import Parcel, average, federated_average, flower_apps, run_federated
-from erlangen.learn.freezing import NORMS, FreezeReport, freeze, train_entries
+from erlangen.learn.freezing import NORMS, FreezeReport, check_optimizer, freeze, train_entries
 from erlangen.learn.matching import interpolation_barrier, match_weights
 from erlangen.learn.partitions import dirichlet_partition
 
@@ -12,6 +12,7 @@ __all__ = [
     "FreezeReport",
     "Parcel",
     "average",
+    "check_optimizer",
     "dirichlet_partition",
     "federated_average",
     "flower_apps",

@@ -55,7 +55,8 @@ def freeze(model: nn.Module, *, train: Rule | tuple[Rule, ...]) -> FreezeReport:
     43 of 83 parameters are trained (51.81%): 1.weight, 1.bias, 3.weight, 3.bias
 
     Buffers, such as the running statistics of batch normalisation, follow the mode of the module as always: they are not trained,
-    and yet change in train mode. Give the optimizer ``[p for p in model.parameters() if p.requires_grad]``.
+    and yet change in train mode. Give the optimizer ``[p for p in model.parameters() if p.requires_grad]``; `check_optimizer`
+    refuses one that was made before.
 
     Args:
         model: changed in place.
@@ -91,6 +92,42 @@ def _names(rule: Rule, name: str, parameter: nn.Parameter, owner: nn.Module) -> 
     if isinstance(rule, type):
         return isinstance(owner, rule)
     return bool(rule(name, parameter))
+
+
+def check_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Refuse an optimizer that does not hold exactly what the model trains, as one made before `freeze` or `train_entries`.
+
+    >>> net = nn.Linear(4, 2)
+    >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    >>> report = freeze(net, train="bias")
+    >>> check_optimizer(net, optimizer)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    erlangen.errors.ErlangenError: optimizer holds weight, which is frozen: momentum can still move it; make it anew of ...
+
+    A frozen parameter in an optimizer moves with the momentum and the gradient that it has from before; one that is not the
+    model's, but that of a copy, is trained to no effect.
+
+    Raises:
+        ErlangenError: the optimizer holds a frozen parameter or one that is not the model's, or lacks one that is trained.
+    """
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    remedy = "make it anew of [p for p in model.parameters() if p.requires_grad]"
+    for parameter in held:
+        if id(parameter) not in names:
+            raise ErlangenError(
+                f"optimizer holds a parameter of shape {tuple(parameter.shape)} that is not the model's; {remedy}"
+            )
+        if id(parameter) not in trained:
+            raise ErlangenError(
+                f"optimizer holds {names[id(parameter)]}, which is frozen: momentum can still move it; {remedy}"
+            )
+    missing = trained - {id(parameter) for parameter in held}
+    if missing:
+        name = next(name for key, name in names.items() if key in missing)
+        raise ErlangenError(f"optimizer lacks {name}, which is trained; {remedy}")
 
 
 class _Entries(nn.Module):

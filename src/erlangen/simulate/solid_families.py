@@ -19,7 +19,8 @@ def solids(
     (torch.Size([20, 128, 3]), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
 
     Heights are along z. Objects are bent, tapered and turned about z at random, then centred and scaled to unit root
-    mean square radius; points lie uniformly on the parts' surfaces up to Gaussian `noise` (in units of that radius).
+    mean square radius; points lie on the parts' surfaces up to Gaussian `noise` (in units of that radius), uniformly by area
+    on boxes, cylinders and cones, and by the angles that name them on what is round in two ways.
     """
     builders = (_box, _cylinder, _cone, _ellipsoid, _torus, _helix, _bracket, _table, _mug, _cross)
     family = torch.arange(objects) % len(builders)

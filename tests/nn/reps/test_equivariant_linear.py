@@ -63,6 +63,17 @@ def test_initial_outputs_are_as_large_as_inputs(generator: torch.Generator) -> N
     assert 0.8 < float(layer(x).detach().std() / x.std()) < 1.25
 
 
+def test_every_summand_starts_with_variance_one(generator: torch.Generator) -> None:
+    """Scalars from traces and from scalars, matrices from matrices and from multiples of 1: whatever the sizes."""
+    rep_in = 40 * T(2)(R) + 40 * Scalar(R)
+    rep_out = 150 * Scalar(R) + 30 * T(2)(R)
+    layer = EquivariantLinear(rep_in, rep_out, generator=generator)
+    with torch.no_grad():
+        y = layer(torch.randn(1000, rep_in.size, generator=generator)).square().mean(0)
+    assert float(y[:150].mean()) == pytest.approx(1, rel=0.1)  # 160 maps each, each with a weight of its own
+    assert float(y[150:].mean()) == pytest.approx(1, rel=0.1)
+
+
 def test_the_kept_matrix_follows_the_weights(generator: torch.Generator) -> None:
     layer = EquivariantLinear(*PAIRS[0], generator=generator).eval()
     x = torch.randn(2, layer.rep_in.size, generator=generator)

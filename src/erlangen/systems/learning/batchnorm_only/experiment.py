@@ -264,7 +264,7 @@ def draws(run: Run[Budget], sizes: Sizes, textured: bool) -> Callable[[int], Spl
 
 
 def made(x: Tensor, side: int, textured: bool, generator: Generator) -> Tensor:
-    """Pictures ``[N, 1, side, side]`` with mean 0 and variance 1 over all pixels of a data set of digits."""
+    """Pictures ``[N, 1, side, side]``, less the mean and over the spread that pixels of MNIST have at full size."""
     if textured:
         x = affine_distortion(x, size=x.shape[-1], degrees=30, shear=0, scale=(1, 1), generator=generator)
         phase, turn = (torch.rand(len(x), 1, 1, 1, generator=generator) * 6.3 for _ in range(2))

@@ -11,17 +11,20 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
+import torch.fx
 from torch import Generator, Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, relu
 from typing_extensions import override
 
-from erlangen.errors import ErlangenError, UnknownNameError, check_integer
+from erlangen.errors import ErlangenError, ShapeError, UnknownNameError, check_integer
 from erlangen.learn import FreezeReport, freeze, train_entries
 
 Gamma = Literal["uniform", "fixed", "oneone", "positivenegative"]
 Regime = Literal[
     "all", "batchnorm", "batchnorm and output", "output", "random weights", "all but batchnorm", "shortcuts"
 ]
+
+BatchNorm = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage] - torch has no other name for all of them
 
 START: dict[str, tuple[float, float, float]] = {
     "uniform": (0.0, 1.0, 0.0),
@@ -48,6 +51,11 @@ class ResNet(nn.Module):
         inputs: channels of the pictures.
         classes: outputs.
         gamma: how scales are drawn, see `START`; shifts begin at zero (at one with "oneone").
+
+    Raises:
+        ErlangenError: a depth that is not 6 D + 2, or a size that is not positive; in train mode, a single picture that becomes a
+            single pixel, which has no variance.
+        ShapeError: pictures of another form.
     """
 
     def __init__(
@@ -84,7 +92,19 @@ class ResNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """What the output layer reads, ``[B, 4 W]``."""
+        if not isinstance(x, torch.fx.Proxy):  # what follows the graph has no values
+            self._check(x)
         return adaptive_avg_pool2d(self.blocks(relu(self.norm(self.conv(x)))), 1).flatten(1)
+
+    def _check(self, x: Tensor) -> None:
+        inputs = self.conv.in_channels
+        if x.ndim != 4 or x.shape[1] != inputs or not x.shape[2] * x.shape[3]:
+            raise ShapeError(f"x has shape {tuple(x.shape)}; give pictures [B, {inputs}, height, width]")
+        if self.training and len(x) == 1 and max(x.shape[2:]) <= 4:  # two strides of 2 leave one pixel
+            raise ErlangenError(
+                f"x has shape {tuple(x.shape)}: in train mode the last stage has one value for each channel, whose variance is "
+                "zero; give more pictures, larger ones, or call eval()"
+            )
 
 
 class Block(nn.Module):
@@ -117,30 +137,39 @@ def train_only(
     1,120 of 175,258 parameters are trained (0.64%): norm.weight, ...
 
     Args:
-        model: any network with batch normalisation; changed in place. Make the optimizer afterwards.
+        model: any network with batch normalisation; changed in place. Make the optimizer afterwards;
+            `erlangen.learn.check_optimizer` tells one that was made before.
         regime: "batchnorm" trains all scales and shifts, and not the output layer; "random weights" trains as many numbers,
-            two random entries of every output channel of every convolution; "shortcuts" the normalisations of shortcuts.
+            two random entries of every output channel of every convolution; "shortcuts" the normalisations of shortcuts, as
+            `ResNet` names them (``*shortcut.1.*``).
         output: pattern of the names of the output layer.
         generator: draws the entries of "random weights".
 
     Raises:
-        ErlangenError: there is no batch normalisation with scales and shifts; the norm layers that there are, are named.
+        ErlangenError: there is no batch normalisation with scales and shifts (the norm layers that there are, are named), or
+            one that keeps no running statistics; no convolution for "random weights".
         UnknownNameError: no such regime, or no parameter of that output.
     """
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
     if not norms or not all(module.affine for module in norms):
         kinds = sorted({type(m).__name__ for m in model.modules() if "Norm" in type(m).__name__}) or ["none"]
         what = "batch normalisations without affine=True" if norms else "no batch normalisation"
         raise ErlangenError(
-            f"model has {what} (norm layers: {', '.join(kinds)}); for others use erlangen.learn.freeze(model, train=NORMS)"
+            f"model has {what} (norm layers: {', '.join(kinds)}); take the network before they are fused into convolutions, or "
+            "for other kinds use erlangen.learn.freeze(model, train=NORMS)"
         )
-    kind = nn.modules.batchnorm._BatchNorm
+    untracked = [name for name, m in model.named_modules() if isinstance(m, BatchNorm) and not m.track_running_stats]
+    if untracked:
+        raise ErlangenError(
+            f"{untracked[0] or 'model'} has track_running_stats=False: in eval mode what it answers would depend on the batch; "
+            "make it with track_running_stats=True"
+        )
     if regime == "all":
         return freeze(model, train="*")
     if regime == "batchnorm":
-        return freeze(model, train=kind)
+        return freeze(model, train=BatchNorm)
     if regime == "batchnorm and output":
-        return freeze(model, train=(kind, output))
+        return freeze(model, train=(BatchNorm, output))
     if regime == "output":
         return freeze(model, train=output)
     if regime == "shortcuts":
@@ -157,11 +186,15 @@ def train_only(
 
 
 def random_masks(model: nn.Module, per_channel: int = 2, *, generator: Generator | None = None) -> dict[str, Tensor]:
-    """So many random entries of every output channel of every convolution, as booleans by the name of the weight."""
+    """So many random entries of every output channel of every convolution, as booleans by the name of the weight.
+
+    Raises:
+        ErlangenError: no convolution (`Conv1d`, `Conv2d`, `Conv3d`), or one with fewer weights for a channel.
+    """
     check_integer("per_channel", per_channel, 1)
     masks: dict[str, Tensor] = {}
     for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
             weight = module.weight
             if weight[0].numel() < per_channel:
                 raise ErlangenError(f"per_channel = {per_channel}: {name} has {weight[0].numel()} weights per channel")
@@ -170,6 +203,8 @@ def random_masks(model: nn.Module, per_channel: int = 2, *, generator: Generator
             masks[f"{name}.weight"] = (
                 torch.zeros_like(scores, dtype=torch.bool).scatter(1, chosen, True).view_as(weight)
             )
+    if not masks:
+        raise ErlangenError("model has no convolution, so there are no random weights of its channels to train")
     return masks
 
 
@@ -177,18 +212,31 @@ def random_masks(model: nn.Module, per_channel: int = 2, *, generator: Generator
 def scales(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """All scales gamma, by name."""
     for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
+        if isinstance(module, BatchNorm) and module.affine:
             yield name, module.weight
 
 
 def disabled(model: nn.Module, threshold: float = 0.01) -> float:
-    """The share of features whose scale is smaller than a threshold; uniform scales begin with that very share."""
-    gammas = torch.cat([gamma.detach().abs() for _, gamma in scales(model)])
+    """The share of features whose scale is smaller than a threshold; scales uniform from 0 to 1 begin with that very share.
+
+    Raises:
+        ErlangenError: no scales, or a threshold that is not positive.
+    """
+    _check_threshold(threshold)
+    found = [gamma.detach().abs() for _, gamma in scales(model)]
+    if not found:
+        raise ErlangenError("model has no batch normalisation with scales; nothing in it can be switched off by them")
+    gammas = torch.cat(found)
     return float((gammas < threshold).double().mean())
 
 
 def switched_off(model: nn.Module, threshold: float = 0.01) -> nn.Module:
-    """A copy whose scales below the threshold are zero."""
+    """A copy whose scales below the threshold are zero.
+
+    Raises:
+        ErlangenError: a threshold that is not positive.
+    """
+    _check_threshold(threshold)
     twin = copy.deepcopy(model)
     with torch.no_grad():
         for _, gamma in scales(twin):
@@ -196,9 +244,25 @@ def switched_off(model: nn.Module, threshold: float = 0.01) -> nn.Module:
     return twin
 
 
+def _check_threshold(threshold: float) -> None:
+    if not threshold > 0:
+        raise ErlangenError(f"threshold = {threshold}; give a positive number")
+
+
 @torch.no_grad()
 def silent(model: ResNet, x: Tensor, share: float = 0.99) -> float:
-    """The share of channels behind a ReLU that are zero at more than this share of all pixels and samples."""
+    """The share of channels that are zero behind their ReLU at more than this share of all pixels and samples.
+
+    Counted are channels with a ReLU of their own: behind the first normalisation, and inside of blocks. Sums with a shortcut
+    are not. The network runs in the mode that it is in.
+
+    Raises:
+        ErlangenError: a share outside of 0 to 1, or no picture.
+    """
+    if not 0 <= share <= 1:
+        raise ErlangenError(f"share = {share}; give a number from 0 to 1")
+    if not len(x):
+        raise ErlangenError(f"x has shape {tuple(x.shape)}; silence of no picture is not defined")
     quiet: list[Tensor] = []
 
     def look(_: nn.Module, __: object, out: Tensor) -> None:

@@ -62,7 +62,11 @@ class EquiangularHead(nn.Module):
         if not (math.isfinite(temperature) and temperature > 0):
             raise ErlangenError(f"temperature = {temperature}; give a positive number")
         lengths = basis.double().norm(dim=-1)
-        if normalise and bool((lengths > 0).all()):
+        if normalise:
+            if bool((lengths == 0).any()):
+                raise ErlangenError(
+                    f"basis[{first_index(lengths == 0)[0]}] has length 0 and no direction; remove the row"
+                )
             basis = (basis.double() / lengths[:, None]).to(basis.dtype)
         elif float((lengths - 1).abs().max()) > 10 * torch.finfo(basis.dtype).eps ** 0.75:
             row = int((lengths - 1).abs().argmax())
@@ -104,8 +108,10 @@ class EquiangularHead(nn.Module):
                 raise DataError(
                     f"target has shape {tuple(target.shape)}; shares are of {K} classes, whatever the width is"
                 )
-            if bool(((target.sum(-1) - 1).abs() > 1e-3).any()):
-                raise DataError("target has shares that do not sum to 1; mix one-hot labels by weights that do")
+            if not bool(((target.sum(-1) - 1).abs() <= 1e-3).all() & (target >= 0).all()):  # NaN is neither
+                raise DataError(
+                    "target has shares that do not sum to 1, or are negative; mix one-hot labels by weights that do and are not"
+                )
         elif bool(((target < 0) | (target >= K)).any()):
             index = first_index((target < 0) | (target >= K))
             raise DataError(f"target{list(index)} = {int(target[index])}, but classes are 0 to {K - 1}")
@@ -128,8 +134,16 @@ def coherence_loss(W: Tensor, threshold: float, *, slice_rows: int | None = None
     Args:
         W: ``[K, dim]``.
         threshold: tau.
-        slice_rows: rows that are multiplied at a time, for less memory.
+        slice_rows: rows that are multiplied at a time, for less memory; all of them without it.
+
+    Raises:
+        ShapeError: W is no matrix.
+        ErlangenError: no rows at a time.
     """
+    if W.ndim != 2 or not W.numel():
+        raise ShapeError(f"W has shape {tuple(W.shape)}; give vectors [K, dim]")
+    if slice_rows is not None:
+        check_integer("slice_rows", slice_rows, 1)
     total = W.new_zeros(())
     for rows in torch.arange(len(W), device=W.device).split(slice_rows or len(W)):
         sizes = (W[rows] @ W.mT).abs()
@@ -152,21 +166,25 @@ def generate_basis(
     """The paper's generation: random unit vectors, steps down `coherence_loss`, each followed by a projection to length one.
 
     Returns:
-        The vectors ``[n_classes, dim]``, with all |cosines| at most ``threshold + 1e-4``, and the number of steps it took.
+        The vectors ``[n_classes, dim]``, with all |cosines| at most ``threshold + 1e-4``, and the number of steps it took. They
+        are found in `dtype`, or in float64 and rounded at the end where that is half precision.
 
     Raises:
-        ErlangenError: a threshold below the Welch bound.
+        ErlangenError: a threshold below the Welch bound, or a rate that is not positive.
 
     Warns with `NotConvergedWarning` where the steps are spent before.
     """
     _check_alpha(n_classes, dim, threshold, "threshold")
     check_integer("steps", steps, 0)
-    rows = torch.randn(n_classes, dim, generator=generator, dtype=torch.float64).to(dtype)
+    if not 0 < lr < math.inf:
+        raise ErlangenError(f"lr = {lr}; give a positive number")
+    inside = torch.float32 if dtype == torch.float32 else torch.float64
+    rows = torch.randn(n_classes, dim, generator=generator, dtype=torch.float64).to(inside)
     rows = rows / rows.norm(dim=-1, keepdim=True)
     for step in range(steps + 1):
         largest = float((rows @ rows.mT).abs().fill_diagonal_(0).max())
         if largest <= threshold + SLACK:
-            return rows, step
+            return rows.to(dtype), step
         if step == steps:
             warnings.warn(
                 f"after {steps} steps the largest |cosine| is {largest:.4f}, over the threshold {threshold}; take more "
@@ -179,7 +197,7 @@ def generate_basis(
         (slope,) = torch.autograd.grad(coherence_loss(rows, threshold, slice_rows=slice_rows), rows)
         moved = rows.detach() - lr * slope
         rows = moved / moved.norm(dim=-1, keepdim=True)
-    return rows, steps
+    return rows.to(dtype), steps
 
 
 def equiangular_basis(
@@ -194,8 +212,8 @@ def equiangular_basis(
 ) -> Tensor:
     """Unit vectors ``[n_classes, dim]`` of small coherence: exact where a construction is known, else by descent.
 
-    >>> coherence(equiangular_basis(6, 3, dtype=torch.float64)).item()  # the diagonals of an icosahedron
-    0.4472135954999579
+    >>> round(coherence(equiangular_basis(6, 3, dtype=torch.float64)).item(), 6)  # the diagonals of an icosahedron
+    0.447214
 
     Orthonormal for K <= dim, the simplex for K = dim + 1, Paley's frame for K = 2 dim where there is one; all in float64.
 
@@ -212,8 +230,8 @@ def equiangular_basis(
     """
     check_integer("n_classes", n_classes, 1)
     check_integer("dim", dim, 1)
-    if alpha is not None and not signed:
-        _check_alpha(n_classes, dim, alpha, "alpha")
+    if alpha is not None:
+        _check_alpha(n_classes, dim, alpha, "alpha", signed=signed)
     if n_classes == 1 or (n_classes <= dim and not signed):
         basis = orthogonal_frame(n_classes, dim, generator=generator)
     elif n_classes <= dim + 1:
@@ -232,8 +250,19 @@ def equiangular_basis(
 def extend_basis(
     basis: Tensor, more: int, *, signed: bool = False, steps: int = 400, generator: Generator | None = None
 ) -> Tensor:
-    """A basis with `more` vectors for new classes; the old ones stay, bit for bit, and with them the old cosines."""
+    """A basis with `more` vectors for new classes; the old ones stay, bit for bit, and with them the old cosines.
+
+    Args:
+        basis: unit vectors ``[K, dim]``.
+        more: vectors that are added.
+        signed, steps, generator: as for `equiangular_basis`.
+
+    Raises:
+        ShapeError, ErlangenError: a basis that is no matrix, or rows that are no unit vectors.
+    """
     check_integer("more", more, 1)
+    if basis.ndim != 2 or not basis.numel():
+        raise ShapeError(f"basis has shape {tuple(basis.shape)}; give unit vectors [K, dim]")
     n, dim = basis.shape
     return spread_vectors(
         n + more, dim, signed=signed, steps=steps, fixed=basis, generator=generator, dtype=basis.dtype
@@ -248,10 +277,26 @@ def _has_paley(dim: int) -> bool:
     return True
 
 
-def _check_alpha(n_classes: int, dim: int, alpha: float, name: str) -> None:
+def _check_alpha(n_classes: int, dim: int, alpha: float, name: str, *, signed: bool = False) -> None:
+    floor = -1.0 if signed else 0.0
+    if not floor <= alpha <= 1:
+        raise ErlangenError(
+            f"{name} = {alpha}: give the largest {'cosine' if signed else '|cosine|'}, from {floor:g} to 1"
+        )
+    if n_classes == 1:
+        return
+    if signed:
+        # Unit vectors have sum_ij w_i . w_j >= 0, so the mean of the cosines of pairs is at least -1 / (K - 1); more than
+        # dim + 1 directions cannot all keep apart by more than a right angle.
+        least = -1 / (n_classes - 1) if n_classes <= dim + 1 else 0.0
+        if alpha < least - 1e-12:
+            raise ErlangenError(
+                f"{name} = {alpha}: of {n_classes} directions in {dim} dimensions two have a cosine of at least {least:.4f}"
+            )
+        return
     least = welch_bound(n_classes, dim)
-    if not (math.isfinite(alpha) and alpha >= least - 1e-12):
-        enough = next(d for d in range(1, n_classes + 1) if welch_bound(n_classes, d) <= max(alpha, 0))
+    if alpha < least - 1e-12:
+        enough = next(d for d in range(1, n_classes + 1) if welch_bound(n_classes, d) <= alpha)
         raise ErlangenError(
             f"{name} = {alpha}: {n_classes} lines in {dim} dimensions have a |cosine| of at least {least:.4f} (Welch "
             f"bound); {name} takes dim = {enough} at least"

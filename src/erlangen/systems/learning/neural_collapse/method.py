@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from erlangen.errors import (
     CollapseWarning,
+    DataError,
     ErlangenError,
     ShapeError,
     UnknownNameError,
@@ -30,6 +31,7 @@ from erlangen.errors import (
 from erlangen.geometry import gram_distance, simplex_etf
 from erlangen.learn import ClassStatistics
 from erlangen.solve import power_prox
+from erlangen.tracing import is_traced
 
 Decay = float | Sequence[float]
 """One decay for all layers, or one for each, from the first layer to the last."""
@@ -71,14 +73,14 @@ class DeepLinearHead(nn.Module):
 
     def product(self, cut: int = 1) -> Tensor:
         """W_M ... W_cut, ``[K, width]``."""
-        product, *rest = self.matrices[cut - 1 :]
+        product, *rest = self.matrices[_cut(cut, len(self.matrices)) - 1 :]
         for matrix in rest:
             product = matrix @ product
         return product
 
     def entering(self, features: Tensor, cut: int = 1) -> Tensor:
         """Features as they enter layer `cut`, W_(cut-1) ... W_1 h."""
-        for layer in list(self.linear())[: cut - 1]:
+        for layer in list(self.linear())[: _cut(cut, len(self.matrices)) - 1]:
             features = layer(features)
         return features
 
@@ -107,14 +109,21 @@ def collapse_objective(
             have become one (they have at every optimum).
 
     Raises:
-        ErlangenError: a negative decay, or as many decays as there are no layers.
+        ErlangenError: a decay that is negative or not finite, or as many decays as there are no layers; fewer samples than rows.
+        ShapeError: features, labels or weights of another form, or no row.
+        DataError: a label that is no class.
         UnknownNameError: no such loss.
     """
     decays = _decays(decay, len(head.matrices), least=0.0)
-    if feature_decay < 0:
+    if not 0 <= feature_decay < math.inf:
         raise ErlangenError(f"feature_decay = {feature_decay}; give a number that is not negative")
+    _check_rows(features, labels, weights, len(head.matrices[-1]))
     weights = features.new_ones(len(features)) if weights is None else weights
     total, logits = weights.sum(), head(features)
+    if samples is not None and samples < len(features):
+        raise ErlangenError(
+            f"samples = {samples}: the batch alone has {len(features)} rows; give how many there are in all"
+        )
     if loss == "mse":
         each = (logits - nn.functional.one_hot(labels, logits.shape[-1])).square().sum(-1) / 2
     elif loss == "cross-entropy":
@@ -155,11 +164,12 @@ class Geometry:
 
     def weights(self, cut: int = 1) -> Tensor:
         """Rows ``[K, K]`` of W_M ... W_cut."""
-        return self.basis * self.layers[cut - 1 :].prod(0)
+        return self.basis * self.layers[_cut(cut, len(self.layers)) - 1 :].prod(0)
 
     def means(self, cut: int = 1) -> Tensor:
         """Class means ``[K, K]`` of the features that enter layer `cut`, one in each row."""
-        return self.basis * (self.targets * self.features * self.layers[: cut - 1].prod(0)) / self.counts[:, None]
+        below = self.layers[: _cut(cut, len(self.layers)) - 1].prod(0)
+        return self.basis * (self.targets * self.features * below) / self.counts[:, None]
 
     def outputs(self) -> Tensor:
         """What each class is answered ``[K, K]``, in columns, without the bias: W_M ... W_1 times the class means."""
@@ -285,14 +295,20 @@ def code_value(
     0.0943617
 
     Column k of the code is what class k is answered. For I - 11^T / K, the simplex, this is what the paper calls the optimum.
+
+    Raises:
+        ShapeError: a code that is not square, or of fewer than two classes.
+        NotFiniteError, ErlangenError: NaN or Inf in the code; a code of zeros; a decay that is not positive.
     """
     decays = [*_decays(decay, layers), _check_decay("feature_decay", feature_decay)]
     check_sizes(per_class=per_class)
-    if code.ndim != 2 or code.shape[0] != code.shape[1]:
+    if code.ndim != 2 or code.shape[0] != code.shape[1] or len(code) < 2:
         raise ShapeError(f"code has shape {tuple(code.shape)}; give the logits [K, K] of each class in a column")
     check_finite(code, "code")
     factors, code = layers + 1, code.double()
     sizes = torch.linalg.svdvals(code)
+    if not bool(sizes[0] > 0):
+        raise ErlangenError("code is zero everywhere; it tells no class from another")
     sizes = torch.where(sizes > 1e-12 * sizes[0], sizes, 0.0)  # a root makes much of what is zero up to rounding
     powers = (math.sqrt(per_class) * sizes).pow(2 / factors).sum()
     pressure = factors / 2 * math.prod(decays) ** (1 / factors) * float(powers)
@@ -302,7 +318,8 @@ def code_value(
         scale = math.exp(log_scale)
         return float(nn.functional.cross_entropy(scale * code.mT, classes)) + pressure * scale ** (2 / factors)
 
-    grid = torch.linspace(-6, 6, 241, dtype=torch.float64).tolist()
+    # Logits matter, not the unit that the code is written in: the same multiples of its largest singular value are tried.
+    grid = (torch.linspace(-6, 6, 241, dtype=torch.float64) - sizes[0].log()).tolist()
     best = min(grid, key=value)
     found = minimize_scalar(value, bounds=(best - 0.05, best + 0.05), method="bounded", options={"xatol": 1e-12})
     return min((float(found.fun), math.exp(found.x)), (math.log(len(code)), 0.0))
@@ -312,8 +329,8 @@ def code_value(
 def within_variability(features: Tensor, labels: Tensor, n_classes: int) -> float:
     """NC1, the spread within classes against that between them: tr(S_W pinv(S_B)) / K; zero once classes have become points.
 
-    Warns with `CollapseWarning` where every class has one sample, so that nothing could spread, and where class means coincide,
-    so that the number says nothing: it is then NaN.
+    Warns with `CollapseWarning` where every class has one sample, so that nothing could spread, and where class means coincide
+    or span fewer dimensions than they could, so that the number says nothing: it is then NaN.
     """
     stats = ClassStatistics.of(features.detach(), labels, n_classes, pooled=True, dtype=torch.float64)
     _check_filled(stats.counts)
@@ -327,7 +344,8 @@ def within_variability(features: Tensor, labels: Tensor, n_classes: int) -> floa
     there = values.square() > values[0].square() * 1e-12 * n_classes
     if int(there.sum()) < min(n_classes - 1, stats.dim) or not bool(values[0] > 0):
         warnings.warn(
-            "class means coincide; the spread between classes has no inverse, and NC1 is NaN",
+            f"class means coincide or depend on one another (they differ along {int(there.sum())} directions); the spread "
+            "between classes has no inverse, and NC1 is NaN",
             CollapseWarning,
             stacklevel=2,
         )
@@ -349,8 +367,15 @@ def collapse_metrics(
         "simplex" and "orthogonal"; ``"nearest mean"``, the share of samples whose largest logit is the class of the nearest mean.
 
     Raises:
-        ErlangenError: a class without samples, or features or weights that are zero, which have no shape.
+        ErlangenError: a class without samples, a cut that there is not, or features or weights that are zero, which have no
+            shape.
+        ShapeError: a weight that does not read these features, or that has other classes than the prediction.
     """
+    if weight.ndim != 2 or weight.shape != (len(predicted.counts), features.shape[-1]):
+        raise ShapeError(
+            f"weight has shape {tuple(weight.shape)}; give [K, d] for K = {len(predicted.counts)} predicted classes and features "
+            f"of width d = {features.shape[-1]}"
+        )
     features, weight, n_classes = features.detach(), weight.detach(), len(weight)
     bias = None if bias is None else bias.detach()
     stats = ClassStatistics.of(features, labels, n_classes, pooled=True, dtype=torch.float64)
@@ -408,6 +433,28 @@ def _shape_distance(A: Tensor, B: Tensor) -> float:
     return float((A / A.norm() - B / B.norm()).norm())
 
 
+def _cut(cut: int, layers: int) -> int:
+    """The number of a layer, from 1."""
+    if check_integer("cut", cut, 1) > layers:
+        raise ErlangenError(f"cut = {cut}: there are {layers} layers; choose one of 1 to {layers}")
+    return cut
+
+
+def _check_rows(features: Tensor, labels: Tensor, weights: Tensor | None, n_classes: int) -> None:
+    if features.ndim != 2 or not len(features) or labels.shape != features.shape[:1]:
+        raise ShapeError(
+            f"features has shape {tuple(features.shape)} and labels {tuple(labels.shape)}; give [B, dim] and [B], B >= 1"
+        )
+    if weights is not None and weights.shape != labels.shape:
+        raise ShapeError(f"weights has shape {tuple(weights.shape)}; give one number for each of {len(labels)} rows")
+    if is_traced():
+        return
+    outside = (labels < 0) | (labels >= n_classes)
+    if bool(outside.any()):
+        index = first_index(outside)[0]
+        raise DataError(f"labels[{index}] = {int(labels[index])}, but classes are 0 to {n_classes - 1}")
+
+
 def _check_filled(counts: Tensor) -> None:
     if bool((counts == 0).any()):
         raise ErlangenError(f"class {first_index(counts == 0)[0]} has no sample; leave it out, or give some")
@@ -425,14 +472,14 @@ def _counts(counts: Tensor | Sequence[int]) -> Tensor:
 
 
 def _decays(decay: Decay, layers: int, least: float | None = None) -> list[float]:
-    check_sizes(layers=layers)
+    check_integer("layers", layers, 1)
     decays = [float(decay)] * layers if isinstance(decay, int | float) else [float(rate) for rate in decay]
     if len(decays) != layers:
         raise ErlangenError(f"decay has {len(decays)} numbers for {layers} layers; give one, or one for each layer")
     for index, rate in enumerate(decays):
         if least is None:
             _check_decay(f"decay[{index}]", rate)
-        elif not rate >= least:
+        elif not least <= rate < math.inf:
             raise ErlangenError(f"decay[{index}] = {rate}; give a number that is not negative")
     return decays
 
