@@ -32,6 +32,7 @@ def test_characters_by_hand() -> None:
     assert len(CHARACTERS) == 96
     assert character_ids("\n ~").tolist() == [0, 1, 95]
     assert "".join(CHARACTERS[i] for i in character_ids("def f(x):\n")) == "def f(x):\n"
+    assert character_ids("").tolist() == []
     with pytest.raises(DataError, match="'é'"):
         character_ids("é")
 
@@ -41,5 +42,10 @@ def test_words_by_hand() -> None:
     assert found == ["the", "cat", "the", "dog", "the", "cat"]
     assert common_words(found, 2) == ["the", "cat"]
     assert torch.equal(word_ids(found, ["the", "cat"]), torch.tensor([1, 2, 1, 0, 1, 2]))
+    assert common_words(found, 3)[-1] == "dog"
+    assert common_words(["b", "a"], 2) == ["a", "b"]
+    for n in (0, -1):
+        with pytest.raises(ErlangenError, match=f"n = {n}"):
+            common_words(found, n)
     with pytest.raises(DataError, match="3 different words"):
         common_words(found, 4)

@@ -1,9 +1,11 @@
 """Properties: functions become claims, in both precisions, with names and sentences of their own."""
 
+import math
+
 import pytest
 import torch
 
-from erlangen.survey import ClaimError, Run, bound, exact, number, properties
+from erlangen.survey import ClaimError, Run, bound, exact, largest, number, properties
 
 
 @exact(tol=1e-12, float32=1e-5, published="exact")
@@ -61,3 +63,13 @@ def test_a_property_says_what_it_is() -> None:
         exact(float32=1e-5)(silent)
     with pytest.raises(ClaimError, match="at_least = None, at_most = None; pass one"):
         properties(Run(), bound()(exceptions.measure))
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_largest_keeps_what_failed(place: int) -> None:
+    """The built-in max forgets NaN in all places but the first."""
+    values = [1.0, 3.0, 2.0]
+    assert largest(values) == largest(*values) == largest(iter(values)) == 3.0
+    values[place] = float("nan")
+    assert math.isnan(largest(values))
+    assert math.isnan(largest(*values))

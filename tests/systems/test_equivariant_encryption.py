@@ -1,15 +1,18 @@
 """Keyed obfuscation: keys by hand, what a server must not be given, attacks against closed forms, what is refused."""
 
+import ast
 import copy
+import re
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from erlangen.actions import Port, Stream, WeightStreams
-from erlangen.errors import ErlangenError, ModelError, ShapeError, SymmetryError
+from erlangen.errors import DtypeError, ErlangenError, ModelError, ShapeError, SymmetryError
 from erlangen.groups import CSO, DirectProduct, GLPlus, Hyperoctahedral, Monomial, O, Stabilizer, Symmetric
 from erlangen.survey import Run
 from erlangen.systems.learning.equivariant_encryption import (
@@ -46,6 +49,16 @@ from erlangen.systems.learning.equivariant_encryption._properties import (
 )
 from erlangen.systems.learning.equivariant_encryption._transformer import Attention
 from erlangen.systems.learning.equivariant_encryption.data import patches, vectors, windows
+from erlangen.systems.learning.equivariant_encryption.method import NOT_PROTECTED
+
+PROMISE = re.compile(r"secur|encrypt|unbreakable", re.IGNORECASE)
+ALLOWED = (
+    "equivariant_encryption", "# Equivariant encryption", "Equivariant encryption: models under secret keys",
+    "Encrypted large model inference: the equivariant encryption paradigm", "who call it equivariant encryption",
+    "The authors call this encryption", "no encryption", "neither makes it encryption",
+    "homomorphic encryption, secure computation",
+)  # fmt: skip
+"""The name of the paper, what it is called and is not, and what other methods are."""
 
 
 @pytest.fixture(autouse=True)
@@ -137,7 +150,22 @@ def test_the_warning_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_public_name_or_text_promises_more() -> None:
-    assert not any("secur" in name.lower() or "encrypt" in name.lower() for name in vars(method) if name[0] != "_")
+    """Of protection the texts speak as what the vendor calls it, as what it is not, or as what others do."""
+    folder = Path(method.__file__).parent
+    for file in folder.glob("*.py"):
+        names = [
+            node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+        ]
+        assert not any(PROMISE.search(node.name) for node in names)
+    readme = (folder / "README.md").read_text()
+    said = {file.name: file.read_text() for file in folder.glob("*.py")} | {"README.md": readme}
+    for name, text in said.items():
+        text = re.sub(r"\s+", " ", text)
+        for allowed in ALLOWED:
+            text = text.replace(allowed, "")
+        assert not PROMISE.search(text), (name, PROMISE.search(text))
+    assert "In the sense of cryptography it is none" in readme
+    assert NOT_PROTECTED.startswith("keyed obfuscation is no encryption")
 
 
 def test_the_server_has_no_key() -> None:
@@ -223,6 +251,14 @@ def test_later_ids_are_not_seen() -> None:
     other[0, 5:] = (other[0, 5:] + 1) % 11
     with torch.no_grad():
         assert torch.allclose(net(ids)[:, :5], net(other)[:, :5], atol=1e-12)
+
+
+def test_ids_of_few_bits_are_ids_and_no_mask() -> None:
+    net = transformer(gain=False)
+    client = ObfuscationClient(ObfuscationKey.generate(net.streams(), b"s"), "vocabulary", "vocabulary")
+    ids = torch.tensor([[0, 1, 10]])
+    for dtype in (torch.uint8, torch.int32):
+        assert torch.equal(client.encode(ids.to(dtype)), client.encode(ids))
 
 
 def test_text_that_a_server_continues_is_decoded() -> None:
@@ -449,6 +485,9 @@ def conv() -> nn.Sequential:
          "x holds ids, but 'input' has"),
         (lambda: ObfuscationClient(key_of(small(), 4, output=Symmetric(3)), None).decode(torch.tensor([3])), SymmetryError,
          "ids from 3 to 3; 'output' has 0 to 2"),
+        (lambda: ObfuscationClient(key_of(small(), 4, output=Symmetric(3)), None).decode(torch.tensor([True, False])), DtypeError,
+         "x has dtype torch.bool"),
+        (lambda: transformer(rope=False, length=4)(torch.zeros(1, 5, dtype=torch.int64)), ShapeError, "end at length = 4"),
         (lambda: key_of(small(), 4).after(key_of(small(), 4, input=O(4))), SymmetryError, "different streams"),
         (lambda: transformer().streams(), SymmetryError, r"gains of normalisations.*\.folded\(\)"),
         (lambda: transformer(norm="layer", gain=False).streams(O(16)), SymmetryError, r"O\(16\) does not commute with LayerNorm"),

@@ -276,6 +276,7 @@ def test_the_interval_of_one_group_is_binomial() -> None:
 
 # --- bad input -------------------------------------------------------------------------------------------------------
 ONES = torch.ones(4, dtype=torch.int64)
+THREE = grouped([[9], [9], [9]])
 NO_MINORITY = grouped([[20, 20], [20, 0]])
 
 
@@ -299,7 +300,16 @@ def _with(data: Grouped, **changes: Tensor) -> Grouped:
         ),
         (lambda: from_fake_to_real(Spied(), FAKE, REAL, NO_MINORITY, Stage(1), Stage(1)), DataError, "y = 1, b = 1"),
         (lambda: train_stage(Spied(), REAL[:0], HELD, Stage(1)), DataError, "data is empty"),
-        (lambda: train_stage(Spied(), grouped([[9], [9], [9]]), HELD, Stage(1)), DataError, "the class 2"),
+        (lambda: train_stage(Spied(), THREE, THREE, Stage(1)), DataError, "the class 2"),
+        (
+            lambda: train_stage(Spied(3), THREE, HELD, Stage(1)),
+            DataError,
+            "validation: no sample of the group y = 2, b = 0",
+        ),
+        (lambda: train_stage(Spied(), REAL, grouped([[9], [9]]), Stage(1)), DataError, "the group y = 0, b = 1"),
+        (lambda: mix(FAKE, REAL), DataError, "real holds samples with g = 1"),
+        (lambda: mix(REAL, REAL), DataError, "synthetic holds samples with g = 0"),
+        (lambda: from_fake_to_real(Spied(), REAL, FAKE, HELD, Stage(1), Stage(1)), DataError, "each in its place"),
         (lambda: train_stage(Spied(), _with(REAL, x=REAL.x / 0), HELD, Stage(1)), NotFiniteError, "the loss is nan"),
         (lambda: mix(REAL, _with(FAKE, b=0 * FAKE.b)), DataError, "no synthetic sample has b = 1"),
         (lambda: mix(REAL, _with(FAKE, y=FAKE.y + 1)), DataError, r"synthetic ones \[1, 2\]"),

@@ -326,6 +326,7 @@ ONES = torch.ones(4, dtype=torch.int64)
         (lambda: GroupDRO(2)(torch.ones(3), ONES), ShapeError, "losses"),
         (lambda: resampled(ONES[:0]), DataError, "groups is empty"),
         (lambda: reweight_last_layer(Z[:, :2], Z, Y, B), ShapeError, "training"),
+        (lambda: reweight_last_layer(Z, Z, Y[:8], B[:8]), ShapeError, "one label for each row"),
         (lambda: reweight_last_layer(Z, Z / 0, Y, B), NotFiniteError, "features"),
         (lambda: reweight_last_layer(Z, Z, Y, B, strengths=()), ErlangenError, "strengths"),
         (lambda: reweight_last_layer(Z, Z, Y, B, fits=0), ErlangenError, "fits = 0"),

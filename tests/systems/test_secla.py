@@ -10,7 +10,7 @@ from scipy.stats import vonmises_fisher
 from torch import Generator, Tensor, nn
 from torch.nn.functional import one_hot
 
-from erlangen.errors import DataError, ErlangenError, NotFiniteError, ShapeError, UnknownNameError
+from erlangen.errors import DataError, DtypeError, ErlangenError, NotFiniteError, ShapeError, UnknownNameError
 from erlangen.systems.learning.secla import (
     Documents,
     EasyToHard,
@@ -124,6 +124,16 @@ def test_the_norm_of_the_code_by_hand() -> None:
     torch.testing.assert_close(SetLoss(agree_norm="names").parts(z).agreement, due)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_differs_by_its_rounding(dtype: torch.dtype) -> None:
+    z = drawn(seeded())
+    half = z._replace(faces=z.faces.to(dtype), names=z.names.to(dtype))
+    for loss in (SetLoss(), SetLoss(agree="full", smooth=0.5), SetLoss(temperature=0.5)):
+        found = loss(half)
+        assert found.dtype == dtype
+        assert float(found) == pytest.approx(float(loss(z)), rel=20 * torch.finfo(dtype).eps)
+
+
 def test_hinge_by_hand() -> None:
     there = torch.ones(2, 1, dtype=torch.bool)
     faces = torch.tensor([[[2.0, 0.0]], [[0.6, 0.8]]])
@@ -155,6 +165,14 @@ def test_decisions_by_hand() -> None:
     assert decode(scores, documents).tolist() == [[1, 1, 1]]
     assert decode(scores, documents, positive=True).tolist() == [[1, 1, 0]]
     assert decode(scores, documents, "one to one").tolist() == [[1, 2, 0]]
+
+
+def test_what_is_padding_decides_nothing() -> None:
+    """Scores that nobody masked: names and faces that are not there, however large or broken."""
+    documents, _ = made([[1, 2], [1]], [[1, 2], [1]])
+    scores = torch.tensor([[[5.0, 1.0, 0.0], [1.0, 3.0, 0.0]], [[2.0, 1.0, 99.0], [math.nan, 9.0, 9.0]]])
+    for how in ("best", "one to one"):
+        assert decode(scores, documents, how).tolist() == [[1, 2], [1, -2]]  # pyright: ignore[reportArgumentType]
 
 
 def test_noname_may_be_taken_by_all() -> None:
@@ -366,6 +384,9 @@ def test_all_arms_are_in_the_tables(smoke: Callable[[str], dict[str, Any]]) -> N
 # --- bad input -------------------------------------------------------------------------------------------------------
 X = drawn(seeded())
 NET = Projectors(6, 6, 4, 3)
+SMALL = Projectors(2, 2, 4, 3)
+PAIR = gather([torch.ones(1, 2)] * 2, [[1], [2]], torch.ones(3, 2)).documents
+GALLERY = Gallery.of(PAIR, 3)
 ONE = torch.ones(1, 2)
 
 
@@ -390,6 +411,11 @@ ONE = torch.ones(1, 2)
         (lambda: gather([ONE], [[1]], torch.ones(2, 2) / 0), NotFiniteError, "table"),
         (lambda: gather([ONE], [[]], torch.ones(2, 2)), DataError, "none of 1 documents"),
         (lambda: SetLoss()(X.take(torch.tensor([0]))), DataError, "a batch of 1 documents"),
+        (
+            lambda: EasyToHard(SetLoss(), GALLERY, ONE[0])(SMALL, PAIR.take(torch.tensor([0]))),
+            DataError,
+            "a batch of 1 documents",
+        ),
         (lambda: SetLoss()(X._replace(faces=X.faces[..., :3])), ShapeError, "features|sets have the shapes"),
         (lambda: SetLoss()(X._replace(faces=X.faces / 0)), NotFiniteError, "projected faces"),
         (lambda: SetLoss(temperature=1.0)(X._replace(faces=0 * X.faces)), DataError, "face 0 of document 0"),
@@ -397,11 +423,23 @@ ONE = torch.ones(1, 2)
         (lambda: SetLoss(temperature=0.0)(X), ErlangenError, "temperature = 0"),
         (lambda: SetLoss(smooth=-1.0)(X), ErlangenError, "smooth = -1"),
         (lambda: SetLoss(-1), ErlangenError, "alpha = -1"),
+        (lambda: SetLoss(math.nan), ErlangenError, "alpha = nan"),
+        (lambda: SetLoss(temperature=math.nan)(X), ErlangenError, "temperature = nan"),
+        (lambda: SetLoss(smooth=math.nan)(X), ErlangenError, "smooth = nan"),
         (lambda: SetLoss(agree="none"), UnknownNameError, "agree = 'none'"),  # pyright: ignore[reportArgumentType]
         (lambda: SetLoss(directions="up"), UnknownNameError, "directions"),  # pyright: ignore[reportArgumentType]
         (lambda: directed(X.faces, X.name_mask, X.names, X.name_mask), ShapeError, "masks have the shapes"),
+        (
+            lambda: directed(X.faces, X.face_mask.int(), X.names, X.name_mask),
+            DtypeError,
+            "a mask has dtype torch.int32",
+        ),
         (lambda: similarity(X._replace(faces=X.faces[..., :3])), ShapeError, "project both alike"),
         (lambda: decode(torch.ones(2, 2, 2), X), ShapeError, "scores have the shape"),
+        (lambda: decode(similarity(X) * math.nan, X), NotFiniteError, "scores has"),
+        (lambda: decode(similarity(X) * math.nan, X, "one to one"), NotFiniteError, "scores has"),
+        (lambda: match(torch.ones(2, 2, 2), X, X.ids > 0), ShapeError, "scores have the shape"),
+        (lambda: match(similarity(X) * math.nan, X, X.ids > 0), NotFiniteError, "scores has"),
         (lambda: decode(similarity(X), X, "worst"), UnknownNameError, "how = 'worst'"),  # pyright: ignore
         (
             lambda: decode(torch.ones(8, 3, 4), X._replace(ids=X.ids + 1, name_mask=X.ids > 10), "one to one"),

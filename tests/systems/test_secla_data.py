@@ -128,6 +128,7 @@ def test_links_by_hand(tmp_path: Path) -> None:
     documents = [{"faces": [1772, 0, -1], "names": [1772, 0, 5]}]
     path.write_text(json.dumps({"n_names": 2000, "documents": documents}))
     assert read_links(path) == Corpus([[0, 1, -1]], [[1, 6]], 2001)
+    assert read_links(path, placeholder=None) == Corpus([[1773, 1, -1]], [[1773, 1, 6]], 2001)
 
 
 def _links(folder: Path, content: str) -> Path:
@@ -140,6 +141,7 @@ def _links(folder: Path, content: str) -> Path:
     [
         ("{", "cannot be read"),
         ('{"n_names": 3}', "has no 'documents'"),
+        ('{"n_names": "x", "documents": []}', "links: n_names = 'x'"),
         ('{"n_names": 3, "documents": [{"faces": [7], "names": [1]}]}', "the name 7 is none of 0 to 2"),
         ('{"n_names": 3, "documents": [{"faces": [1], "names": [-2]}]}', "the name -2"),
     ],

@@ -78,7 +78,11 @@ def words(text: str) -> list[str]:
 
 
 def word_ids(found: list[str], known: list[str]) -> Tensor:
-    """Places of words among the known ones, from 1 on, int64 ``[N]``; 0 for all others."""
+    """Places of words among the known ones, from 1 on, int64 ``[N]``; 0 for all others.
+
+    >>> word_ids(["def", "fit", "x"], ["fit", "def"]).tolist()
+    [2, 1, 0]
+    """
     ids = {word: i for i, word in enumerate(known, 1)}
     return torch.tensor([ids.get(word, 0) for word in found], dtype=torch.int64)
 
@@ -86,9 +90,14 @@ def word_ids(found: list[str], known: list[str]) -> Tensor:
 def common_words(found: list[str], n: int) -> list[str]:
     """The n most frequent words, the most frequent first; of equals the first in the alphabet.
 
+    >>> common_words(["b", "c", "a", "c"], 2)
+    ['c', 'a']
+
     Raises:
+        ErlangenError: n is below 1.
         DataError: there are not so many different words.
     """
+    check_integer("n", n, 1)
     counts = Counter(found)
     if len(counts) < n:
         raise DataError(f"there are {len(counts)} different words, fewer than n = {n}; give more text")

@@ -13,7 +13,7 @@ from erlangen.errors import DtypeError
 from erlangen.groups.base import Group, default_tol, loose_tol
 from erlangen.groups.finite import check_positive, finite_grid, is_integer, random_integers, sample_device
 from erlangen.groups.matrix import DEFAULT_SCALE, scaled_name
-from erlangen.groups.permutations import MAX_PLACES
+from erlangen.groups.permutations import MAX_PLACES, Symmetric
 from erlangen.groups.rotations import draw_device, standard_normal
 
 
@@ -95,13 +95,8 @@ class _Monomial(Group):
     def discrete_generators(self) -> Tensor:
         """A transposition and a cycle of the places, ``[k, 1 + sets, n]``."""
         e = self.identity()
-        places = e[0]
-        moves = torch.stack([torch.cat([places[:2].flip(0), places[2:]]), places.roll(-1)])[: min(2, self.n - 1)]
+        moves = Symmetric(self.n).discrete_generators.to(e)
         return torch.cat([moves[:, None], e[1:].expand(len(moves), self.sets, self.n)], 1)
-
-    def _draw_places(self, size: tuple[int, ...], generator: Generator | None) -> Tensor:
-        keys = torch.rand(*size, self.n, generator=generator, dtype=torch.float64, device=draw_device(generator))
-        return keys.argsort(-1)
 
     def _check_dtype(self, g: Tensor) -> None:
         if self.element_dtype is not None and not is_integer(g):
@@ -152,7 +147,7 @@ class Monomial(_Monomial):
     ) -> Tensor:
         """Random elements ``[*n, 1 + sets, n]`` of the proposal."""
         size = (n,) if isinstance(n, int) else n
-        places = self._draw_places(size, generator)
+        places = Symmetric(self.n).sample(size, generator=generator, device=draw_device(generator))
         factors = (self.scale * standard_normal((*size, self.sets, self.n), generator)).exp()
         g = torch.cat([places[..., None, :].to(factors), factors], -2)
         return g.to(dtype=dtype or torch.get_default_dtype(), device=sample_device(device, generator))
@@ -220,7 +215,7 @@ class Hyperoctahedral(_Monomial):
         """Uniform elements ``[*n, 2, n]``, int64; `dtype` has no effect."""
         size = (n,) if isinstance(n, int) else n
         target = sample_device(device, generator)
-        places = self._draw_places(size, generator).to(target)
+        places = Symmetric(self.n).sample(size, generator=generator, device=target)
         return torch.stack([places, 1 - 2 * random_integers(0, 2, (*size, self.n), generator, target)], -2)
 
     def _elements(self, device: torch.device) -> Tensor:

@@ -10,9 +10,8 @@ from torch import Generator, Tensor
 from erlangen.errors import GroupError
 from erlangen.groups.base import Group, default_tol, loose_tol
 from erlangen.groups.finite import check_positive, sample_device
-from erlangen.groups.permutations import MAX_PLACES
+from erlangen.groups.permutations import MAX_PLACES, Symmetric
 from erlangen.groups.products import DirectProduct
-from erlangen.groups.rotations import draw_device
 
 
 class Wreath(Group):
@@ -153,10 +152,10 @@ class Wreath(Group):
     ) -> Tensor:
         """Uniform permutations, and samples of the groups, ``[*n, n + n size]``."""
         size = (n,) if isinstance(n, int) else n
-        keys = torch.rand(*size, self.n, generator=generator, dtype=torch.float64, device=draw_device(generator))
         target = sample_device(device, generator)
+        places = Symmetric(self.n).sample(size, generator=generator, device=target)
         blocks = self.block.sample((*size, self.n), generator=generator, dtype=dtype, device=target)
-        return self.join(keys.argsort(-1).to(target), blocks.reshape(*size, self.n, self.size))
+        return self.join(places, blocks.reshape(*size, self.n, self.size))
 
     def log_haar_weight(self, g: Tensor) -> Tensor:
         """Sum of the weights of the blocks."""
@@ -170,8 +169,7 @@ class Wreath(Group):
     def discrete_generators(self) -> Tensor:
         """A transposition and a cycle of the places, and the generators of the groups in the first block."""
         e = self.identity(dtype=torch.float64)
-        places = e[: self.n]
-        moves = torch.stack([torch.cat([places[:2].flip(0), places[2:]]), places.roll(-1)])[: min(2, self.n - 1)]
+        moves = Symmetric(self.n).discrete_generators.to(e)
         moved = torch.cat([moves, e[self.n :].expand(len(moves), -1)], -1)
         inner = self.block.discrete_generators.double().flatten(1)
         first = e.repeat(len(inner), 1)

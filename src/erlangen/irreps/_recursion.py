@@ -116,6 +116,7 @@ class _Point(NamedTuple):
 
 
 def coordinates(x: Tensor, normalize: bool) -> _Point:
+    """The coordinates of vectors ``[n, 3]``, each in a row of its own; those of unit vectors if `normalize`."""
     rows = x.T.contiguous()
     if not normalize:
         return _Point(rows[2], rows[0], rows[1], rows.square().sum(0), None)

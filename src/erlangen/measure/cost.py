@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 import weakref
@@ -91,7 +92,9 @@ def median_times(
     warmup: int = 2,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Name, float]:
-    """Median seconds of each call; the calls take turns, so that a slow spell of the machine falls on all of them.
+    """Median seconds of each call; the calls take turns, in another order every round.
+
+    So a slow spell of the machine falls on all of them, and none always finds the caches as the same other one left them.
 
     >>> import torch
     >>> x = torch.ones(100, 100)
@@ -111,9 +114,11 @@ def median_times(
         raise ErlangenError(f"repeats = {repeats}: a median needs at least one round")
     seconds: dict[Name, list[float]] = {name: [] for name in calls}
     for turn in range(warmup + repeats):
-        for name, call in calls.items():
+        order = list(calls)
+        random.Random(turn).shuffle(order)
+        for name in order:
             begin = clock()
-            call()
+            calls[name]()
             if turn >= warmup:
                 seconds[name].append(clock() - begin)
     return {name: statistics.median(values) for name, values in seconds.items()}

@@ -1,17 +1,33 @@
-"""Equations solved and differentiated: fixed points, derivatives by nudges, proximal maps, rates of convergence and growth."""
+"""Equations solved and differentiated: fixed points, derivatives by nudges, proximal maps, rates of convergence and growth;
+exact linear algebra modulo primes.
+"""
 
 from erlangen.solve.derivatives import asymmetry, nudged_derivative
 from erlangen.solve.fixed_points import FixedPoint, fixed_point
+from erlangen.solve.modular import (
+    PRIMES,
+    modular_inverse,
+    modular_matmul,
+    modular_nullspace,
+    modular_rank,
+    rational_from_residues,
+)
 from erlangen.solve.proximal import power_prox
 from erlangen.solve.rates import Rate, exponential_rate, power_rate
 
 __all__ = [
+    "PRIMES",
     "FixedPoint",
     "Rate",
     "asymmetry",
     "exponential_rate",
     "fixed_point",
+    "modular_inverse",
+    "modular_matmul",
+    "modular_nullspace",
+    "modular_rank",
     "nudged_derivative",
     "power_prox",
     "power_rate",
+    "rational_from_residues",
 ]

@@ -11,7 +11,7 @@ A system says what is compared; the survey trains, chooses learning rates, pairs
 
 from erlangen.survey.claims import Claim, ClaimError, Kind, Part, Result, Scale, System, Verdict, averaged
 from erlangen.survey.comparison import Measure, Rival, Split, Training, compare, sweep
-from erlangen.survey.property_claims import Property, bound, exact, number, properties
+from erlangen.survey.property_claims import Property, bound, exact, largest, number, properties
 from erlangen.survey.runs import Run, Sizes
 from erlangen.survey.tables import Table
 
@@ -36,6 +36,7 @@ __all__ = [
     "bound",
     "compare",
     "exact",
+    "largest",
     "number",
     "properties",
     "sweep",

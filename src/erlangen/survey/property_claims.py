@@ -127,3 +127,13 @@ def properties(run: Run[Any], *which: Property) -> Part:
     """The part of an experiment that measures properties: their claims, in order, and a row for each."""
     claims = [claim for one in which for claim in one.claims(run)]
     return Part([{"part": "properties", "property": claim.id, "measured": claim.measured} for claim in claims], claims)
+
+
+def largest(first: Any, *rest: Any) -> Any:
+    """As the built-in max, of several numbers or of one iterable, but NaN where any of them is: what failed must not be lost.
+
+    >>> largest(1.0, float("nan"), 2.0), max(1.0, float("nan"), 2.0)
+    (nan, 2.0)
+    """
+    values = [first, *rest] if rest else list(first)
+    return next((value for value in values if value != value), None) or max(values)

@@ -13,7 +13,7 @@ from erlangen.data import strongly_regular_graphs
 from erlangen.geometry import Multigraph, injective_terms, is_computable, multigraphs, simple_multigraphs
 from erlangen.measure import relative_change
 from erlangen.nn import GraphPolynomials, MatrixProgram, PermutationLinear
-from erlangen.survey import Part, Run, exact, number, properties
+from erlangen.survey import Part, Run, exact, largest, number, properties
 from erlangen.systems.graphs.equivariant_polynomials.method import PPGN
 
 Row = dict[str, Any]
@@ -86,7 +86,7 @@ def permutation(run: Run[Any]) -> float:
         for axis in range(order):
             values = values.index_select(axis, p)
         errors.append(relative_change(moved, values, over="entries"))
-    return max(errors)
+    return largest(errors)
 
 
 @exact(tol=1e-12)
@@ -100,7 +100,7 @@ def sum_over_maps(run: Run[Any]) -> float:
         errors += [
             relative_change(values[..., k], over_all_maps(graph, X), over="entries") for k, graph in enumerate(graphs)
         ]
-    return max(errors)
+    return largest(errors)
 
 
 def over_all_maps(graph: Multigraph, X: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ def programs(run: Run[Any]) -> float:
                 relative_change(MatrixProgram(graph)(X), values[..., k], over="entries")
                 for k, graph in enumerate(graphs)
             ]
-    return max(errors)
+    return largest(errors)
 
 
 @exact(tol=0)

@@ -14,7 +14,7 @@ from erlangen.measure import relative_change
 from erlangen.nn import SPEN, PermutationLinear, SubgraphLinear, ego_subgraphs
 from erlangen.nn.graphs.permutation_tensors import MAPS
 from erlangen.reps import Rep, Scalar, T, equivariant_projector
-from erlangen.survey import Run, exact
+from erlangen.survey import Run, exact, largest
 from erlangen.systems.graphs.spen._memory import sparse_graph
 
 KEYS = ("y", "x", "adj")
@@ -153,7 +153,7 @@ def constants_merged(run: Run[Any]) -> float:
         key: torch.full((rows, 2), 3.0, dtype=torch.float64)
         for key, rows in (("adj", subgraphs.pairs.shape[1]), ("x", len(subgraphs.batch)))
     }
-    return max(float((value - 3).abs().max()) for value in layer(ones, subgraphs).values())
+    return largest(float((value - 3).abs().max()) for value in layer(ones, subgraphs).values())
 
 
 @exact(tol=1e-12)
@@ -171,7 +171,7 @@ def global_layer(run: Run[Any]) -> float:
     }
     ours = layer(x, subgraphs)
     theirs = layer.maps["other"]({"adj": x["adj"].view(n, n, 3), "x": x["x"]})
-    return max(relative_change(ours[key], theirs[key].reshape(-1, 3), over="entries") for key in channels)
+    return largest(relative_change(ours[key], theirs[key].reshape(-1, 3), over="entries") for key in channels)
 
 
 @exact(tol=0)

@@ -12,7 +12,7 @@ from erlangen.actions import Image, Sequence
 from erlangen.groups import SO, Cyclic, Flow, Shifts
 from erlangen.measure import equivariance_error, relative_change
 from erlangen.nn import DriftRecurrence2d, SpinRecurrence2d, velocity_grid
-from erlangen.survey import Part, Run, bound, exact
+from erlangen.survey import Part, Run, bound, exact, largest
 from erlangen.symmetry import Symmetry
 from erlangen.systems.images.fernn.method import Predictor, torus_decoder, turning_decoder
 
@@ -183,7 +183,7 @@ def spin_read_out(run: Run[Any]) -> float:
     model = Predictor(layer, turning_decoder(layer.group, 2, 2), 1).double()
     spun = layer.symmetry.input
     answer = torch.cat([torch.zeros_like(x), model(x)], 1)
-    return max(
+    return largest(
         relative_change(model(spun.act(k, x)), spun.act(k, answer)[:, FRAMES:], over="batch") for k in torch.arange(4)
     )
 

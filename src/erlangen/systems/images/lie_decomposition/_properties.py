@@ -15,7 +15,7 @@ from erlangen.groups.rotations import planar_rotation
 from erlangen.measure import relative_change
 from erlangen.nn import GroupKernel, LieConv, LieLift
 from erlangen.numerics import sym_exp
-from erlangen.survey import Part, Run, bound, exact, number
+from erlangen.survey import Part, Run, bound, exact, largest, number
 
 NO_LOGARITHM = ((-1.0, 1.0), (0.0, -1.0))
 """An element of SL(2) that no real matrix exponential reaches."""
@@ -54,7 +54,7 @@ def chart(run: Run[Any], dtype: torch.dtype) -> float:
     worst = 0.0
     for group in (GLPlus(2), SL(2), SL(3)):
         g, coordinates = matrices(group, COUNT, run.seed).to(dtype), PolarChart(group)
-        worst = max(worst, relative_change(coordinates.element(coordinates.coordinates(g)), g))
+        worst = largest(worst, relative_change(coordinates.element(coordinates.coordinates(g)), g))
     return worst
 
 
@@ -105,7 +105,7 @@ def haar_scores(group: SL | GLPlus, count: int, moves: int, seed: int, *, root: 
         for side, moved in enumerate((move @ g, g @ move)):
             difference = weight * (bump(moved) - plain)
             scores[side].append(float(difference.mean().abs() / (difference.std() / math.sqrt(count))))
-    return max(scores[0]), max(scores[1])
+    return largest(scores[0]), max(scores[1])
 
 
 def modular_error(seed: int) -> float:
@@ -119,7 +119,7 @@ def modular_error(seed: int) -> float:
 def worst_score(run: Run[Any], group: SL | GLPlus, *, root: bool = True) -> float:
     """The larger of the scores from the left and from the right, for the samples of the budget."""
     count, moves = (run.budget.haar_samples, 20) if root else (run.budget.rootless_samples, 8)
-    return max(haar_scores(group, min(count, DRY) if run.dry else count, moves, run.seed, root=root))
+    return largest(haar_scores(group, min(count, DRY) if run.dry else count, moves, run.seed, root=root))
 
 
 @bound(at_most=4)
@@ -164,7 +164,7 @@ def kernel_identity(group: SL | GLPlus | SO, seed: int) -> float:
         still = layer.attach(first, second).weight(), lift.attach(first).weight()
         moved = layer.attach(first.moved(a), second.moved(a)).weight(grid), lift.attach(first.moved(a)).weight(grid)
     volume = torch.linalg.det(a)
-    return max(float((m * volume - s).norm() / s.norm()) for m, s in zip(moved, still, strict=True))
+    return largest(float((m * volume - s).norm() / s.norm()) for m, s in zip(moved, still, strict=True))
 
 
 def quarter_turns() -> GroupSamples:

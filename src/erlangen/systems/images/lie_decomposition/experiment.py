@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool2d, cross_entropy
 
 from erlangen.data import affine_distortion, digits, homography_distortion
 from erlangen.groups import SL, SO, GLPlus, LinearGroup, PolarSampler, TrivialGroup
-from erlangen.survey import Claim, Part, Result, Rival, Run, Sizes, Split, Training, bound, compare, properties
+from erlangen.survey import Claim, Part, Result, Rival, Run, Sizes, Split, Training, bound, compare, largest, properties
 from erlangen.systems.images.lie_decomposition._properties import PROPERTIES, details_part, rng
 from erlangen.systems.images.lie_decomposition.method import LieGroupCNN
 from erlangen.systems.images.lie_decomposition.rivals import PartialCNN, PlainCNN
@@ -179,7 +179,7 @@ def equal_parameters(run: Run[Budget]) -> float:
     worst = 1.0
     for rivals in (make_rivals(run.budget), circle_rivals(run.budget.circle)):
         sizes = [sum(p.numel() for p in rival.make().parameters()) for rival in rivals.values()]
-        worst = max(worst, max(sizes) / min(sizes))
+        worst = largest(worst, max(sizes) / min(sizes))
     return worst
 
 

@@ -14,7 +14,7 @@ from erlangen.groups import SO, Dihedral, Shifts, Translation
 from erlangen.irreps import wigner_D
 from erlangen.measure import METRICS, Metric, Model, audit
 from erlangen.measure.evaluate import consensus_of, on_orbit
-from erlangen.survey import Run, bound, exact
+from erlangen.survey import Run, bound, exact, largest
 from erlangen.symmetry import Symmetry
 from erlangen.systems.images.nero._clouds import TURN, clouds, disk, framed
 from erlangen.systems.images.nero._common import rng, scores_of
@@ -96,7 +96,7 @@ def flow_derivatives(run: Run[Any]) -> float:
     worst = 0.0
     for moved, scalar, sign in zip(found, divergence_and_curl(field), (reverse, reverse * mirror), strict=True):
         expected = sign[:, None, None] * move.act(plane, scalar.expand(len(g), -1, -1))
-        worst = max(worst, float((moved - expected).abs().max()))
+        worst = largest(worst, float((moved - expected).abs().max()))
     return worst
 
 
@@ -169,7 +169,7 @@ def consensus_equivariant(run: Run[Any]) -> float:
     model, x, _ = convolution(run)
     here = consensus(model, x)
     moved = [consensus(model, D4.input.act(h, x)) - D4.output.act(h, here) for h in ELEMENTS[:, 0]]
-    return max(float(one.detach().abs().max()) for one in moved)
+    return largest(float(one.detach().abs().max()) for one in moved)
 
 
 @exact(tol=1e-12)
@@ -187,7 +187,7 @@ def consensus_jensen(run: Run[Any]) -> float:
     model, x, target = convolution(run)
     losses = scores_of(audit(model, D4, x, target, metric="mse", progress=False)).mean(0)
     excess = METRICS["mse"](consensus(model, x), target) - losses
-    return max(0.0, float(excess.max()))
+    return largest(0.0, float(excess.max()))
 
 
 # --- boxes -----------------------------------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ def resampling_floor(run: Run[Any]) -> float:
 def largest_mean(count: int) -> float:
     """Of the entries of D^l, l = 1 to 4, over a grid of so many rotations; the integral is zero."""
     R = SO(3).grid(count, dtype=DOUBLE)
-    return max(float(wigner_D(l, R).mean(0).abs().max()) for l in range(1, 5))
+    return largest(float(wigner_D(l, R).mean(0).abs().max()) for l in range(1, 5))
 
 
 @exact(tol=6e-3)

@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 from erlangen.groups import Shifts
 from erlangen.measure import median_times, relative_change
 from erlangen.nn import AnchoredConv2d, PolyphaseAnchor, roll_samples
+from erlangen.survey import largest
 
 SIZE = 32
 GROUP = Shifts(SIZE, SIZE)
@@ -55,7 +56,7 @@ def component_error(seed: int) -> float:
         dense = F.conv2d(padded, layer.weight, layer.bias)
         places = layer.anchor.locate(x).tolist()
         expected = torch.stack([dense[n, :, i::stride, j::stride] for n, (i, j) in enumerate(places)])
-        worst = max(worst, float((layer(x) - expected).detach().abs().max()))
+        worst = largest(worst, float((layer(x) - expected).detach().abs().max()))
     return worst
 
 
@@ -68,7 +69,7 @@ def change(model: nn.Module, x: Tensor, shifts: int) -> float:
     worst = 0.0
     for k in range(shifts):
         mine = elements[(torch.arange(len(x)) + k * len(x)) % len(elements)]
-        worst = max(worst, relative_change(model(roll_samples(x, mine)), base))
+        worst = largest(worst, relative_change(model(roll_samples(x, mine)), base))
     return worst
 
 

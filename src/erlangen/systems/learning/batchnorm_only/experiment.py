@@ -26,6 +26,7 @@ from erlangen.survey import (
     Training,
     compare,
     exact,
+    largest,
     number,
     properties,
 )
@@ -186,7 +187,7 @@ def channels_may_be_renamed(run: Run[Budget]) -> float:
     with torch.no_grad():
         before = net(x)
         for g in streams.group.sample(4, generator=run.generator()):
-            worst = max(worst, float((streams.transformed(net, g.double())(x) - before).norm() / before.norm()))
+            worst = largest(worst, float((streams.transformed(net, g.double())(x) - before).norm() / before.norm()))
     return worst
 
 

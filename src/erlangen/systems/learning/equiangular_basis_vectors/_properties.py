@@ -19,7 +19,7 @@ from erlangen.geometry import (
     spread_vectors,
     welch_bound,
 )
-from erlangen.survey import Run, bound, exact
+from erlangen.survey import Run, bound, exact, largest
 from erlangen.systems.learning.equiangular_basis_vectors.method import (
     EquiangularHead,
     coherence_loss,
@@ -41,13 +41,13 @@ def bases(run: Run[Any], dtype: torch.dtype = torch.float64) -> Iterator[Tensor]
 @exact(tol=1e-12, float32=1e-6)
 def unit_rows(run: Run[Any], dtype: torch.dtype) -> float:
     """Largest difference of the length of a basis vector from one, every kind of basis."""
-    return max(float((W.norm(dim=-1) - 1).abs().max()) for W in bases(run, dtype))
+    return largest(float((W.norm(dim=-1) - 1).abs().max()) for W in bases(run, dtype))
 
 
 @exact(tol=1e-12)
 def orthonormal_up_to_the_width(run: Run[Any]) -> float:
     """Coherence of a basis with no more classes than dimensions."""
-    return max(float(coherence(equiangular_basis(n, 12, dtype=torch.float64))) for n in range(2, 13))
+    return largest(float(coherence(equiangular_basis(n, 12, dtype=torch.float64))) for n in range(2, 13))
 
 
 @exact(tol=1e-10)
@@ -57,7 +57,7 @@ def simplex_and_paley_reach_welch(run: Run[Any]) -> float:
     for n, dim in [(d + 1, d) for d in range(2, 12)] + [(2 * d, d) for d in (3, 5, 7, 9)]:
         W = equiangular_basis(n, dim, dtype=torch.float64)
         cosines = (W @ W.mT).abs()[~torch.eye(n, dtype=torch.bool)]
-        worst = max(worst, float((cosines - welch_bound(n, dim)).abs().max()))
+        worst = largest(worst, float((cosines - welch_bound(n, dim)).abs().max()))
     return worst
 
 
@@ -67,7 +67,7 @@ def never_below_welch(run: Run[Any]) -> float:
     worst = 0.0
     for W in bases(run):
         n, dim = W.shape
-        worst = max(worst, welch_bound(n, dim) - float(coherence(W)), n * n / dim - float(frame_potential(W)))
+        worst = largest(worst, welch_bound(n, dim) - float(coherence(W)), n * n / dim - float(frame_potential(W)))
     return worst
 
 
@@ -75,7 +75,7 @@ def never_below_welch(run: Run[Any]) -> float:
 def tight_frames_have_least_potential(run: Run[Any]) -> float:
     """Difference of the frame potential of the simplex and of Paley's frames from K^2 / d."""
     frames = [simplex_etf(n) for n in range(3, 12)] + [paley_etf(d) for d in (3, 5, 7, 9)]
-    return max(abs(float(frame_potential(W)) - len(W) ** 2 / W.shape[1]) for W in frames)
+    return largest(abs(float(frame_potential(W)) - len(W) ** 2 / W.shape[1]) for W in frames)
 
 
 @exact(tol=1e-12)
@@ -87,7 +87,7 @@ def coherence_invariant(run: Run[Any]) -> float:
         for _ in range(10):
             signs = 2.0 * torch.randint(2, (n, 1), generator=generator) - 1
             moved = (signs * W)[torch.randperm(n, generator=generator)] @ orthogonal_frame(dim, generator=generator)
-            worst = max(worst, abs(float(coherence(moved) - coherence(W))))
+            worst = largest(worst, abs(float(coherence(moved) - coherence(W))))
     return worst
 
 
@@ -95,7 +95,7 @@ def coherence_invariant(run: Run[Any]) -> float:
 def generation_keeps_its_threshold(run: Run[Any]) -> float:
     """How far the coherence of 30 vectors in 16 dimensions is above 0.2 when the paper's generation stops."""
     W, steps = generate_basis(30, 16, 0.2, steps=5000, generator=run.generator(), dtype=torch.float64)
-    return max(0.0, float(coherence(W)) - 0.2) if steps < 5000 else torch.inf
+    return largest(0.0, float(coherence(W)) - 0.2) if steps < 5000 else torch.inf
 
 
 @exact(tol=1e-12)
@@ -105,7 +105,7 @@ def slices_do_not_matter(run: Run[Any]) -> float:
         torch.randn(30, 8, generator=run.generator(), dtype=torch.float64), dim=-1
     ).requires_grad_()
     a, b = (torch.autograd.grad(coherence_loss(W, 0.3, slice_rows=rows), W)[0] for rows in (None, 7))
-    return max(float((a - b).abs().max()), float(coherence_loss(paley_etf(5), 1 / 3 + 1e-9)))
+    return largest(float((a - b).abs().max()), float(coherence_loss(paley_etf(5), 1 / 3 + 1e-9)))
 
 
 @exact(tol=1e-12, float32=1e-6)
@@ -159,7 +159,7 @@ def least_cross_entropy(run: Run[Any]) -> float:
         head, y = EquiangularHead(torch.eye(K, dtype=torch.float64), T), torch.arange(K)
         at, centred = torch.eye(K, dtype=torch.float64), torch.eye(K, dtype=torch.float64) - 1 / K
         plain, best = (math.log1p((K - 1) * math.exp(-gap / T)) for gap in (1.0, math.sqrt(K / (K - 1))))
-        worst = max(worst, *(abs(float(cross_entropy(head(x), y)) - v) for x, v in ((at, plain), (centred, best))))
+        worst = largest(worst, *(abs(float(cross_entropy(head(x), y)) - v) for x, v in ((at, plain), (centred, best))))
     return worst
 
 

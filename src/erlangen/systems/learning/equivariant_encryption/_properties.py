@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from erlangen.actions import Port, Stream, WeightStreams
 from erlangen.groups import GLPlus, O, Symmetric
 from erlangen.measure import relative_change
-from erlangen.survey import Run, bound, exact
+from erlangen.survey import Run, bound, exact, largest
 from erlangen.systems.learning.equivariant_encryption._attacks import (
     known_names,
     known_vectors,
@@ -122,7 +122,7 @@ def convolutions_stay_the_same_function(run: Run[Any], dtype: torch.dtype) -> fl
 def transformers_stay_the_same_function(run: Run[Any], dtype: torch.dtype) -> float:
     """Causal language models with RMSNorm and LayerNorm, rotary and learned positions, grouped and tied: largest difference of
     decoded to original answers, over the largest answer."""
-    return max(deviation(transformer_case(name, run.seed, dtype)) for name in TRANSFORMERS)
+    return largest(deviation(transformer_case(name, run.seed, dtype)) for name in TRANSFORMERS)
 
 
 @exact(tol=1e-10, float32=1e-4)
@@ -130,7 +130,7 @@ def every_layer_moves_by_its_key(run: Run[Any], dtype: torch.dtype) -> float:
     """Largest difference of what a layer reads or makes to that of the original under its key, over the largest entry."""
     worst = 0.0
     for _, net, key, client, x in cases(run.seed, dtype):
-        worst = max(worst, *activation_errors(net, obfuscate(net, key), key, x, client.encode(x)).values())
+        worst = largest(worst, *activation_errors(net, obfuscate(net, key), key, x, client.encode(x)).values())
     return worst
 
 
@@ -174,14 +174,14 @@ def two_keys_are_their_product(run: Run[Any]) -> float:
     for _, net, key, _, _ in cases(run.seed, torch.float64):
         other = ObfuscationKey.generate(key.streams, b"another")
         twice, once = obfuscate(obfuscate(net, key), other), obfuscate(net, other.after(key))
-        worst = max(worst, _apart(twice, once))
+        worst = largest(worst, _apart(twice, once))
     return worst
 
 
 @exact(tol=1e-10)
 def inverse_keys_restore(run: Run[Any]) -> float:
     """Largest difference of the weights under a key and then its inverse to the original ones, over the largest weight."""
-    return max(
+    return largest(
         _apart(obfuscate(obfuscate(net, key), key.inverse()), net)
         for _, net, key, _, _ in cases(run.seed, torch.float64)
     )
@@ -199,7 +199,7 @@ def the_identity_changes_no_bit(run: Run[Any]) -> float:
 
 def _apart(a: nn.Module, b: nn.Module) -> float:
     pairs = [(t, b.state_dict()[name]) for name, t in a.state_dict().items() if t.is_floating_point()]
-    return max(float((s - t).abs().max() / t.abs().max()) for s, t in pairs)
+    return largest(float((s - t).abs().max() / t.abs().max()) for s, t in pairs)
 
 
 # --- cost, and what a key leaves alone -------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def orthogonal_keys_keep_singular_values(run: Run[Any]) -> float:
     server = obfuscate(net, key).state_dict()
     names = ("embed.weight", "head.weight")
     spectra = [[torch.linalg.svdvals(state[name]) for name in names] for state in (net.state_dict(), server)]
-    return max(float(((a - b) / a).abs().max()) for a, b in zip(*spectra, strict=True))
+    return largest(float(((a - b) / a).abs().max()) for a, b in zip(*spectra, strict=True))
 
 
 @exact(tol=0)
@@ -329,7 +329,7 @@ def public_weights_give_the_whole_key(run: Run[Any]) -> float:
         server = obfuscate(net, key)
         assert isinstance(net, LanguageModel)
         assert isinstance(server, LanguageModel)
-        worst = max(worst, float((recover_key(net, server, key.streams).element - key.element).abs().max()))
+        worst = largest(worst, float((recover_key(net, server, key.streams).element - key.element).abs().max()))
     return worst
 
 

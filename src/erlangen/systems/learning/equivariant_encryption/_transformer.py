@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from erlangen.actions import Port, Stream, WeightStreams
 from erlangen.actions.weights import Role
-from erlangen.errors import ErlangenError, SymmetryError
+from erlangen.errors import ErlangenError, ShapeError, SymmetryError
 from erlangen.groups import CSO, DirectProduct, GLPlus, Group, Monomial, O, Stabilizer, Symmetric, Wreath
 from erlangen.systems.learning.equivariant_encryption.method import fold_gain, fold_mean
 
@@ -144,6 +144,10 @@ class LanguageModel(nn.Module):
         """What the head reads, ``[B, T, d]``."""
         x = self.embed(ids)
         if self.positions is not None:
+            if ids.shape[-1] > len(self.positions):
+                raise ShapeError(
+                    f"ids have the shape {tuple(ids.shape)}; learned positions end at length = {len(self.positions)}"
+                )
             x = x + self.positions[: ids.shape[-1]]
         seen = torch.ones(ids.shape[-1], ids.shape[-1], dtype=torch.bool, device=ids.device).tril()
         if self.pad is not None:  # every position looks at itself, so that no row is empty

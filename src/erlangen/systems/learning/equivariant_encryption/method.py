@@ -21,7 +21,7 @@ from torch import Generator, Tensor, nn
 
 from erlangen.actions import Port, Stream, WeightStreams, weight_streams
 from erlangen.actions.weight_graph import tensor_shapes
-from erlangen.errors import ErlangenWarning, ModelError, ShapeError, SymmetryError
+from erlangen.errors import DtypeError, ErlangenWarning, ModelError, ShapeError, SymmetryError
 from erlangen.groups import CSO, SO, GLPlus, Group, Hyperoctahedral, Monomial, O, Symmetric
 
 NOT_PROTECTED = (
@@ -74,7 +74,7 @@ class ObfuscationKey:
 
         Args:
             streams: of the model.
-            secret: at least one byte; the same secret gives the same key. torch's generator, which turns 64 bits of it into
+            secret: at least one byte; the same secret gives the same key. torch's generator, which turns 56 bits of it into
                 a key, is none that cryptography trusts.
             fixed: by name of a stream of permutations, places that stay, such as the ids that the server has to know.
 
@@ -165,6 +165,7 @@ class ObfuscationClient:
 
         Raises:
             ShapeError: another number of units.
+            DtypeError: neither floating numbers nor whole ones.
             SymmetryError: ids where the stream is none of permutations, or ids that are not in the vocabulary.
         """
         if self.input is None:
@@ -184,6 +185,8 @@ class ObfuscationClient:
         return self.key.inverse()
 
     def _renamed(self, stream: str, ids: Tensor) -> Tensor:
+        if ids.dtype == torch.bool or ids.is_complex():
+            raise DtypeError(f"x has dtype {ids.dtype}; give ids as int64, or vectors of floating numbers")
         found = self.key.streams.only(stream).streams[0]
         if not isinstance(found.group, Symmetric):
             raise SymmetryError(f"x holds ids, but {stream!r} has the group {found.group.name}, no permutations")
@@ -191,7 +194,7 @@ class ObfuscationClient:
             raise SymmetryError(
                 f"x holds ids from {int(ids.min())} to {int(ids.max())}; {stream!r} has 0 to {found.n - 1}"
             )
-        return self.key.of(stream)[ids]
+        return self.key.of(stream)[ids.long()]  # as bytes they would be a mask
 
 
 class ObfuscatedModel:

@@ -58,11 +58,18 @@ def check_sources(real: Grouped, synthetic: Grouped) -> None:
 
     Raises:
         ShapeError: pictures of different size.
-        DataError: other classes, or a nuisance of the real samples that no synthetic one has.
+        DataError: samples whose g is not that of their source, as where both are exchanged; other classes, or a nuisance of the
+            real samples that no synthetic one has.
 
     Warns:
         ErlangenWarning: means differ by more than a standard deviation, or spreads by more than a factor of two.
     """
+    for name, data, source in (("real", real, REAL), ("synthetic", synthetic, SYNTHETIC)):
+        if bool((data.g != source).any()):
+            raise DataError(
+                f"{name} holds samples with g = {int(data.g[data.g != source][0])}; give real ones with g = {REAL} and synthetic "
+                f"ones with g = {SYNTHETIC}, each in its place"
+            )
     if not len(synthetic):
         return
     if real.x.shape[1:] != synthetic.x.shape[1:]:

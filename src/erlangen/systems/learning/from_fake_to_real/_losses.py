@@ -128,6 +128,8 @@ def reweight_last_layer(
         raise ShapeError(
             f"training {tuple(training.shape)} and features {tuple(features.shape)}; give [M, d] and [N, d]"
         )
+    if len(features) != len(y):
+        raise ShapeError(f"features {tuple(features.shape)} and y {tuple(y.shape)}; give one label for each row")
     check_integer("fits", fits, 1)
     if not strengths or not all(c > 0 for c in strengths):
         raise ErlangenError(f"strengths = {strengths}; give values of C that are positive")

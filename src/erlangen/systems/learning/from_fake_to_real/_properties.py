@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from erlangen.survey import Run, bound, exact, number
+from erlangen.survey import Run, bound, exact, largest, number
 from erlangen.systems.learning.from_fake_to_real._groups import GroupReport, contingency, group_report
 from erlangen.systems.learning.from_fake_to_real._losses import GroupDRO, resampled
 from erlangen.systems.learning.from_fake_to_real.method import add_equal, fill_to_max
@@ -34,7 +34,7 @@ def _tables(run: Run[Any]) -> list[Tensor]:
 @exact(tol=0)
 def uniform_balancing_frees_the_label_of_the_background(run: Run[Any]) -> float:
     """Largest I(Y; B), in nats, of twenty biased sets after uniform balancing (USB)."""
-    return max(abs(_report(fill_to_max(counts), counts).background) for counts in _tables(run))
+    return largest(abs(_report(fill_to_max(counts), counts).background) for counts in _tables(run))
 
 
 @number(
@@ -50,14 +50,14 @@ def uniform_balancing_reverses_the_synthetic_part(run: Run[Any]) -> float:
     """Largest error of P(Y=0|B=0) = 1/2, P(Y=0|B=0, synthetic) = 0, P(Y=0|B=0, real) = 0.99 after USB of a 2 x 2 set."""
     report = _report(fill_to_max(COUNTS))
     due = ((None, 0.5), (1, 0.0), (0, 0.99))
-    return max(abs(float(report.label_given(0, g)[0]) - value) for g, value in due)
+    return largest(abs(float(report.label_given(0, g)[0]) - value) for g, value in due)
 
 
 @exact(tol=1e-15)
 def additive_balancing_leaves_a_part_of_the_bias(run: Run[Any]) -> float:
     """Largest error of P(Y=0|B=0) = 148/198 and P(Y=0|B=0, synthetic) = 1/2 after additive balancing (ASB), 2 x 2 at 0.99."""
     report = _report(add_equal(COUNTS))
-    return max(abs(float(report.label_given(0, g)[0]) - value) for g, value in ((None, 148 / 198), (1, 0.5)))
+    return largest(abs(float(report.label_given(0, g)[0]) - value) for g, value in ((None, 148 / 198), (1, 0.5)))
 
 
 @bound(at_least=0.01)
@@ -72,14 +72,14 @@ def the_synthetic_part_of_additive_balancing_tells_nothing(run: Run[Any]) -> flo
     worst = 0.0
     for counts in _tables(run):
         stage = _report(add_equal(counts), torch.zeros_like(counts))
-        worst = max(worst, abs(stage.background), abs(stage.pair), abs(stage.source_entropy))
+        worst = largest(worst, abs(stage.background), abs(stage.pair), abs(stage.source_entropy))
     return worst
 
 
 @bound(at_most=1)
 def budgets_agree(run: Run[Any]) -> float:
     """Largest difference of the numbers of pictures that USB and ASB (and so FFR) add, over the number of groups."""
-    return max(int(fill_to_max(c).sum() - add_equal(c).sum()) / c.numel() for c in _tables(run))
+    return largest(int(fill_to_max(c).sum() - add_equal(c).sum()) / c.numel() for c in _tables(run))
 
 
 @exact(tol=0)
@@ -100,7 +100,7 @@ def weights_of_groups_stay_on_the_simplex(run: Run[Any]) -> float:
     dro, worst = GroupDRO(5, eta=0.5), 0.0
     for _ in range(200):
         dro(10 * torch.rand(8, generator=g), torch.randint(5, (8,), generator=g))
-        worst = max(worst, abs(float(dro.q.sum()) - 1), -float(dro.q.min()))
+        worst = largest(worst, abs(float(dro.q.sum()) - 1), -float(dro.q.min()))
     return worst
 
 

@@ -106,12 +106,15 @@ def train_stage(
     """One stage, in place; the network ends with the weights of the epoch whose worst validation group is best.
 
     Raises:
-        DataError: no data, a group without validation samples, or a class that the network has no score for.
+        DataError: no data, a group without validation samples (of all classes and nuisances that either holds), or a class
+            that the network has no score for.
         NotFiniteError: the loss became NaN or Inf.
     """
     if not len(data):
         raise DataError("data is empty; a stage needs samples to train on")
-    check_groups(contingency(validation.y, validation.b), "validation")
+    both = ((data.y, validation.y), (data.b, validation.b))  # a class that validation lacks altogether is a gap too
+    sizes = [1 + max(int(v.max()) if len(v) else 0 for v in pair) for pair in both]
+    check_groups(contingency(validation.y, validation.b, sizes=sizes), "validation")
     total = how.epochs * -(-len(data) // how.batch) if how.steps is None else how.steps
     optimizer = torch.optim.Adam(net.parameters(), lr=how.rate, weight_decay=how.decay)
     _, groups = torch.unique(data.groups, return_inverse=True)

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from erlangen.geometry import orthogonal_frame, subspace_similarity
 from erlangen.learn import ClassStatistics, dirichlet_partition
 from erlangen.measure import accuracy
-from erlangen.survey import Part, Result, Run, Sizes, Split, Training, bound, compare, exact, properties, sweep
+from erlangen.survey import Part, Result, Run, Sizes, Split, Training, bound, compare, exact, largest, properties, sweep
 from erlangen.systems.learning.ggeur._embeddings import DOMAINS, WIDTH, embedded
 from erlangen.systems.learning.ggeur.method import aggregate, collect, draw, fill, shapes
 from erlangen.systems.learning.ggeur.rivals import Fill, Head, domain_arms, federated, label_arms, local_steps
@@ -80,7 +80,7 @@ def aggregates_are_pooled_statistics(run: Run[Budget], dtype: torch.dtype) -> fl
         total = aggregate(parts, share=1)
         assert torch.equal(total.counts, whole.counts)
         for ours, due in ((total.means, whole.means), (total.covariances, whole.covariances)):
-            worst = max(worst, float((ours.double() - due).norm() / due.norm()))
+            worst = largest(worst, float((ours.double() - due).norm() / due.norm()))
     return worst
 
 

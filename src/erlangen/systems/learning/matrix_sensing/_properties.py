@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.groups import O
-from erlangen.survey import Run, exact, number
+from erlangen.survey import Run, exact, largest, number
 from erlangen.systems.learning.matrix_sensing.method import (
     AllEntries,
     Factors,
@@ -61,7 +61,7 @@ def adjoints_are_adjoint(run: Run[Any]) -> float:
         x = torch.randn(7, 9, generator=g, dtype=torch.float64)
         y = torch.randn(sensing.m, generator=g, dtype=torch.float64)
         there, back = float(sensing(x) @ y), float((x * sensing.adjoint(y)).sum())
-        worst = max(worst, abs(there - back) / float(sensing(x).norm() * y.norm()))
+        worst = largest(worst, abs(there - back) / float(sensing(x).norm() * y.norm()))
     return worst
 
 
@@ -81,7 +81,7 @@ def steps_are_gradients(run: Run[Any]) -> float:
         ends = after if isinstance(after, tuple) else (after,)
         for leaf, end in zip(leaves, ends, strict=True):
             assert leaf.grad is not None
-            worst = max(worst, _relative((leaf.detach() - end) / RATE, leaf.grad))
+            worst = largest(worst, _relative((leaf.detach() - end) / RATE, leaf.grad))
     return worst
 
 
@@ -93,7 +93,7 @@ def rotations_of_columns_change_nothing(run: Run[Any]) -> float:
     worst = 0.0
     for one, other in ((left, left @ q), ((left, right), (left @ q, right @ q))):
         ends = [product(recover(sensing, y, f, rate=RATE, steps=100).factors) for f in (one, other)]
-        worst = max(worst, _relative(ends[1], ends[0]))
+        worst = largest(worst, _relative(ends[1], ends[0]))
     return worst
 
 
@@ -169,7 +169,7 @@ def as_many_columns_as_the_rank(run: Run[Any]) -> float:
         matrix = target(50, (1.0, 1.0, 1 / kappa), g)
         first = start(50, 3, 0.1, g)[0]
         errors = recover(everything, everything(matrix), first, rate=RATE, steps=1000, target=matrix).errors
-        worst = max(worst, float(errors[-1]))
+        worst = largest(worst, float(errors[-1]))
     return worst
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.geometry import orthogonal_frame
-from erlangen.survey import Part, Run, exact, sweep
+from erlangen.survey import Part, Run, exact, largest, sweep
 from erlangen.survey.tables import Values
 from erlangen.systems.learning.neural_collapse._free import Solution, solve
 from erlangen.systems.learning.neural_collapse.method import (
@@ -65,13 +65,13 @@ def distance(A: Tensor, B: Tensor) -> float:
 @exact(tol=1e-6)
 def optimum_value(run: Run[Any]) -> float:
     """Largest relative difference of the lowest value by L-BFGS and the closed form, squared error without bias, M = 1, 2, 3."""
-    return max(abs(one.found.value / one.predicted.loss - 1) for one in solved(run))
+    return largest(abs(one.found.value / one.predicted.loss - 1) for one in solved(run))
 
 
 @exact(tol=1e-6)
 def optimum_value_with_bias(run: Run[Any]) -> float:
     """Largest relative difference of the lowest value by L-BFGS and the singular values' problem, squared error with bias."""
-    return max(abs(one.found.value / one.predicted.loss - 1) for one in solved(run, bias=True))
+    return largest(abs(one.found.value / one.predicted.loss - 1) for one in solved(run, bias=True))
 
 
 @exact(tol=1e-5)
@@ -80,7 +80,7 @@ def optimum_weights(run: Run[Any]) -> float:
     worst = 0.0
     for found, predicted in solved(run) + solved(run, bias=True):
         W, rows = found.head.product(), predicted.weights()
-        worst = max(worst, distance(W @ W.mT, rows @ rows.mT))
+        worst = largest(worst, distance(W @ W.mT, rows @ rows.mT))
     return worst
 
 
@@ -90,7 +90,7 @@ def optimum_means(run: Run[Any]) -> float:
     worst = 0.0
     for found, predicted in solved(run) + solved(run, bias=True):
         H, rows = found.features, predicted.means()
-        worst = max(worst, distance(H @ H.mT, rows @ rows.mT))
+        worst = largest(worst, distance(H @ H.mT, rows @ rows.mT))
     return worst
 
 
@@ -100,7 +100,7 @@ def optimum_alignment(run: Run[Any]) -> float:
     worst = 0.0
     for found, predicted in solved(run):
         lengths = predicted.layers.prod(0).square() + predicted.counts.sum() * DECAY
-        worst = max(worst, distance(lengths[:, None] * found.features, found.head.product()))
+        worst = largest(worst, distance(lengths[:, None] * found.features, found.head.product()))
     return worst
 
 
@@ -112,7 +112,7 @@ def layers_balanced(run: Run[Any]) -> float:
         scaled = found.features * found.weights.sqrt()[:, None]
         below = [scaled.mT @ scaled, *(W @ W.mT for W in found.head.matrices[:-1])]
         above = [W.mT @ W for W in found.head.matrices]
-        worst = max(worst, *(distance(A, B) for A, B in zip(above, below, strict=True)))
+        worst = largest(worst, *(distance(A, B) for A, B in zip(above, below, strict=True)))
     return worst
 
 
@@ -122,7 +122,7 @@ def samples_become_points(run: Run[Any]) -> float:
     generator = run.generator()
     rates: dict[str, Any] = {"decay": DECAY, "feature_decay": DECAY}
     found = [solve((20, 10, 5, 5), M, dim=8, generator=generator, starts=1, samples=True, **rates) for M in DEPTHS]
-    return max(within_variability(one.features, one.labels, 4) for one in found)
+    return largest(within_variability(one.features, one.labels, 4) for one in found)
 
 
 @exact(tol=1e-10)
@@ -135,7 +135,7 @@ def closed_form_is_singular_values(run: Run[Any]) -> float:
             decays = [decay_at(share, 1)]
         rates: dict[str, Any] = {"decay": decays, "feature_decay": decay_at(share, layers)}
         a, b = (f(COUNTS[2], layers, **rates) for f in (general_orthogonal_frame, optimal_geometry))
-        worst = max(worst, abs(a.loss / b.loss - 1), distance(a.layers, b.layers), distance(a.features, b.features))
+        worst = largest(worst, abs(a.loss / b.loss - 1), distance(a.layers, b.layers), distance(a.features, b.features))
         if bool((a.collapsed != b.collapsed).any()):
             return torch.inf
     return worst
@@ -149,7 +149,7 @@ def one_layer_is_soft_threshold(run: Run[Any]) -> float:
         frame = general_orthogonal_frame(counts, decay=decay, feature_decay=2 * decay)
         n = frame.counts
         z = (n.sqrt() - n.sum() * decay * 2**0.5).clamp(min=0)
-        worst = max(worst, float((frame.layers[0] * frame.features - z).abs().max()))
+        worst = largest(worst, float((frame.layers[0] * frame.features - z).abs().max()))
     return worst
 
 
@@ -186,7 +186,7 @@ def metrics_invariant(run: Run[Any]) -> float:
         renamed = general_orthogonal_frame(predicted.counts[order], 3)
         after = all_metrics(H @ turns[0].mT, order.argsort()[labels], moved, renamed)
         for a, b in zip(before, after, strict=True):
-            worst = max(worst, *(abs(a[key] - b[key]) for key in a))
+            worst = largest(worst, *(abs(a[key] - b[key]) for key in a))
     return worst
 
 
@@ -199,7 +199,7 @@ def classes_permute(run: Run[Any]) -> float:
         counts = torch.tensor(COUNTS[2])
         a, b = (optimal_geometry(n, 2, bias=bias) for n in (counts, counts[index]))
         for x, y in ((a.weights(), b.weights()), (a.means(), b.means())):
-            worst = max(worst, distance(y @ y.mT, (x @ x.mT)[index][:, index]))
+            worst = largest(worst, distance(y @ y.mT, (x @ x.mT)[index][:, index]))
     return worst
 
 
@@ -224,7 +224,7 @@ def lowest(run: Run[Any], classes: int, layers: int, *, bias: bool = False, star
 def cross_entropy_one_layer(run: Run[Any]) -> float:
     """Largest relative difference of the lowest cross-entropy by L-BFGS and the simplex, M = 1, with and without bias."""
     cases = itertools.product((4, 10), (False, True))
-    return max(abs(lowest(run, K, 1, bias=bias).value / code_value(simplex(K), 100)[0] - 1) for K, bias in cases)
+    return largest(abs(lowest(run, K, 1, bias=bias).value / code_value(simplex(K), 100)[0] - 1) for K, bias in cases)
 
 
 @exact(tol=1e-6)

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from erlangen.errors import DataError, ShapeError
 from erlangen.systems.learning.secla._documents import NONAME, Documents
-from erlangen.systems.learning.secla.method import Network, SetLoss, directed, embed, similarity
+from erlangen.systems.learning.secla.method import Network, SetLoss, checked_scores, directed, embed, similarity
 
 
 def is_easy(documents: Documents) -> Tensor:
@@ -72,7 +72,11 @@ def match(scores: Tensor, documents: Documents, known: Tensor) -> Tensor:
         scores: of `similarity`, ``[B, R, S]``.
         documents: whose faces and names these are.
         known: names that occur in easy documents ``[B, S]``.
+
+    Raises:
+        ShapeError, NotFiniteError: see `decode`.
     """
+    scores = checked_scores(scores, documents)
     value, best = scores.max(-1)
     prefers = (value > 0) & documents.face_mask
     wanted = prefers[..., None] & (best[..., None] == torch.arange(scores.shape[-1], device=scores.device))
@@ -147,7 +151,15 @@ class EasyToHard:
             )
 
     def __call__(self, network: Network, documents: Documents, generator: Generator | None = None) -> Tensor:
-        """The loss of a batch of documents with features, a scalar; partners are drawn from the generator."""
+        """The loss of a batch of documents with features, a scalar; partners are drawn from the generator.
+
+        Raises:
+            DataError: fewer than two documents: there is nothing to tell apart.
+        """
+        if len(documents.ids) < 2:
+            raise DataError(
+                f"a batch of {len(documents.ids)} documents has no others to tell them from; give at least two"
+            )
         documents = documents.trim()
         z = embed(network, documents)
         known = self.gallery.known(z.ids)

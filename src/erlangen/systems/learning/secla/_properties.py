@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
-from erlangen.survey import Run, bound, exact, number
+from erlangen.survey import Run, bound, exact, largest, number
 from erlangen.systems.learning.secla._documents import NONAME, PADDING, Documents, score
 from erlangen.systems.learning.secla._easy_to_hard import EasyToHard, Gallery, combined_loss, is_easy, match, unmatched
 from erlangen.systems.learning.secla.method import (
@@ -87,7 +87,7 @@ def _off(a: Tensor, b: Tensor) -> float:
 
 
 def _worst(z: Documents, other: Documents) -> float:
-    return max(_off(loss(other), loss(z)) for loss in LOSSES)
+    return largest(_off(loss(other), loss(z)) for loss in LOSSES)
 
 
 # --- sets ------------------------------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ def padding_changes_nothing(run: Run[Any]) -> float:
     """Largest change of six losses when padded faces and names are appended to features, before the projectors."""
     g = run.generator()
     x, net = drawn(g), network(g)
-    return max(float((loss(embed(net, padded(x))) - loss(embed(net, x))).abs()) for loss in LOSSES)
+    return largest(float((loss(embed(net, padded(x))) - loss(embed(net, x))).abs()) for loss in LOSSES)
 
 
 @bound(at_least=1e-3)
@@ -132,14 +132,14 @@ def a_batch_is_a_set(run: Run[Any], dtype: torch.dtype) -> float:
 def _exchange(z: Documents, loss: SetLoss) -> float:
     here, there = loss.parts(z), loss.parts(exchanged(z))
     gaps = (here.names - there.faces, here.faces - there.names, here.agreement - there.agreement)
-    return max(float(gap.abs()) for gap in (*gaps, loss(z) - loss(exchanged(z))))
+    return largest(float(gap.abs()) for gap in (*gaps, loss(z) - loss(exchanged(z))))
 
 
 @exact(tol=1e-12, float32=1e-6)
 def exchanging_faces_and_names_exchanges_the_losses(run: Run[Any], dtype: torch.dtype) -> float:
     """Largest change of L_nf into L_fn and back, of both forms of agreement and of the total, when the sides are exchanged."""
     z = drawn(run.generator(), dtype=dtype)
-    return max(_exchange(z, SetLoss()), _exchange(z, SetLoss(agree="full")))
+    return largest(_exchange(z, SetLoss()), _exchange(z, SetLoss(agree="full")))
 
 
 @bound(at_least=1e-3)
@@ -158,7 +158,7 @@ def single_pairs_give_symmetric_infonce(run: Run[Any]) -> float:
     z = Documents(faces, there, names, there, torch.arange(1, 8)[:, None])
     products, target = names[:, 0] @ faces[:, 0].mT, torch.arange(7)
     due = cross_entropy(products, target) + cross_entropy(products.mT, target)
-    return max(float((SetLoss(alpha)(z) - due).abs()) for alpha in (0.0, 0.15, 10.0))
+    return largest(float((SetLoss(alpha)(z) - due).abs()) for alpha in (0.0, 0.15, 10.0))
 
 
 @exact(tol=1e-12)
@@ -186,7 +186,7 @@ def the_batched_loss_is_the_loop(run: Run[Any]) -> float:
         SetLoss(0, "names"): entropy(s),
         SetLoss(0, "faces"): entropy(t),
     }
-    return max(_off(loss(z), value) for loss, value in due.items())
+    return largest(_off(loss(z), value) for loss, value in due.items())
 
 
 @exact(tol=0)
@@ -200,7 +200,7 @@ def options_are_the_four_ablations(run: Run[Any]) -> float:
         (SetLoss(0), nf + fn),
         (SetLoss(0.15), nf + fn + 0.15 * agreement),
     )
-    return max(float((loss(z) - due).abs()) for loss, due in pairs)
+    return largest(float((loss(z) - due).abs()) for loss, due in pairs)
 
 
 @exact(tol=1e-12)
@@ -208,7 +208,7 @@ def agreement_is_a_square(run: Run[Any]) -> float:
     """Relative difference of the agreement to c squared times it when all products grow c times, c = 3; both forms."""
     z = drawn(run.generator())
     larger = z._replace(faces=3 * z.faces)
-    return max(
+    return largest(
         _off(loss.parts(larger).agreement, 9 * loss.parts(z).agreement) for loss in (SetLoss(), SetLoss(agree="full"))
     )
 
@@ -290,7 +290,7 @@ def mixing_reaches_both_networks(run: Run[Any]) -> float:
         for here, due in zip(
             set_similarities(embed(Mixed(new, old, beta), x)), set_similarities(embed(alone, x)), strict=True
         ):
-            worst = max(worst, float((here - due).abs().max()))
+            worst = largest(worst, float((here - due).abs().max()))
     return worst
 
 
@@ -308,7 +308,7 @@ def one_to_one_is_the_best_assignment(run: Run[Any]) -> float:
         worst += len(people) - len(set(people))
         places = [z.ids[row].tolist().index(name) for name in mine]
         total = sum(float(scores[row, face, place]) for face, place in enumerate(places))
-        worst = max(worst, _greedy(scores[row][z.face_mask[row]], z.ids[row]) - total)
+        worst = largest(worst, _greedy(scores[row][z.face_mask[row]], z.ids[row]) - total)
     return worst
 
 

@@ -94,11 +94,18 @@ def news(count: int, people: int, *, newcomers: bool = True, generator: Generato
 
 
 PLACEHOLDER = 1772
-"""A number in the shared file that stands for NONAME and not for a person."""
+"""The number that stands for NONAME, and for no person, in the names that the authors publish."""
 
 
-def read_links(path: str | Path) -> Corpus:
-    """The links of a news collection, without names: ``links.json`` with "n_names" and "documents".
+def read_links(path: str | Path, *, placeholder: int | None = PLACEHOLDER) -> Corpus:
+    """The links of a news collection, without names, from a JSON file.
+
+    ``{"n_names": 3, "documents": [{"faces": [0, -1], "names": [0, 2]}]}`` is one document with two faces: the first is that of
+    the name 0, the other's annotation is wrong; its caption has the names 0 and 2.
+
+    Args:
+        path: of the file.
+        placeholder: a number that stands for "no name" among the faces, and is left out of captions; None if there is none.
 
     Raises:
         DataError: the file cannot be read, or holds something else.
@@ -107,18 +114,20 @@ def read_links(path: str | Path) -> Corpus:
         content: Any = json.loads(Path(path).read_text(encoding="utf-8"))
     try:
         documents: list[dict[str, list[int]]] = content["documents"]
-        count = int(content["n_names"])
-        faces = [[_person(name, count) for name in one["faces"]] for one in documents]
-        captions = [[_person(name, count) for name in one["names"] if name != PLACEHOLDER] for one in documents]
+        count = check_integer("links: n_names", content["n_names"], 1, error=DataError)
+        faces = [[_person(name, count, placeholder) for name in one["faces"]] for one in documents]
+        captions = [
+            [_person(name, count, placeholder) for name in one["names"] if name != placeholder] for one in documents
+        ]
     except (KeyError, TypeError) as error:
         raise DataError(f"links = {str(path)!r} has no {error}; give the file links.json of the links") from error
     return Corpus(faces, captions, count + 1)
 
 
-def _person(number: int, count: int) -> int:
+def _person(number: int, count: int, placeholder: int | None) -> int:
     if not -1 <= number < count:
         raise DataError(f"links: the name {number} is none of 0 to {count - 1}, nor -1")
-    return {PLACEHOLDER: NONAME, -1: WRONG_NAME}.get(number, number + 1)
+    return {placeholder: NONAME, -1: WRONG_NAME}.get(number, number + 1)
 
 
 # --- faces -----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,15 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from erlangen.errors import DataError, ErlangenError, ShapeError, UnknownNameError, check_finite, check_sizes
+from erlangen.errors import (
+    DataError,
+    DtypeError,
+    ErlangenError,
+    ShapeError,
+    UnknownNameError,
+    check_finite,
+    check_sizes,
+)
 from erlangen.systems.learning.secla._documents import NONAME, PADDING, Documents, width
 
 Directions = Literal["both", "names", "faces"]
@@ -40,7 +48,7 @@ def directed(queries: Tensor, query_mask: Tensor, keys: Tensor, key_mask: Tensor
         ``[A, B]``.
 
     Raises:
-        ShapeError: features of different width, or masks of another shape.
+        ShapeError, DtypeError: features of different width, masks of another shape, or masks that are not boolean.
         DataError: an empty set.
     """
     if queries.ndim != 3 or keys.ndim != 3 or queries.shape[-1] != keys.shape[-1]:
@@ -52,6 +60,8 @@ def directed(queries: Tensor, query_mask: Tensor, keys: Tensor, key_mask: Tensor
             f"masks have the shapes {tuple(query_mask.shape)} and {tuple(key_mask.shape)}; give [A, n], [B, m]"
         )
     for mask in (query_mask, key_mask):
+        if mask.dtype != torch.bool:
+            raise DtypeError(f"a mask has dtype {mask.dtype}; give booleans, True for what is there")
         if not bool(mask.any(1).all()):
             raise DataError(f"set {int((~mask.any(1)).nonzero()[0])} is empty; leave the document out")
     queries, query_mask = queries[:, : width(query_mask)], query_mask[:, : width(query_mask)]
@@ -81,9 +91,9 @@ def set_similarities(z: Documents, *, temperature: float | None = None, smooth: 
         ErlangenError: a temperature that is not positive, a negative smoothing.
         DataError: with a temperature, an embedding that is all zero.
     """
-    if temperature is not None and temperature <= 0:
+    if temperature is not None and not temperature > 0:
         raise ErlangenError(f"temperature = {temperature}; give a positive number, or None for plain products")
-    if smooth < 0:
+    if not smooth >= 0:
         raise ErlangenError(f"smooth = {smooth}; give a positive number, or 0 for the maximum")
     faces, names = z.faces, z.names
     if temperature is not None:
@@ -143,7 +153,7 @@ class SetLoss:
         for name, known in (("directions", Directions), ("agree", Agree), ("agree_norm", Norm)):
             if getattr(self, name) not in get_args(known):
                 raise UnknownNameError(f"{name} = {getattr(self, name)!r}; known are {', '.join(get_args(known))}")
-        if self.alpha < 0:
+        if not self.alpha >= 0:
             raise ErlangenError(f"alpha = {self.alpha}; give a weight that is not negative")
 
     def parts(self, z: Documents) -> Losses:
@@ -287,12 +297,10 @@ def decode(
 
     Raises:
         ShapeError, UnknownNameError: scores of another shape, another way.
+        NotFiniteError: the score of a face and a name that are there is NaN or infinite.
+        DataError: one to one, and a caption without NONAME has fewer names than faces.
     """
-    if scores.shape != (*documents.face_mask.shape, documents.ids.shape[1]):
-        raise ShapeError(
-            f"scores have the shape {tuple(scores.shape)}; documents have faces {tuple(documents.face_mask.shape)} and names "
-            f"{tuple(documents.ids.shape)}"
-        )
+    scores = checked_scores(scores, documents)
     if how == "best":
         place = scores.argmax(-1)
     elif how == "one to one":
@@ -303,6 +311,23 @@ def decode(
     if positive:
         names = names.masked_fill(scores.gather(-1, place[..., None])[..., 0] <= 0, NONAME)
     return names.masked_fill(~documents.face_mask, PADDING)
+
+
+def checked_scores(scores: Tensor, documents: Documents) -> Tensor:
+    """Scores ``[B, R, S]`` of these documents, minus infinity where there is no name, 0 where there is no face.
+
+    Raises:
+        ShapeError: scores of another shape.
+        NotFiniteError: the score of a face and a name that are there is NaN or infinite.
+    """
+    if scores.shape != (*documents.face_mask.shape, documents.ids.shape[1]):
+        raise ShapeError(
+            f"scores have the shape {tuple(scores.shape)}; documents have faces {tuple(documents.face_mask.shape)} and names "
+            f"{tuple(documents.ids.shape)}"
+        )
+    scores = scores.masked_fill(~documents.face_mask[..., None], 0)
+    check_finite(scores.masked_fill(~documents.name_mask[:, None], 0), "scores")
+    return scores.masked_fill(~documents.name_mask[:, None], -torch.inf)
 
 
 def _assigned(scores: Tensor, face_mask: Tensor, name_mask: Tensor, ids: Tensor) -> Tensor:

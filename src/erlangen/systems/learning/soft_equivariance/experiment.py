@@ -24,6 +24,7 @@ from erlangen.survey import (
     bound,
     compare,
     exact,
+    largest,
     properties,
     sweep,
 )
@@ -108,7 +109,7 @@ def starts_are_one_function(run: Run[Any]) -> float:
         x = task.draw(50, run.generator())[0].double()
         # The weights have a generator each, so that all three networks draw the same ones.
         nets = [build(task, method, 24, run.generator()).double() for method in ("emlp", "oracle", "per")]
-        worst = max(worst, *(relative_change(net(x), nets[0](x)) for net in nets[1:]))
+        worst = largest(worst, *(relative_change(net(x), nets[0](x)) for net in nets[1:]))
     return worst
 
 

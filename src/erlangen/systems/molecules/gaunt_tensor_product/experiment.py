@@ -29,6 +29,7 @@ from erlangen.survey import (
     Training,
     compare,
     exact,
+    largest,
     properties,
 )
 from erlangen.systems.molecules.gaunt_tensor_product._speed import (
@@ -95,7 +96,7 @@ def road_gap(run: Run[Any], lmax: int, dtype: torch.dtype) -> float:
         roads: tuple[Road, ...] = ("dense", "grid", "fourier")
         dense, *others = (gaunt_product(L, road)(x, y) for road in roads)
         others.append(SeriesProduct(L, min(2 * L, MAX_WIGNER_DEGREE), dtype)(x, y))
-        worst = max(worst, *(relative_change(other, dense, over="batch") for other in others))
+        worst = largest(worst, *(relative_change(other, dense, over="batch") for other in others))
     return worst
 
 

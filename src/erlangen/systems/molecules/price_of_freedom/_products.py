@@ -18,7 +18,7 @@ from erlangen.irreps import Irrep, Irreps
 from erlangen.measure import median_times, relative_change
 from erlangen.nn import TensorProduct
 from erlangen.nn.products.module import Road, Rule
-from erlangen.survey import Claim, Part, Run, Table, bound, exact, properties, sweep
+from erlangen.survey import Claim, Part, Run, Table, bound, exact, largest, properties, sweep
 
 PRODUCTS: dict[str, tuple[Rule, Road]] = {
     "cg": ("cg", "grid"),
@@ -128,7 +128,7 @@ def gaunt_no_odd_triples(run: Run[Any]) -> float:
             product = product_of(name, "MIMO", L)
             assert product is not None
             found = couplings(product)
-            worst = max(worst, max(size for key, size in found.items() if sum(key) % 2) / max(found.values()))
+            worst = largest(worst, max(size for key, size in found.items() if sum(key) % 2) / max(found.values()))
     return worst
 
 
@@ -151,7 +151,7 @@ def grid_is_fourier(run: Run[Any]) -> float:
         assert grid is not None
         assert fourier is not None
         x, y = (natural(L).randn(20, generator=run.generator(L + i), dtype=torch.float64) for i in (0, 10))
-        worst = max(worst, relative_change(grid(x, y), fourier(x, y), over="batch"))
+        worst = largest(worst, relative_change(grid(x, y), fourier(x, y), over="batch"))
     return worst
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from erlangen.groups import E
 from erlangen.measure import equivariance_error
-from erlangen.survey import Run, exact
+from erlangen.survey import Run, exact, largest
 from erlangen.systems.motion.eqmotion.method import EqMotion, finite_velocity
 
 
@@ -38,7 +38,7 @@ def networks(run: Run[Any], dtype: torch.dtype) -> list[Moved]:
 def motions_exact(run: Run[Any], dtype: torch.dtype) -> float:
     """Largest error of predictions under 100 motions of the plane or of space, random parameters."""
     found = networks(run, dtype)
-    return max(float(equivariance_error(m, None, x, elements=g, reduce="max")) for m, x, g in found)
+    return largest(float(equivariance_error(m, None, x, elements=g, reduce="max")) for m, x, g in found)
 
 
 @exact(tol=1e-12, float32=1e-5)
@@ -50,7 +50,7 @@ def guesses_invariant(run: Run[Any], dtype: torch.dtype) -> float:
         return float((model.interactions(orbit) - model.interactions(x)).abs().max())
 
     with torch.no_grad():
-        return max(change(*found) for found in networks(run, dtype))
+        return largest(change(*found) for found in networks(run, dtype))
 
 
 @exact(tol=1e-12)
@@ -64,7 +64,7 @@ def permutation(run: Run[Any]) -> float:
             base, guess = model(x), model.interactions(x)
             futures = float((model(mixed) - base[:, order]).abs().max() / base.abs().max())
             guesses = float((model.interactions(mixed) - guess[:, order][:, :, order]).abs().max())
-        worst = max(worst, futures, guesses)
+        worst = largest(worst, futures, guesses)
     return worst
 
 
@@ -77,7 +77,7 @@ def far_away(run: Run[Any]) -> float:
         return float((far - near).abs().max() / near.std())
 
     with torch.no_grad():
-        return max(error(model, x) for model, x, _ in networks(run, torch.float32))
+        return largest(error(model, x) for model, x, _ in networks(run, torch.float32))
 
 
 PROPERTIES = (motions_exact, guesses_invariant, permutation, far_away)

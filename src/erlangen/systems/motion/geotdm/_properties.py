@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from erlangen.generate import Diffusion, cosine_betas
 from erlangen.groups import E
 from erlangen.measure import equivariance_error, relative_change
-from erlangen.survey import Run, Sizes, bound, exact
+from erlangen.survey import Run, Sizes, bound, exact, largest
 from erlangen.systems.motion.geotdm._network import EGTN
 from erlangen.systems.motion.geotdm._priors import CentreOfMass, LearnedPrior
 from erlangen.systems.motion.geotdm.data import Frames, free_springs
@@ -123,13 +123,13 @@ def noise_equivariant(run: Run[Any], dtype: torch.dtype) -> float:
             equivariance_error(model, None, inputs(model, x), elements=20, chunk=20, reduce="max", seed=run.seed)
         )
 
-    return max(map(error, MODES))
+    return largest(map(error, MODES))
 
 
 @exact(tol=1e-4)
 def sampler_equivariant(run: Run[Any]) -> float:
     """Largest error of samples, which move with known frames and turned noise, freely and around both references, in float32."""
-    return max(sampler_error(small_model(mode, run.seed, F32), example(run.seed, F32), run.seed) for mode in MODES)
+    return largest(sampler_error(small_model(mode, run.seed, F32), example(run.seed, F32), run.seed) for mode in MODES)
 
 
 def learned_reference(run: Run[Any]) -> tuple[LearnedPrior, dict[str, Tensor]]:

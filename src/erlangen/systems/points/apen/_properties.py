@@ -21,7 +21,7 @@ from erlangen.geometry import (
 from erlangen.groups import SE, E
 from erlangen.measure import relative_change
 from erlangen.simulate import Humanoid
-from erlangen.survey import Run, bound, exact
+from erlangen.survey import Run, bound, exact, largest
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points.apen.method import APEN, SegmentNet
 
@@ -58,7 +58,7 @@ def piecewise_error(model: PiecewiseFrameAverage, pos: Tensor, fine: Tensor, coa
     out = model({"pos": pos, "labels": fine})
     moved = model({"pos": act_piecewise(E(3), g, pos, coarse), "labels": fine})
     expected = act_piecewise(E(3), g, out["vectors"], coarse, vectors=True)
-    return max(relative_change(moved["vectors"], expected), relative_change(moved["features"], out["features"]))
+    return largest(relative_change(moved["vectors"], expected), relative_change(moved["features"], out["features"]))
 
 
 class _OneSet(nn.Module):
@@ -158,7 +158,7 @@ def likelihood_grows(run: Run[Any]) -> float:
         fit_mixture(x, 6, 20, weights=weights, variance=variance, generator=generator).log_likelihood.diff(dim=1).amin()
         for variance in (None, 0.1)
     ]
-    return max(0.0, -float(torch.stack(falls).min()))
+    return largest(0.0, -float(torch.stack(falls).min()))
 
 
 # --- the bound of the error -------------------------------------------------------------------------------------------
@@ -244,19 +244,19 @@ def moved_rows(run: Run[Any]) -> tuple[dict[str, Any], ...]:
 @bound(at_most=1)
 def error_below_bound(run: Run[Any]) -> float:
     """Mean error of a random layer on bodies in another pose over (lambda + delta) M, largest of 4, 8, 16 and 32 cells."""
-    return max(row["error"] / row["bound"] for row in moved_rows(run))
+    return largest(row["error"] / row["bound"] for row in moved_rows(run))
 
 
 @exact(tol=1e-6)
 def clean_cells_exact(run: Run[Any]) -> float:
     """Largest error over M at points whose cell lies in one rigid part and has the same points after the motion."""
-    return max(row["their relative error"] for row in moved_rows(run))
+    return largest(row["their relative error"] for row in moved_rows(run))
 
 
 @exact(tol=0)
 def delta_falls(run: Run[Any]) -> float:
     """Rise of delta, beyond twice its standard error, from any number of cells to the next larger one."""
-    return max(
+    return largest(
         0.0,
         *(
             after["delta"] - before["delta"] - 2 * (before["delta, standard error"] + after["delta, standard error"])

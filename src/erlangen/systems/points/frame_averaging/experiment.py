@@ -29,6 +29,7 @@ from erlangen.survey import (
     bound,
     compare,
     exact,
+    largest,
     properties,
 )
 from erlangen.symmetry import Symmetry
@@ -128,7 +129,7 @@ def motions_exact(run: Run[Budget], dtype: torch.dtype) -> float:
         apart = {key: value[model.gaps(data) > 1e-3] for key, value in data.items()}
         proper = turns * torch.linalg.det(turns)[:, None, None]  # a reflection times -1 is a rotation
         elements = group.join(proper if isinstance(group, SE) else turns, shifts)
-        worst = max(worst, float(equivariance_error(model, model.symmetry, apart, elements=elements, reduce="max")))
+        worst = largest(worst, float(equivariance_error(model, model.symmetry, apart, elements=elements, reduce="max")))
     return worst
 
 

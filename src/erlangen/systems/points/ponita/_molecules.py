@@ -13,7 +13,7 @@ from torch.nn.functional import mse_loss
 from erlangen.generate import CenteredGaussian, Diffusion, cosine_betas
 from erlangen.groups import SO, Octahedral
 from erlangen.nn import EGNN
-from erlangen.survey import Part, Rival, Run, Split, Training, compare, exact
+from erlangen.survey import Part, Rival, Run, Split, Training, compare, exact, largest
 from erlangen.systems.points.ponita.method import Ponita
 from erlangen.training import one_cycle
 
@@ -164,7 +164,7 @@ def sampler_error(diffusion: Diffusion, model: Denoiser, seed: int) -> float:
     worst = 0.0
     for turn in group.linear(group.elements()[1:6], dtype=torch.float64):
         again = diffusion.sample(double, (4, 5, 3), noise=noise @ turn.mT)
-        worst = max(worst, float((again - found @ turn.mT).norm() / found.norm()))
+        worst = largest(worst, float((again - found @ turn.mT).norm() / found.norm()))
     model.float()
     return worst
 

@@ -16,7 +16,7 @@ from erlangen.geometry import PairInvariants
 from erlangen.groups import SO, O, Symmetric, Translation
 from erlangen.measure import equivariance_error
 from erlangen.simulate import charges_ahead
-from erlangen.survey import Run, bound, exact
+from erlangen.survey import Run, bound, exact, largest
 from erlangen.symmetry import Symmetry
 from erlangen.systems.points.ponita.method import Ponita
 from erlangen.systems.points.ponita.rivals import BODIES, Oriented, oriented
@@ -74,7 +74,7 @@ def largest_under_motions(run: Run[Any], dtype: torch.dtype, names: Iterable[str
         net.calibrate_(x)
         count = run.budget.elements if net.symmetry.group.order == math.inf else None
         found = equivariance_error(net, None, x, elements=count, reduce="max", chunk=20, seed=run.seed)
-        worst = max(worst, float(found))
+        worst = largest(worst, float(found))
     return worst
 
 
@@ -103,7 +103,7 @@ def shifts_and_order_exact(run: Run[Any], dtype: torch.dtype) -> float:
         results = {"x": "invariant"} | ({"vec": "vectors"} if net.sizes[3] else {})
         moving = Symmetry(Translation(net.dim), input=actions, output=results)
         shifted = float(equivariance_error(net, moving, x, elements=shifts, reduce="max", chunk=20))
-        worst = max(worst, shifted, order_error(net, x, run.seed))
+        worst = largest(worst, shifted, order_error(net, x, run.seed))
     return worst
 
 
@@ -114,7 +114,7 @@ def order_error(net: Ponita, x: dict[str, Tensor], seed: int) -> float:
     again = {key: value[:, order] for key, value in x.items()}
     again["edge_attr"] = again["edge_attr"][:, :, order]
     pairs = [(value[:, order], net(again)[key]) for key, value in net(x).items()]
-    return max(float((a - b).norm() / a.norm()) for a, b in pairs)
+    return largest(float((a - b).norm() / a.norm()) for a, b in pairs)
 
 
 # --- numbers that name classes of pairs ------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def invariants_unchanged(run: Run[Any]) -> float:
         pairs = random_pairs(space, 1000, run.generator())
         turns = SO(pairs.r.shape[1]).sample(1000, generator=run.generator(1), dtype=torch.float64)
         change = pairs.turned(turns).numbers(space) - pairs.numbers(space)
-        worst = max(worst, float(change.abs().max()))
+        worst = largest(worst, float(change.abs().max()))
     return worst
 
 
@@ -204,7 +204,7 @@ def complete_numbers_name_the_class(run: Run[Any]) -> float:
     worst = 0.0
     for space in CLASSES:
         pairs = random_pairs(space, 1000, run.generator())
-        worst = max(worst, float(apart(pairs, pairs_named(space, pairs.numbers(space))).max()))
+        worst = largest(worst, float(apart(pairs, pairs_named(space, pairs.numbers(space))).max()))
     return worst
 
 
