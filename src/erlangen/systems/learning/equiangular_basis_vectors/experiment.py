@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from erlangen.data import glyphs
 from erlangen.geometry import coherence, spread_vectors, welch_bound
-from erlangen.measure import accuracy
+from erlangen.measure import accuracy, median_times
 from erlangen.survey import Claim, Part, Result, Rival, Run, Sizes, Split, Training, compare, properties, sweep
 from erlangen.systems.learning.equiangular_basis_vectors._properties import PROPERTIES
 from erlangen.systems.learning.equiangular_basis_vectors.method import EquiangularHead, equiangular_basis, extend_basis
@@ -36,6 +37,7 @@ class Budget:
         classes, widths: of the task, and widths of the network's output below the number of classes.
         pictures: of all classes together.
         epochs, channels: of the networks.
+        rounds: of the timing of a step, of which the median counts.
     """
 
     seeds: int
@@ -46,6 +48,7 @@ class Budget:
     pictures: Sizes
     epochs: int
     channels: int
+    rounds: int
 
 
 LONGER = ", four times the epochs"
@@ -53,9 +56,9 @@ PUBLISHED = {(1000, 100): 0.1350, (1000, 200): 0.0800, (1000, 300): 0.0580, (100
 """Coherence of the matrices that the authors give with their code."""
 
 BUDGETS = {
-    "smoke": Budget(1, ((60, 12),), 60, 20, (5, 10), Sizes(200, 40, 80), 2, 8),
-    "full": Budget(3, ((1000, 100), (1000, 200)), 400, 500, (20, 50), Sizes(20_000, 1500, 4000), 5, 16),
-    "paper": Budget(3, tuple(PUBLISHED), 4000, 1000, (100, 300), Sizes(400_000, 20_000, 50_000), 105, 64),
+    "smoke": Budget(1, ((60, 12),), 60, 20, (5, 10), Sizes(200, 40, 80), 2, 8, 3),
+    "full": Budget(3, ((1000, 100), (1000, 200)), 400, 500, (20, 50), Sizes(20_000, 1500, 4000), 5, 16, 25),
+    "paper": Budget(3, tuple(PUBLISHED), 4000, 1000, (100, 300), Sizes(400_000, 20_000, 50_000), 105, 64, 25),
 }
 
 
@@ -228,6 +231,33 @@ def characters_part(run: Run[Budget]) -> Part:
     )
 
 
+def cost_part(run: Run[Budget]) -> Part:
+    """Time of a training step, forward and backward, of a batch with every head; the heads take turns."""
+    budget = run.budget
+    generator = Generator().manual_seed(0)
+    x, y = torch.rand(50, 1, 24, 24, generator=generator), torch.randint(budget.classes, (50,), generator=generator)
+
+    def step(make: Callable[[], Classifier]) -> Callable[[], None]:
+        net = make().train()
+        return lambda: smoothed(net(x), y).backward()
+
+    steps = {name: step(make) for name, make in heads(budget.classes, budget.widths, budget.channels, steps=1).items()}
+    seconds = median_times(steps, 1 if run.dry else budget.rounds, warmup=1, clock=time.process_time)
+    table = sweep(
+        "cost of a step", {name: lambda seed, s=s: {"step": s} for name, s in seconds.items()}, run=run, once=True
+    )
+    return table.part(
+        table.ratio(
+            "no-slower-than-fully-connected",
+            "Time of a training step with equiangular basis vectors, d = K, over that with a fully connected layer.",
+            table["EBV, d = K", "step"],
+            table["FC", "step"],
+            below=1.1,
+            published="no large cost in computation",
+        )
+    )
+
+
 # --- all -------------------------------------------------------------------------------------------------------------
 def experiment(run: Run[Budget]) -> Result:
     """Properties, coherence, and heads on many characters; a dry run packs few vectors."""
@@ -247,7 +277,9 @@ def experiment(run: Run[Budget]) -> Result:
             reason="needs COCO, ADE20K and GPUs",
         ),
     ]
-    return Result.of(properties(run, *PROPERTIES), packing_part(few), characters_part(run), Part(claims=unmeasured))
+    return Result.of(
+        properties(run, *PROPERTIES), packing_part(few), characters_part(run), cost_part(run), Part(claims=unmeasured)
+    )
 
 
 def figure(result: Result) -> Figure:
