@@ -130,8 +130,7 @@ def _solve(
 def _rows(expr: sp.Expr, unknowns: list[sp.Symbol]) -> Iterable[list[sp.Expr]]:
     """Linear equations for the unknowns that say that an expression vanishes identically in all other symbols."""
     expr, roots = _without_roots(_without_waves(expr))
-    top, _ = sp.fraction(sp.together(expr))
-    top = sp.expand(top)
+    top = _without_denominators(expr)
     for symbol, square in roots.items():
         # Odd and even powers of a root are independent; even ones are polynomials.
         top = sp.expand(sp.rem(top, symbol**2 - square, symbol))
@@ -152,19 +151,34 @@ def _rows(expr: sp.Expr, unknowns: list[sp.Symbol]) -> Iterable[list[sp.Expr]]:
                 yield [sp.Rational(value) for value in part]
 
 
+def _without_denominators(expr: sp.Expr) -> sp.Expr:
+    """A polynomial that vanishes where an expression does: times the highest power of each denominator."""
+    top = sp.expand(expr)
+    while True:
+        below = {p.base for p in top.atoms(sp.Pow) if isinstance(p.exp, sp.Integer) and p.exp < 0}
+        if not below:
+            return sp.expand(top)
+        base = min(below, key=sp.default_sort_key)
+        inverse = sp.Dummy("w")
+        powers = {p: inverse ** (-p.exp) for p in top.atoms(sp.Pow) if p.base == base and p.exp.is_negative}
+        terms = sp.Poly(top.xreplace(powers), inverse).as_dict()
+        highest = max(power for (power,) in terms)
+        top = sp.expand(sp.Add(*(factor * base ** (highest - power) for (power,), factor in terms.items())))
+
+
 def _without_waves(expr: sp.Expr) -> sp.Expr:
     """Sines and exponentials as powers of symbols, one for each kind of exponent."""
     expr = sp.expand(expr.rewrite((sp.sin, sp.cos, sp.sinh, sp.cosh), sp.exp), power_exp=False)
-    waves = list(expr.atoms(sp.exp))
+    waves = [(wave, cast("sp.Expr", wave.args[0])) for wave in expr.atoms(sp.exp)]
     powers: dict[sp.Basic, sp.Basic] = {}
     while waves:
-        first = waves[0].exp
-        alike = {wave: sp.simplify(wave.exp / first) for wave in waves}
-        alike = {wave: ratio for wave, ratio in alike.items() if isinstance(ratio, sp.Rational)}
+        first = waves[0][1]
+        ratios = {wave: sp.simplify(exponent / first) for wave, exponent in waves}
+        alike = {wave: ratio for wave, ratio in ratios.items() if isinstance(ratio, sp.Rational)}
         unit = sp.Rational(1, sp.ilcm(1, *(ratio.q for ratio in alike.values())))
         symbol = sp.Dummy("z")
         powers |= {wave: symbol ** (ratio / unit) for wave, ratio in alike.items()}
-        waves = [wave for wave in waves if wave not in alike]
+        waves = [one for one in waves if one[0] not in alike]
     return cast("sp.Expr", expr.xreplace(powers))
 
 

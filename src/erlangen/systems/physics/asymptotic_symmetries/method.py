@@ -71,17 +71,16 @@ def ricci(metric: sp.Matrix) -> sp.Matrix:
         ]
         for i in n
     ]
-    found = sp.zeros(3, 3)
-    for j in n:
-        for k in n:
-            found[j, k] = sp.simplify(
-                sum(
-                    sp.diff(gamma[i][j][k], COORDINATES[i]) - sp.diff(gamma[i][j][i], COORDINATES[k])
-                    + sum(gamma[i][i][m] * gamma[m][j][k] - gamma[i][k][m] * gamma[m][j][i] for m in n)
-                    for i in n
-                )
-            )  # fmt: skip
-    return found
+
+    def entry(j: int, k: int) -> sp.Expr:
+        parts = [
+            sp.diff(gamma[i][j][k], COORDINATES[i]) - sp.diff(gamma[i][j][i], COORDINATES[k])
+            + sp.Add(*(gamma[i][i][m] * gamma[m][j][k] - gamma[i][k][m] * gamma[m][j][i] for m in n))
+            for i in n
+        ]  # fmt: skip
+        return sp.simplify(sp.Add(*parts))
+
+    return sp.Matrix(3, 3, entry)
 
 
 def lie_derivative(metric: sp.Matrix, vector: sp.Matrix) -> sp.Matrix:
