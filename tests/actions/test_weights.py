@@ -102,6 +102,12 @@ class TwoSigns(nn.Module):
         return self.out(torch.tanh(self.first(x)) * gate) + self.other(torch.tanh(self.second(x)) * gate)
 
 
+def decoder() -> nn.Sequential:
+    """A transposed convolution keeps its outputs on the second axis of its weight."""
+    convs = (nn.Conv2d(2, 4, 3), nn.ConvTranspose2d(4, 6, 2, stride=2), nn.Conv2d(6, 3, 1))
+    return nn.Sequential(convs[0], nn.ReLU(), convs[1], nn.Tanh(), convs[2])
+
+
 tokens = torch.randint(11, (4, 7), generator=torch.Generator().manual_seed(0))
 CASES = {
     "relu": (lambda: mlp(nn.ReLU()), torch.randn(5, 4), ["Monomial(8)", "Monomial(6)"]),
@@ -113,6 +119,7 @@ CASES = {
     "gated": (Gated, tokens, ["O(6)", "Monomial(5)"]),
     "tied": (Tied, tokens, ["O(6)", "Monomial(5)"]),
     "attention": (Attention, torch.randn(3, 5, 3), ["Monomial(8)", "GL+(4)", "GL+(4)", "GL+(4)", "GL+(4)"]),
+    "transposed": (decoder, torch.randn(3, 2, 5, 5), ["Monomial(4)", "Hyperoctahedral(6)"]),
     "two signs": (TwoSigns, torch.randn(5, 4), ["Hyperoctahedral(6)"]),
     "shared": (Shared, torch.randn(6, 4), ["Monomial(5)"]),
 }

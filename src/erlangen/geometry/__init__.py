@@ -1,10 +1,11 @@
 """Where things lie, before any model.
 
 Neighbours, invariants of pairs, partitions of clouds, multigraphs, colours of nodes, shortest tours,
-configurations of vectors, kinematic trees, manifolds.
+configurations of vectors, cameras, kinematic trees, boxes, manifolds.
 """
 
 from erlangen.geometry import manifolds
+from erlangen.geometry.cameras import Camera, Rays, pinhole, pixel_centers
 from erlangen.geometry.colors import color_kernel, refined_colors
 from erlangen.geometry.configurations import (
     coherence,
@@ -28,6 +29,7 @@ from erlangen.geometry.multigraph_basis import (
     simple_multigraphs,
 )
 from erlangen.geometry.neighbors import PeriodicEdges, edge_vectors, knn_graph, periodic_radius_graph, radius_graph
+from erlangen.geometry.oriented_boxes import box_corners, oriented_iou
 from erlangen.geometry.packings import paley_etf, spread_vectors
 from erlangen.geometry.partitions import (
     Clustering,
@@ -40,11 +42,15 @@ from erlangen.geometry.partitions import (
     merge_parts,
     mixed_points,
     mixture_step,
+    same_cells,
+    scattered_cells,
     voronoi,
 )
+from erlangen.geometry.poses import look_at, reflection
 from erlangen.geometry.tours import optimal_tours, rewrite_tours, tour_lengths
 
 __all__ = [
+    "Camera",
     "Clustering",
     "EgoNetworks",
     "KinematicTree",
@@ -53,6 +59,8 @@ __all__ = [
     "PairInvariants",
     "PeriodicEdges",
     "Placement",
+    "Rays",
+    "box_corners",
     "cluster_parts",
     "coherence",
     "color_kernel",
@@ -67,20 +75,27 @@ __all__ = [
     "is_computable",
     "is_refinement",
     "knn_graph",
+    "look_at",
     "manifolds",
     "merge_parts",
     "mixed_points",
     "mixture_step",
     "multigraphs",
     "optimal_tours",
+    "oriented_iou",
     "orthogonal_frame",
     "paley_etf",
     "periodic_radius_graph",
+    "pinhole",
+    "pixel_centers",
     "principal_angles",
     "procrustes",
     "radius_graph",
     "refined_colors",
+    "reflection",
     "rewrite_tours",
+    "same_cells",
+    "scattered_cells",
     "simple_multigraphs",
     "simplex_etf",
     "skinned",

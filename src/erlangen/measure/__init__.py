@@ -7,9 +7,11 @@ invariant network confuses, `separation_table` does so for networks and families
 `median_times` say what a computation costs.
 """
 
+from erlangen.measure.alignment import RegistrationErrors, lddt, registration_errors
 from erlangen.measure.audit import audit
 from erlangen.measure.calls import per_sample
 from erlangen.measure.cost import Allocations, median_times, peak_memory
+from erlangen.measure.detection import average_precision
 from erlangen.measure.error import (
     EquivarianceTracker,
     assert_equivariant,
@@ -40,6 +42,7 @@ __all__ = [
     "Model",
     "OnnxModel",
     "Orbit",
+    "RegistrationErrors",
     "Retrieval",
     "Separator",
     "WorstCase",
@@ -47,12 +50,14 @@ __all__ = [
     "assert_equivariant",
     "audit",
     "average_displacement",
+    "average_precision",
     "best_of",
     "equal_pairs",
     "equivariance_error",
     "final_displacement",
     "function_of_weights",
     "layer_errors",
+    "lddt",
     "lie_derivative",
     "lost_at",
     "median_times",
@@ -61,6 +66,7 @@ __all__ = [
     "peak_memory",
     "per_sample",
     "r_squared",
+    "registration_errors",
     "relative_change",
     "report_page",
     "retrieval",

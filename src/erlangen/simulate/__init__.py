@@ -1,11 +1,12 @@
 """Data that obeys known laws, with exact labels.
 
-Particles under pair forces, molecules, particles carried by a flow, posed bodies, furnished rooms, surfaces, solids.
+Particles under pair forces, molecules, particles carried by a flow, posed and moving bodies, furnished rooms, surfaces, solids.
 """
 
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
 from erlangen.simulate.charges import charges_ahead, drifted
 from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw
+from erlangen.simulate.limbs import Limb, LimbedBody, LimbFrames
 from erlangen.simulate.mesh_shapes import machined_parts, mesh_clouds, mesh_points
 from erlangen.simulate.molecular import MolecularMotion, Molecule, ethanol, xtb_trajectory
 from erlangen.simulate.nbody import NBody, charged, evolve, gravity, springs
@@ -21,6 +22,9 @@ __all__ = [
     "Hooke",
     "Humanoid",
     "InverseSquare",
+    "Limb",
+    "LimbFrames",
+    "LimbedBody",
     "MolecularMotion",
     "Molecule",
     "NBody",
