@@ -1,6 +1,7 @@
 """Data that obeys known laws, with exact labels.
 
-Particles under pair forces, molecules, particles carried by a flow, posed and moving bodies, furnished rooms, surfaces, solids.
+Particles under pair forces, molecules, particles carried by a flow, posed and moving bodies, furnished rooms, pairs of
+partial scans, surfaces, solids.
 """
 
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
@@ -12,6 +13,7 @@ from erlangen.simulate.molecular import MolecularMotion, Molecule, ethanol, xtb_
 from erlangen.simulate.nbody import NBody, charged, evolve, gravity, springs
 from erlangen.simulate.particles import ParticleImages, Vortices, particle_images
 from erlangen.simulate.rooms import FURNITURE, Rooms, room_clouds
+from erlangen.simulate.scans import ScanPairs, partial_scans
 from erlangen.simulate.shapes import Surfaces, surfaces
 from erlangen.simulate.solid_families import solids
 
@@ -31,6 +33,7 @@ __all__ = [
     "PairLaw",
     "ParticleImages",
     "Rooms",
+    "ScanPairs",
     "Surfaces",
     "Vortices",
     "charged",
@@ -42,6 +45,7 @@ __all__ = [
     "machined_parts",
     "mesh_clouds",
     "mesh_points",
+    "partial_scans",
     "particle_images",
     "room_clouds",
     "solids",
