@@ -8,13 +8,13 @@ finer than another one if each of its parts lies inside one part of the other. G
 from __future__ import annotations
 
 import math
-import warnings
 from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from erlangen.errors import DtypeError, ErlangenError, ErlangenWarning, ShapeError, check_finite, first_index
+from erlangen.errors import DtypeError, ErlangenError, ShapeError, check_finite, first_index
+from erlangen.geometry.points import farthest_points
 
 
 class Mixture(NamedTuple):
@@ -143,48 +143,6 @@ def merge_parts(labels: Tensor, groups: Tensor) -> Tensor:
 
 
 # --- cells -----------------------------------------------------------------------------------------------------------
-def farthest_points(
-    pos: Tensor, count: int, *, exists: Tensor | None = None, generator: Generator | None = None
-) -> Tensor:
-    """Indices ``[B, count]`` of points that are far from each other: the first at random, then always the farthest one.
-
-    The random start, unlike one at the centre or at index 0, depends neither on how the parts lie nor on the order. Of
-    equally far points the first is taken; when all distances are zero (coincident points) indices repeat.
-
-    Args:
-        pos: points ``[B, n, d]``.
-        count: how many; more than n are clipped with a warning.
-        exists: bool ``[B, n]``, the points to choose from; at least one in each sample.
-        generator: source of the random start; torch's global stream without it.
-
-    Raises:
-        ShapeError: no points, `count` is not positive, or a sample without existing points.
-        NotFiniteError: NaN or Inf in `pos`.
-    """
-    if pos.dim() != 3 or pos.shape[1] == 0:
-        raise ShapeError(f"pos has shape {tuple(pos.shape)}; pass [B, n, d] with n at least 1")
-    if count < 1:
-        raise ShapeError(f"count = {count}; ask for at least one point")
-    check_finite(pos, "pos")
-    if count > pos.shape[1]:
-        warnings.warn(
-            f"count = {count}, but there are {pos.shape[1]} points; all are taken", ErlangenWarning, stacklevel=2
-        )
-        count = pos.shape[1]
-    if exists is None:
-        exists = torch.ones(pos.shape[:2], dtype=torch.bool, device=pos.device)
-    elif not bool(exists.any(1).all()):
-        raise ShapeError(f"exists is false for all points of sample {first_index(~exists.any(1))[0]}")
-    draws = torch.rand(pos.shape[:2], generator=generator).to(pos.device)
-    chosen = [draws.masked_fill(~exists, -1.0).argmax(1)]
-    nearest = pos.new_full(pos.shape[:2], torch.inf)
-    for _ in range(count - 1):
-        last = pos.gather(1, chosen[-1][:, None, None].expand(-1, 1, pos.shape[-1]))
-        nearest = torch.minimum(nearest, (pos - last).square().sum(-1))
-        chosen.append(nearest.masked_fill(~exists, -1.0).argmax(1))
-    return torch.stack(chosen, 1)
-
-
 def scattered_cells(pos: Tensor, count: int, spacing: float, *, generator: Generator | None = None) -> Tensor:
     """Labels ``[B, n]`` of at most `count` Voronoi cells around random points that keep a distance.
 

@@ -1,7 +1,7 @@
 """Data that obeys known laws, with exact labels.
 
 Particles under pair forces, molecules, particles carried by a flow, posed and moving bodies, furnished rooms, pairs of
-partial scans, surfaces, solids.
+partial scans, streets under a laser scanner, surfaces, solids.
 """
 
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
@@ -16,10 +16,12 @@ from erlangen.simulate.rooms import FURNITURE, Rooms, room_clouds
 from erlangen.simulate.scans import ScanPairs, partial_scans
 from erlangen.simulate.shapes import Surfaces, surfaces
 from erlangen.simulate.solid_families import solids
+from erlangen.simulate.streets import ROAD_USERS, Scanner, Traffic, traffic
 
 __all__ = [
     "FURNITURE",
     "PARTS",
+    "ROAD_USERS",
     "BodyClouds",
     "Hooke",
     "Humanoid",
@@ -34,7 +36,9 @@ __all__ = [
     "ParticleImages",
     "Rooms",
     "ScanPairs",
+    "Scanner",
     "Surfaces",
+    "Traffic",
     "Vortices",
     "charged",
     "charges_ahead",
@@ -51,5 +55,6 @@ __all__ = [
     "solids",
     "springs",
     "surfaces",
+    "traffic",
     "xtb_trajectory",
 ]
