@@ -87,7 +87,7 @@ class Scaffold(FedAvg):
     """
 
     optimizer = torch.optim.SGD
-    rates = (1e-2, 3e-2)
+    rates = (1e-2, 3e-2, 3e-3, 1e-3)
 
     def __init__(self) -> None:
         self.controls: dict[int, Tensor] = {}

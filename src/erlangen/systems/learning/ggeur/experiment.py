@@ -204,7 +204,7 @@ def row(model: Any, x: dict[str, Tensor], y: Tensor, generator: Generator) -> Ma
 def _compared(name: str, run: Run[Budget], arms: Arms, draw_split: Callable[[int], Split]) -> Any:
     b, make = run.budget, partial(Head, WIDTH, 10)
     rivals = {arm: federated(make, fill, b.steps, method) for arm, (fill, method) in arms.items()}
-    how = Training(torch.nn.functional.cross_entropy, b.rounds, 64, rates=(1e-2, 3e-3), schedule=None)
+    how = Training(torch.nn.functional.cross_entropy, b.rounds, 64, rates=(1e-2, 3e-3), schedule=None, widen=3)
     return compare(name, rivals, draw_split, how, row, best="accuracy", run=run)
 
 
