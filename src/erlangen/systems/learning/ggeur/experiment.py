@@ -201,9 +201,15 @@ def row(model: Any, x: dict[str, Tensor], y: Tensor, generator: Generator) -> Ma
     return {"accuracy": float(np.mean(parts)), "accuracy, best round on the test": model.best_round}
 
 
+def _small(run: Run[Budget]) -> Budget:
+    """The budget, and in a dry run the smallest: rows that are drawn and steps are no sizes that it shrinks."""
+    return BUDGETS["smoke"] if run.dry else run.budget
+
+
 def _compared(name: str, run: Run[Budget], arms: Arms, draw_split: Callable[[int], Split]) -> Any:
     b, make = run.budget, partial(Head, WIDTH, 10)
-    rivals = {arm: federated(make, fill, b.steps, method) for arm, (fill, method) in arms.items()}
+    steps = _small(run).steps
+    rivals = {arm: federated(make, fill, steps, method) for arm, (fill, method) in arms.items()}
     how = Training(torch.nn.functional.cross_entropy, b.rounds, 64, rates=(1e-2, 3e-3), schedule=None, widen=3)
     return compare(name, rivals, draw_split, how, row, best="accuracy", run=run)
 
@@ -229,7 +235,7 @@ def label_part(run: Run[Budget], alpha: float, source: Callable[[str, str], tupl
     name = f"labels, alpha {alpha:g}"
     even = alpha > 0.2  # nearly: nothing is asked, and two methods are enough
     methods = ("FedAvg", "FedProx") if even else tuple(METHODS)
-    table = _compared(name, run, label_arms(run.budget.target, methods), draw_split)
+    table = _compared(name, run, label_arms(_small(run).target, methods), draw_split)
     if even:
         return table.part()
     return table.part(*_claims(table, f"labels-{alpha:g}".replace(".", "-")))
@@ -271,7 +277,7 @@ def domain_part(run: Run[Budget], alpha: float | None, source: Callable[[str, st
         return Split(*parts)
 
     name, key = ("domains", "domains") if alpha is None else (f"domains and labels, alpha {alpha:g}", "both")
-    table = _compared(name, run, domain_arms(run.budget.target), draw_split)
+    table = _compared(name, run, domain_arms(_small(run).target), draw_split)
     return table.part(*_claims(table, key))
 
 
@@ -291,7 +297,7 @@ def _plain(z: Tensor) -> dict[str, Tensor]:
 # --- all -------------------------------------------------------------------------------------------------------------
 def experiment(run: Run[Budget]) -> Result:
     """Properties, shapes, label skew at all concentrations, domain skew, both."""
-    small = BUDGETS["smoke"] if run.dry else run.budget
+    small = _small(run)
     source = partial(embedded, per_class=small.letters, epochs=small.letter_epochs)
     labels = [label_part(run, alpha, source) for alpha in run.budget.skews]
     domains = [domain_part(run, alpha, source) for alpha in (None, 0.1)]
