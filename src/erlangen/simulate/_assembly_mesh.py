@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from numba import njit
 
-inner: Any = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy", _nrt=False)
+_jit: Any = njit  # its stubs do not know all options
+inner = _jit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy", _nrt=False)
 """For functions that are called from compiled ones alone. Nothing is allocated in them, so that nothing is counted (`_nrt`): half
 the time of steps, and a third less to compile."""
 
