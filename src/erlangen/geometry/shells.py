@@ -94,17 +94,25 @@ class IcosahedralShell:
         elements = torch.arange(60) if elements is None else elements
         if elements.ndim != 1 or not bool(Icosahedral().contains(elements).all()):
             raise GroupError("elements must be int64 [order], from 0 to 59, of er.groups.Icosahedral()")
-        return self._moves[part][elements]
+        if part == "vertices":
+            return self._vertices[elements]
+        if part == "edges":
+            return self._edges[elements]
+        sides = self._half_edges[elements]
+        return sides[:, ::3] // 3 if part == "faces" else sides
+
+    # Where all 60 elements move things.
+    @cached_property
+    def _vertices(self) -> Tensor:
+        return _moved_vertices(self.weights, self.corners)
 
     @cached_property
-    def _moves(self) -> dict[Part, Tensor]:
-        vertices = _moved_vertices(self.weights, self.corners)
-        tables: dict[Part, Tensor] = {"vertices": vertices}
-        ordered = vertices[:, self.half_edges]  # [60, 60 T, 2]
-        tables["half_edges"] = _numbers_of(ordered, self.half_edges)
-        tables["edges"] = _numbers_of(vertices[:, self.edges].sort(-1).values, self.edges.sort(-1).values)
-        tables["faces"] = tables["half_edges"][:, ::3] // 3
-        return tables
+    def _edges(self) -> Tensor:
+        return _numbers_of(self._vertices[:, self.edges].sort(-1).values, self.edges.sort(-1).values)
+
+    @cached_property
+    def _half_edges(self) -> Tensor:
+        return _numbers_of(self._vertices[:, self.half_edges], self.half_edges)
 
 
 def icosahedral_shell(h: int, k: int = 0) -> IcosahedralShell:
