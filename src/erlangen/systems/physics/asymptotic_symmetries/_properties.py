@@ -365,7 +365,7 @@ def without_antipodes_they_do_not(run: Run[Any]) -> float:
 
 @exact(tol=1e-10)
 def charges_are_conserved(run: Run[Any]) -> float:
-    """Largest difference of Q[T, Y] at the future to Q[T A, Y A] at the past, of 20 moved, spinning defects, each computed at both."""
+    """Largest difference of Q[T, Y] at the future to Q[T A, Y A] at the past, of 20 moved spinning defects computed at both."""
     generator = run.generator()
 
     def one() -> float:
