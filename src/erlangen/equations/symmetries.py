@@ -3,6 +3,8 @@
 What is found is a basis of all such fields up to the given degree; that there are no others is not claimed. Symbols that are no
 variables, such as a mass m, are real constants of which nothing is known: components may be fractions of them, and at single
 values, such as m = 0, there may be more fields. Decimals are read as fractions.
+Different roots, and exponentials whose exponents have no rational ratio, count as independent: where they are not, as sqrt(x y) of
+sqrt(x) and sqrt(y), fields may be missed, and none is wrong.
 """
 
 from __future__ import annotations
@@ -186,8 +188,8 @@ def _rows(expr: sp.Expr, unknowns: list[sp.Symbol], parameters: set[sp.Symbol]) 
     for term in terms:
         row = [sp.diff(term, c) for c in unknowns]
         # Unknowns and parameters are real, so that real and imaginary parts are equations of their own.
-        imaginary = [sp.expand(value).coeff(sp.I) for value in row]
-        real = [sp.expand(value - sp.I * part) for value, part in zip(row, imaginary, strict=True)]
+        imaginary = [cast("sp.Expr", sp.expand(value).coeff(sp.I)) for value in row]
+        real = [cast("sp.Expr", sp.expand(value - sp.I * part)) for value, part in zip(row, imaginary, strict=True)]
         for part in (real, imaginary):
             if any(part):
                 yield part
