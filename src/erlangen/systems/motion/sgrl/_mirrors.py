@@ -40,9 +40,7 @@ def partners(body: LimbedBody) -> list[int]:
                 other.friction,
                 other.ranges,
             )
-            flips = all(
-                _flip(a) == b for a, b in ((limb.start, other.start), (limb.end, other.end))
-            )
+            flips = all(_flip(a) == b for a, b in ((limb.start, other.start), (limb.end, other.end)))
             even = all(low == -high for low, high in (limb.ranges[0], limb.ranges[2]))
             if above and same and flips and even:
                 found.append(k)

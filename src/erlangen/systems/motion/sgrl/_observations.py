@@ -95,7 +95,9 @@ def way_to(target: Tensor, position: Tensor) -> Tensor:
     length = way.norm(dim=-1, keepdim=True)
     if bool((length <= 1e-9).any()):
         at = int((length[:, 0] <= 1e-9).nonzero()[0])
-        raise DataError(f"body {at} stands at its target; there is no way to it: end the episode, or draw another target")
+        raise DataError(
+            f"body {at} stands at its target; there is no way to it: end the episode, or draw another target"
+        )
     return way / length
 
 

@@ -119,7 +119,9 @@ def values_ignore_headings(run: Run[Any], dtype: torch.dtype) -> float:
     errors: list[float] = []
     for x, y, _ in orbits(run, dtype):
         shape = (1, *x["scalars"].shape[1:2], 3)
-        torque = 2 * torch.rand(shape, generator=run.generator(2), dtype=torch.float64).to(dtype).expand(TURNS, -1, -1) - 1
+        torque = (
+            2 * torch.rand(shape, generator=run.generator(2), dtype=torch.float64).to(dtype).expand(TURNS, -1, -1) - 1
+        )
         errors.append(change(critic(y | {"action": torque}), critic(x | {"action": torque})))
     return largest(errors)
 

@@ -138,7 +138,9 @@ class Task:
                     lost[i] = True
                     rows.append(row)
             after = {name: torch.cat([row[name] for row in rows]) for name in state}
-        return Step(after, reward(self.rules, state, after, action, target, self.seconds), ended(self.rules, after) | lost)
+        return Step(
+            after, reward(self.rules, state, after, action, target, self.seconds), ended(self.rules, after) | lost
+        )
 
 
 def rows_of(state: State, index: Tensor) -> State:

@@ -70,7 +70,8 @@ class Budget:
         length: of the expert's episodes, steps.
         episodes, steps: in closed loop, and their length.
         running: starts of episodes: to gather experience from, to choose rates by, to report.
-        rounds: of the TD3: episodes of all starts, then as many updates as they had steps.
+        rounds: of the TD3: episodes of all starts, then updates.
+        updates: for each step of these episodes.
         batch: of its updates.
         horizon: of its episodes, steps.
     """
@@ -84,14 +85,17 @@ class Budget:
     steps: int
     running: Sizes
     rounds: int
+    updates: float
     batch: int
     horizon: int
 
 
 BUDGETS = {
-    "smoke": Budget(1, Widths(12, 2, 1, 6), Sizes(80, 40, 40), 1, 10, 2, 5, Sizes(2, 2, 2), 2, 16, 8),
-    "full": Budget(3, Widths(24, 2, 2, 10), Sizes(4000, 800, 800), 12, 40, 6, 60, Sizes(4, 6, 12), 12, 64, 50),
-    "paper": Budget(5, Widths(), Sizes(200_000, 20_000, 20_000), 50, 200, 20, 1000, Sizes(16, 16, 100), 1250, 256, 1000),
+    "smoke": Budget(1, Widths(12, 2, 1, 6), Sizes(80, 40, 40), 1, 10, 2, 4, Sizes(2, 2, 2), 2, 0.5, 16, 6),
+    "full": Budget(3, Widths(24, 2, 2, 10), Sizes(4000, 800, 800), 10, 40, 6, 60, Sizes(3, 6, 12), 7, 0.5, 64, 40),
+    "paper": Budget(
+        5, Widths(), Sizes(200_000, 20_000, 20_000), 50, 200, 20, 1000, Sizes(16, 16, 100), 320, 1.0, 256, 1000
+    ),
 }
 
 
@@ -285,10 +289,18 @@ def agents(of: Widths, limbs: int) -> dict[str, tuple[Callable[[], Agent], bool]
 
 
 def reinforce(
-    task: Task, horizon: int, turn: bool, agent: Agent, split: Split, rate: float, how: Training, generator: Generator
+    task: Task,
+    horizon: int,
+    updates: float,
+    turn: bool,
+    agent: Agent,
+    split: Split,
+    rate: float,
+    how: Training,
+    generator: Generator,
 ) -> None:
-    """TD3: every round plays an episode from each start in parallel, then makes as many updates as they had steps; the first
-    round acts at random."""
+    """TD3: every round plays an episode from each start in parallel, then makes updates, so many for a step; the first round
+    acts at random."""
     start: Any = split.train[0]
     aims: Any = split.train[1]
     settings = TD3()
@@ -306,7 +318,7 @@ def reinforce(
 
     for round_ in range(how.epochs):
         made = play(task, functools.partial(explore, round_ == 0), start, aims, horizon, keep)
-        for _ in range(int(made.lengths.sum())):
+        for _ in range(round(updates * float(made.lengths.sum()))):
             x, action, reward, done, then = memory.draw(how.batch, generator)
             if turn:
                 x, then = _turned_alike(x, then, generator)
@@ -340,7 +352,7 @@ def reinforcement_part(run: Run[Budget]) -> Part:
         }
 
     rivals = {
-        name: Rival(make, fit=functools.partial(reinforce, task, horizon, turn))
+        name: Rival(make, fit=functools.partial(reinforce, task, horizon, b.updates, turn))
         for name, (make, turn) in agents(b.widths, limbs).items()
     }
     how = Training(mse_loss, b.rounds, b.batch, rates=(1e-3, 3e-4, 3e-3))
