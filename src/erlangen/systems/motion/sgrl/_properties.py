@@ -148,8 +148,8 @@ def seen(run: Run[Any]) -> list[Observed]:
 
 @exact(tol=1e-11)
 def limbs_in_another_order(run: Run[Any]) -> float:
-    """Largest difference of torques of limbs that are listed in another order, with their codes, to the reordered torques, over the
-    largest torque."""
+    """Largest difference of torques of limbs that are listed in another order, with their codes, to the reordered torques, over
+    the largest torque."""
     actor, _ = networks(run, torch.float64)
     errors: list[float] = []
     for x in seen(run):
@@ -198,7 +198,7 @@ def tilted_states_change_torques(run: Run[Any]) -> float:
 
 @exact(tol=1e-11)
 def without_directions_all_turns(run: Run[Any]) -> float:
-    """Largest change of a torque, over the largest torque, of a network without directions D under O(3) on the vectors of limbs."""
+    """Largest change of a torque, over the largest torque, of a network without directions D under O(3) on vectors of limbs."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
         actor = SubEquivariantActor(SMALL._replace(directions=0)).double()

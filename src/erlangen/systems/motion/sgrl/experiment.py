@@ -28,7 +28,7 @@ from erlangen.survey import (
 )
 from erlangen.systems.motion.sgrl._observations import Observed, about_gravity, concatenated, turned
 from erlangen.systems.motion.sgrl._properties import PROPERTIES
-from erlangen.systems.motion.sgrl._task import RULES, Step, Task, expert, play, rows_of, starts, without
+from erlangen.systems.motion.sgrl._task import RULES, Step, Task, expert, play, starts, without
 from erlangen.systems.motion.sgrl._td3 import TD3, Agent, Learner, Memory, hinged
 from erlangen.systems.motion.sgrl.method import SubEquivariantActor, SubEquivariantCritic, Widths
 from erlangen.systems.motion.sgrl.rivals import (
@@ -132,7 +132,7 @@ def demonstrations(task: Task, count: int, length: int, generator: Generator) ->
     found = 0
 
     def shoved(x: Observed) -> Tensor:
-        noise = 2 * torch.rand(x["scalars"].shape[:2] + (3,), generator=generator) - 1
+        noise = 2 * torch.rand((*x["scalars"].shape[:2], 3), generator=generator) - 1
         return (expert(x) + SHOVE * noise) * hinged(x)
 
     def keep(_: Tensor, x: Observed, __: Tensor, ___: Step, ____: Observed) -> None:
@@ -194,6 +194,10 @@ def imitation_part(run: Run[Budget]) -> Part:
     def closed(policy: Any, seed: int, name: str) -> float:
         return float(play(tasks()[name], policy, *begin(seed, name), steps).distance.mean())
 
+    @functools.cache
+    def of_expert(seed: int, name: str) -> float:
+        return closed(expert, seed, name)
+
     def measure(policy: Any, x: Observed, y: Tensor, generator: Generator) -> Mapping[str, Any]:
         seed = generator.initial_seed() + 1000
         other, due = unseen(seed)
@@ -205,7 +209,7 @@ def imitation_part(run: Run[Budget]) -> Part:
         }
         for name in ("walker", HELD_OUT):
             row[f"metres, {name}"] = closed(policy, seed, name)
-            row[f"metres, {name}, expert"] = closed(expert, seed, name)
+            row[f"metres, {name}, expert"] = of_expert(seed, name)
         return row
 
     rivals = {name: Rival(make, transform) for name, (make, transform) in imitators(b.widths).items()}
@@ -226,8 +230,8 @@ def imitation_part(run: Run[Budget]) -> Part:
     return table.part(
         table.same(
             "unseen-headings-cost-nothing",
-            "Imitation: error of the trained SubEquivariant Transformer at unseen headings over that at the headings it was trained "
-            "on, less one, in float32.",
+            "Imitation: error of the trained SubEquivariant Transformer at unseen headings over that at those of its "
+            "training, less one, in float32.",
             table[OURS, far] / table[OURS, "error"],
             1.0,
             tol=1e-4,
@@ -242,8 +246,8 @@ def imitation_part(run: Run[Budget]) -> Part:
         *(
             table.bound(
                 f"metres-of-{short}",
-                f"Imitation: metres towards the target, at all headings, of the SubEquivariant Transformer on the {name} less those of "
-                "the better one of transformer and monolithic MLP.",
+                f"Imitation: metres towards the target, at all headings, of the SubEquivariant Transformer on the {name} "
+                "less those of the better one of transformer and monolithic MLP.",
                 table[OURS, column] - table[table.best([PLAIN, ONE], column), column],
                 at_least=0.0,
             )
@@ -370,7 +374,8 @@ def reinforcement_part(run: Run[Budget]) -> Part:
     def claim(name: str, theirs: Sequence[str], words: str) -> Claim:
         return table.bound(
             name,
-            f"Reinforcement: mean return, at all headings, of the SubEquivariant Transformer after a short TD3 less that of {words}.",
+            "Reinforcement: mean return, at all headings, of the SubEquivariant Transformer after a short TD3 less that of "
+            f"{words}.",
             table[OURS, "return"] - table[table.best(theirs, "return"), "return"],
             at_least=0.0,
         )
