@@ -106,8 +106,8 @@ def orbits(run: Run[Any], dtype: torch.dtype) -> list[tuple[Observed, Observed, 
 
 @exact(tol=1e-11, float32=1e-5)
 def policy_ignores_headings(run: Run[Any], dtype: torch.dtype) -> float:
-    """Largest change of a torque, over the largest torque, when the whole state and the target turn about gravity; 100 headings of
-    two bodies."""
+    """Largest change of a torque, over the largest torque, when the whole state and the target turn about gravity; 100 headings
+    of two bodies."""
     actor, _ = networks(run, dtype)
     return largest(change(actor(y), actor(x)) for x, y, _ in orbits(run, dtype))
 
