@@ -47,10 +47,10 @@ def moving(body: LimbedBody, count: int, generator: Generator) -> tuple[State, T
     share = torch.rand(count, body.controls, generator=generator, dtype=torch.float64)
     tilt = 0.3 * normal(3)
     angle = tilt.norm(dim=-1)[:, None, None]
-    K = torch.zeros(count, 3, 3, dtype=torch.float64)
-    K[:, 0, 1], K[:, 0, 2], K[:, 1, 2] = -tilt[:, 2], tilt[:, 1], -tilt[:, 0]
-    K = (K - K.mT) / angle
-    lean = torch.eye(3, dtype=torch.float64) + angle.sin() * K + (1 - angle.cos()) * (K @ K)
+    half = torch.zeros(count, 3, 3, dtype=torch.float64)
+    half[:, 0, 1], half[:, 0, 2], half[:, 1, 2] = -tilt[:, 2], tilt[:, 1], -tilt[:, 0]
+    across = (half - half.mT) / angle
+    lean = torch.eye(3, dtype=torch.float64) + angle.sin() * across + (1 - angle.cos()) * (across @ across)
     far = 1e-3 + 1e-3 * torch.rand(count, 1, generator=generator, dtype=torch.float64)
     return state | {
         "position": state["position"] + normal(1, 3).abs(),

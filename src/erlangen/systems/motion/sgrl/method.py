@@ -179,16 +179,16 @@ class SubEquivariantTransformer(nn.Module):
     def forward(self, x: Observed, h0: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors Z ``[B, limbs, 3, width]``, which turn with the world, and scalars ``[B, limbs, width]``."""
         D, root = self.directions(x), math.sqrt(self.of.width)
-        Z = self.vectors(x["vectors"].mT) * root
+        vectors = self.vectors(x["vectors"].mT) * root
         h = self.scalars(h0) * root + self.places(x["places"])
         for layer in self.layers:
-            Z, h = layer(Z, h, D, x["relations"], x["mask"])
-        return Z, self.norm(h)
+            vectors, h = layer(vectors, h, D, x["relations"], x["mask"])
+        return vectors, self.norm(h)
 
     def head(self, x: Observed, h0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The first and the last vectors, what is invariant of them, and s."""
-        Z, h = self(x, h0)
-        Z = torch.cat([x["vectors"].mT, Z], -1)
+        last, h = self(x, h0)
+        Z = torch.cat([x["vectors"].mT, last], -1)
         M, s = self.stack.products(Z, self.directions(x))
         return Z, torch.cat([self.read(M), self.read_scalars(torch.cat([h0, h], -1))], -1), s
 
