@@ -253,7 +253,7 @@ def test_rivals_see_headings() -> None:
     ahead = PlainTransformer(TINY, heading=True)
     assert torch.allclose(ahead(x), ahead(y), atol=1e-5)
     for policy in (PlainTransformer(TINY), Monolithic(5, 16)):
-        assert float((policy(x) - policy(y)).abs().max()) > 1e-2
+        assert float((policy(x) - policy(y)).detach().abs().max()) > 1e-2
 
 
 # --- the task --------------------------------------------------------------------------------------------------------
