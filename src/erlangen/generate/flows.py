@@ -65,6 +65,14 @@ def _jacobian(field: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return torch.stack([_pushed(field, x, axis.expand_as(x)) for axis in eye], -1)
 
 
+def _valued(field: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Values ``[B, N]`` and Jacobians ``[B, N, N]`` by one call, on N copies of each sample that move along one axis each."""
+    B, N = x.shape
+    axes = torch.eye(N, dtype=x.dtype, device=x.device).repeat(B, 1)
+    values, moved = torch.func.jvp(field, (x.repeat_interleave(N, 0),), (axes,))
+    return values[::N], moved.view(B, N, N).mT  # pyright: ignore[reportReturnType, reportCallIssue, reportArgumentType]
+
+
 def flow(
     score: Field,
     x: Tensor,
@@ -107,9 +115,9 @@ def flow(
             return -sigma.square() * score(at, sigma.expand(len(at)))
 
         at, moved, total = now
-        if jacobian:
-            J = _jacobian(field, at)
-            return field(at), J @ moved, J.diagonal(dim1=-2, dim2=-1).sum(-1)
+        if jacobian or (stretch and probes is None):
+            value, J = _valued(field, at)
+            return value, J @ moved if jacobian else moved, J.diagonal(dim1=-2, dim2=-1).sum(-1)
         opened = divergence(field, at, probes=probes, generator=generator) if stretch else torch.zeros_like(total)
         return field(at), moved, opened
 
