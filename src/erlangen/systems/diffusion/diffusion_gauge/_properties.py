@@ -69,8 +69,8 @@ def mixture_score(mixture: GaussianMixture) -> Score:
 
 def gaussian_score(C: Tensor) -> Score:
     """The score of data with the covariance C, at one level for all samples."""
-    eye = torch.eye(len(C), dtype=C.dtype)
-    return lambda x, sigma: -x @ torch.linalg.inv(C + sigma[0] ** 2 * eye)
+    values, vectors = torch.linalg.eigh(C)
+    return lambda x, sigma: -(x @ vectors / (values + sigma[0] ** 2)) @ vectors.mT
 
 
 def at_level(score: Score, sigma: float) -> Field:
@@ -223,17 +223,14 @@ def levels(first: float, last: float, steps: int) -> Tensor:
 
 @exact(tol=1e-8)
 def gauge_fields_leave_covariances(run: Run[Any]) -> float:
-    """Relative difference of Y (C + 9) Y^T, Y the derivative of the flow of s + c R s from sigma = 3 to 0.3, to C + 0.09, for
-    data with the covariance C in 3 dimensions; c of 1 and 3."""
+    """Relative difference of Y (C + 9) Y^T, Y the derivative of the flow of s + 3 R s from sigma = 3 to 0.3, to C + 0.09, for
+    data with the covariance C in 3 dimensions."""
     C, eye = covariance(run, 3), torch.eye(3, dtype=torch.float64)
     score, R = gaussian_score(C), skew(run, 3)
-    found: list[float] = []
-    for c in (1.0, 3.0):
-        moved = flow(Turned(score, R, c), torch.zeros(1, 3).double(), levels(3, 0.3, 400), jacobian=True)
-        assert moved.jacobian is not None
-        Y = moved.jacobian[0]
-        found.append(float((Y @ (C + 9 * eye) @ Y.mT - C - 0.09 * eye).norm() / C.norm()))
-    return largest(found)
+    moved = flow(Turned(score, R, 3.0), torch.zeros(1, 3).double(), levels(3, 0.3, 300), jacobian=True)
+    assert moved.jacobian is not None
+    Y = moved.jacobian[0]
+    return float((Y @ (C + 9 * eye) @ Y.mT - C - 0.09 * eye).norm() / C.norm())
 
 
 def likelihood_error(dim: int, c: float, run: Run[Any], *, low: float = 1e-3, steps: int = 200, n: int = 20) -> float:
@@ -250,14 +247,14 @@ def likelihood_error(dim: int, c: float, run: Run[Any], *, low: float = 1e-3, st
 
 @exact(tol=1e-5)
 def gauge_fields_leave_densities(run: Run[Any]) -> float:
-    """Largest error of log-densities of a mixture in the plane along the flows of s and s + R s; 200 steps from 0.001 to 20."""
-    return largest(likelihood_error(2, c, run) for c in (0.0, 1.0))
+    """Largest error of log-densities of a mixture in the plane along the flow of s + R s; 200 steps from 0.001 to 20."""
+    return likelihood_error(2, 1.0, run)
 
 
 @exact(tol=3e-4)
 def large_gauge_fields_leave_densities(run: Run[Any]) -> float:
-    """Largest error of log-densities of a mixture in the plane along the flow of s + 3 R s; 200 steps from 0.001 to 20."""
-    return likelihood_error(2, 3.0, run)
+    """Largest error of log-densities of a mixture in the plane along the flow of s + 3 R s; 250 steps from 0.001 to 20."""
+    return likelihood_error(2, 3.0, run, steps=250)
 
 
 def sampled(field: Score, dim: int, n: int, run: Run[Any], *, offset: int = 5, steps: int = 60) -> Tensor:
@@ -329,7 +326,7 @@ def slopes_tell_tangents_from_normals(run: Run[Any]) -> float:
 def far_starts_see_no_gauge(run: Run[Any]) -> float:
     """Largest relative difference of singular values along s + 3 R s to those along s, from S = 50 to 0.1; Gaussian data."""
     x = 50 * randn(run, 2, 3)
-    plain, turned = (singular_values(Turned(FLAT, skew(run, 3), c), x, levels(50, 0.1, 200))[0][-1] for c in (0.0, 3.0))
+    plain, turned = (singular_values(Turned(FLAT, skew(run, 3), c), x, levels(50, 0.1, 120))[0][-1] for c in (0.0, 3.0))
     return float((turned / plain - 1).abs().max())
 
 
@@ -337,7 +334,7 @@ def far_starts_see_no_gauge(run: Run[Any]) -> float:
 def near_starts_do(run: Run[Any]) -> float:
     """Largest relative difference of singular values along s + 3 R s to those along s, from S = 1 to 0.1; Gaussian data."""
     x = randn(run, 2, 3)
-    plain, turned = (singular_values(Turned(FLAT, skew(run, 3), c), x, levels(1, 0.1, 100))[0][-1] for c in (0.0, 3.0))
+    plain, turned = (singular_values(Turned(FLAT, skew(run, 3), c), x, levels(1, 0.1, 60))[0][-1] for c in (0.0, 3.0))
     return float((turned / plain - 1).abs().max())
 
 
@@ -350,16 +347,18 @@ def dimension_does_not_depend_on_axes(run: Run[Any]) -> float:
     mixture = GaussianMixture(means, spread)
     turned = GaussianMixture(means @ turn.mT, turn @ torch.diag_embed(spread) @ turn.mT)
     x, _ = mixture.sample(5, generator=run.generator())
-    before, after = (intrinsic_dimension(field.score, at) for field, at in ((mixture, x), (turned, x @ turn.mT)))
+    before, after = (
+        intrinsic_dimension(field.score, at, steps=20) for field, at in ((mixture, x), (turned, x @ turn.mT))
+    )
     return float((before.slopes - after.slopes).abs().max())
 
 
 @number(2.0, tol=0.05)
 def flipd_nears_the_dimension(run: Run[Any]) -> float:
-    """Exponent of the level in the error of the mean of FLIPD over Gaussian samples on a plane in 3 dimensions."""
+    """Exponent of the level in the mean size of the error of FLIPD at Gaussian samples on a plane in three dimensions."""
     x = flat_samples(run, 500)
     sizes = (0.1, 0.05, 0.02, 0.01)
-    return power_rate(sizes, [abs(float(flipd(FLAT, x, s).mean()) - 2) for s in sizes]).slope
+    return power_rate(sizes, [float((flipd(FLAT, x, s) - 2).abs().mean()) for s in sizes]).slope
 
 
 # --- networks --------------------------------------------------------------------------------------------------------
@@ -368,20 +367,20 @@ def curl(run: Run[Any], *, constrained: bool) -> float:
     g = run.generator(1)
     net = GradientField(NoiseMLP(3, out=1, generator=g)) if constrained else NoiseMLP(3, generator=g)
     model = Preconditioned(net)
-    sigma, x = torch.full((50,), 0.3), randn(run, 50, 3).float()
+    sigma, x = torch.ones(50), randn(run, 50, 3).float()
     with torch.no_grad():
         return float(conservativity(lambda at: model(at, sigma), x).mean())
 
 
 @exact(tol=1e-12)
 def gradients_of_networks_are_conservative(run: Run[Any]) -> float:
-    """Mean of |J - J^T|^2 / (2 |J|^2) of a preconditioned gradient of a network, in float32."""
+    """Mean of |J - J^T|^2 / (2 |J|^2) of a preconditioned gradient of a network, at the level 1 in float32."""
     return curl(run, constrained=True)
 
 
 @bound(at_least=1e-4)
 def networks_are_not_conservative(run: Run[Any]) -> float:
-    """Mean of |J - J^T|^2 / (2 |J|^2) of a preconditioned network with as many answers as coordinates, in float32."""
+    """Mean of |J - J^T|^2 / (2 |J|^2) of a preconditioned network with an answer per coordinate, at the level 1 in float32."""
     return curl(run, constrained=False)
 
 

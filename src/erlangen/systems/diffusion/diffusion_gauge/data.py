@@ -49,7 +49,7 @@ def points(name: str, n: int, dim: int, generator: Generator) -> Tensor:
 
 
 def small_digits(n: int, side: int, generator: Generator) -> Tensor:
-    """Handwritten digits of ``side x side`` pixels as vectors ``[n, side^2]``, every pixel centred, of standard deviation one in all."""
+    """Handwritten digits of ``side x side`` pixels as vectors ``[n, side^2]``, centred, with standard deviation one."""
     x, _, _ = digits("train")
     x = adaptive_avg_pool2d(x[torch.randperm(len(x), generator=generator)[:n]], side).flatten(1)
     x = x - x.mean(0)
