@@ -99,7 +99,7 @@ BUDGETS = {
 # --- exact scores ----------------------------------------------------------------------------------------------------
 def exact_part(run: Run[Budget]) -> Part:
     """Samples and likelihoods along exact scores of mixtures with gauge fields, in 2 and 10 dimensions."""
-    n, steps = (20, 4) if run.dry else (run.budget.samples, 60 if run.settles else 20)
+    n, steps = (20, 4) if run.dry else (run.budget.samples, 60 if run.settles else 8)
 
     def method(dim: int, c: float, seed: int) -> Mapping[str, Any]:
         here = Run(run.scale, seed, run.budget, run.device, run.dry)
@@ -166,7 +166,7 @@ def parts_of_samples(
 
     At every level the denoiser is split in L^2 of the noisy training data: the rest of the score, -x / sigma^2, is a gradient.
     """
-    count, n = (3, 6) if run.dry else (18, 10 if run.settles else 5)
+    count, n = (18, 10) if run.settles else (3, 5)
     levels = noise_levels(count, 0.01, 5.0)
     begin = 5.0 * torch.randn(len(x), 2, generator=generator, dtype=torch.float64)
     basis = bumps(grid(n, 2.0), 4.0 / n)
@@ -280,8 +280,7 @@ def dimensions_row(
     model.double()
     score, d = score_of(model), x.shape[1]
     with torch.no_grad():
-        # In a dry run the few points are no guide to the spread of the data.
-        found = intrinsic_dimension(score, at, steps=4 if run.dry else 40 if run.settles else 10)
+        found = intrinsic_dimension(score, at, steps=40 if run.settles else 4)
         row |= judged("slope", found.by_slope) | judged("gap", found.by_gap)
         # Sigma of these is the lowest level too; the SVD needs more scores than dimensions.
         row |= judged("score SVD", by_score_svd(score, at, 0.04, samples=4 * d, generator=generator))
