@@ -219,7 +219,9 @@ def plane_part(run: Run[Budget], name: str) -> Part:
     def draw(seed: int) -> Split:
         x = points(name, sizes.total, 2, Generator().manual_seed(seed))
         train, validation = x[: sizes.train], x[sizes.train : sizes.train + sizes.validation]
-        return Split((train, train), (validation, validation), (x[-sizes.test :], train[: run.budget.samples]))
+        # The points that noise is added to, to fit potentials; those of a small set are noised several times.
+        clean = train.repeat(math.ceil(run.budget.samples / len(train)), 1)[: run.budget.samples]
+        return Split((train, train), (validation, validation), (x[-sizes.test :], clean))
 
     def measure(model: nn.Module, x: Tensor, known: Tensor, generator: Generator) -> Mapping[str, Any]:
         row = {"loss": held_out_loss(model, x, generator)}
