@@ -69,8 +69,8 @@ def _valued(field: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tenso
     """Values ``[B, N]`` and Jacobians ``[B, N, N]`` by one call, on N copies of each sample that move along one axis each."""
     B, N = x.shape
     axes = torch.eye(N, dtype=x.dtype, device=x.device).repeat(B, 1)
-    values, moved = torch.func.jvp(field, (x.repeat_interleave(N, 0),), (axes,))
-    return values[::N], moved.view(B, N, N).mT  # pyright: ignore[reportReturnType, reportCallIssue, reportArgumentType]
+    both: tuple[Tensor, ...] = torch.func.jvp(field, (x.repeat_interleave(N, 0),), (axes,))
+    return both[0][::N], both[1].view(B, N, N).mT
 
 
 def flow(

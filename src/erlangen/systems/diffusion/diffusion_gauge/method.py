@@ -108,8 +108,8 @@ def linear_split(A: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
     """
     if A.shape != covariance.shape or A.shape[-2:] != A.mT.shape[-2:]:
         raise ShapeError(f"A {tuple(A.shape)}, covariance {tuple(covariance.shape)}; give square matrices of one size")
-    P = torch.linalg.inv(covariance)
-    P = (P + P.mT) / 2
+    inverse = torch.linalg.inv(covariance)
+    P = (inverse + inverse.mT) / 2
     S = lyapunov(P, P @ A + A.mT @ P)
     return S, A - S
 
@@ -173,13 +173,13 @@ def singular_values(score: Score, x: Tensor, levels: Tensor) -> tuple[Tensor, Te
 
     x ``[B, N]`` lies at the first of the levels, the highest. The derivative follows ``dY / dt = J Y``.
     """
-    Y = torch.eye(x.shape[1], dtype=x.dtype).expand(len(x), -1, -1)
-    values, places = [torch.linalg.svdvals(Y)], [x]
+    derivative = torch.eye(x.shape[1], dtype=x.dtype).expand(len(x), -1, -1)
+    values, places = [torch.linalg.svdvals(derivative)], [x]
     for now, then in itertools.pairwise(levels):
         moved = flow(score, x, torch.stack([now, then]), jacobian=True)
         assert moved.jacobian is not None
-        x, Y = moved.x, moved.jacobian @ Y
-        values.append(torch.linalg.svdvals(Y))
+        x, derivative = moved.x, moved.jacobian @ derivative
+        values.append(torch.linalg.svdvals(derivative))
         places.append(x)
     return torch.stack(values), torch.stack(places)
 

@@ -104,7 +104,7 @@ def _likelihood(known: Tensor, x: Tensor, k: int) -> Tensor:
 
 
 def _two_nearest(known: Tensor, x: Tensor, _: int) -> Tensor:
-    distances, _ = _nearest(known, known[:5000], 2)
+    distances = _nearest(known, known[:5000], 2)[0]
     logs = (distances[:, 1] / distances[:, 0]).log().sort().values
     # Without the largest tenth, as the authors: a line through the origin of -log(1 - F) against the logarithms.
     kept = int(0.9 * len(logs))
