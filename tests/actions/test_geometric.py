@@ -17,6 +17,14 @@ def assert_close(a, b, dtype=torch.float64):
     torch.testing.assert_close(a, b, rtol=0, atol=2e-5 if dtype == torch.float32 else 1e-11)
 
 
+def test_a_series_of_numbers_needs_no_other_axis(generator):
+    series = er.actions.Sequence(Invariant(), time_axis=-1).on(er.SO(2))
+    x = torch.randn(5, 7, generator=generator)
+    assert torch.equal(series.act(er.SO(2).sample(5, generator=generator), x), x)
+    with pytest.raises(ActionError, match="time_axis must be -2 or less"):
+        er.actions.Sequence(Vectors(), time_axis=-1)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "spec", ["points", "vectors", "pseudovectors", "spd", "points + vectors", "2*vectors + invariant(4)"]

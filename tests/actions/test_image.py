@@ -454,6 +454,10 @@ def test_channels_last_moves_as_channels_first(group, size, generator):
     assert (ours is None) == (theirs is None)
     if ours is not None:
         assert torch.equal(ours.expand(x.shape), theirs.movedim(-3, -1).expand(x.shape))
+    known = torch.rand(x.shape, generator=generator) > 0.2
+    moved = first.action.move_mask(first.group, g, known.movedim(-1, -3), x.movedim(-1, -3)).movedim(-3, -1)
+    assert torch.equal(last.action.move_mask(last.group, g, known, x), moved)
+    assert 0 < float(moved.double().mean()) < 1
 
 
 def test_channels_last_turns_as_rot90(generator):

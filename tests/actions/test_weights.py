@@ -89,6 +89,25 @@ def mlp(activation: nn.Module | None, widths=(4, 8, 6, 3)) -> nn.Sequential:
     return nn.Sequential(*layers[: len(layers) - (activation is not None)])
 
 
+class TwoSigns(nn.Module):
+    """Two sets of odd units behind one gate: either may change its signs, and a key moves one of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.first, self.second = (nn.Linear(4, 6) for _ in range(3))
+        self.out, self.other = nn.Linear(6, 3), nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gate = torch.sigmoid(self.gate(x))
+        return self.out(torch.tanh(self.first(x)) * gate) + self.other(torch.tanh(self.second(x)) * gate)
+
+
+def decoder() -> nn.Sequential:
+    """A transposed convolution keeps its outputs on the second axis of its weight."""
+    convs = (nn.Conv2d(2, 4, 3), nn.ConvTranspose2d(4, 6, 2, stride=2), nn.Conv2d(6, 3, 1))
+    return nn.Sequential(convs[0], nn.ReLU(), convs[1], nn.Tanh(), convs[2])
+
+
 tokens = torch.randint(11, (4, 7), generator=torch.Generator().manual_seed(0))
 CASES = {
     "relu": (lambda: mlp(nn.ReLU()), torch.randn(5, 4), ["Monomial(8)", "Monomial(6)"]),
@@ -100,6 +119,8 @@ CASES = {
     "gated": (Gated, tokens, ["O(6)", "Monomial(5)"]),
     "tied": (Tied, tokens, ["O(6)", "Monomial(5)"]),
     "attention": (Attention, torch.randn(3, 5, 3), ["Monomial(8)", "GL+(4)", "GL+(4)", "GL+(4)", "GL+(4)"]),
+    "transposed": (decoder, torch.randn(3, 2, 5, 5), ["Monomial(4)", "Hyperoctahedral(6)"]),
+    "two signs": (TwoSigns, torch.randn(5, 4), ["Hyperoctahedral(6)"]),
     "shared": (Shared, torch.randn(6, 4), ["Monomial(5)"]),
 }
 
@@ -119,6 +140,13 @@ def build(case: str) -> tuple[nn.Module, torch.Tensor, list[str]]:
             nn.init.normal_(module.in_proj_bias)
             nn.init.normal_(module.out_proj.bias)
     return net.eval(), x.double() if x.is_floating_point() else x, names
+
+
+def test_a_key_of_signs_moves_one_set_of_units() -> None:
+    net, x, _ = build("two signs")
+    (stream,) = weight_streams(net, x).streams
+    signed = {port.parameter for port in stream.ports if port.role != "places"}
+    assert signed in ({"first.weight", "first.bias", "out.weight"}, {"second.weight", "second.bias", "other.weight"})
 
 
 @pytest.mark.parametrize("case", CASES)

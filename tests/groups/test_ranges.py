@@ -90,6 +90,12 @@ def test_rotations_are_what_rejection_from_haar_measure_leaves(n: int) -> None:
         assert stats.ks_2samp(number(ours).numpy(), number(inside).numpy()).pvalue > 1e-3
 
 
+def test_turns_about_one_axis_are_even_within_the_angle() -> None:
+    axis = er.Stabilizer(er.SO(3), [0.0, 0.0, 1.0])
+    g = drawn(axis.within(degrees=20), 3000)
+    assert uniform((torch.atan2(g[:, 1, 0], g[:, 0, 0]) / math.radians(20) + 1) / 2)
+
+
 def test_shifts_are_even_in_the_ball_and_scales_in_their_logarithm() -> None:
     shift = er.Translation(3).translation(drawn(er.Translation(3).within(2.0), 3000))
     assert uniform((shift.norm(dim=-1) / 2) ** 3)
@@ -103,6 +109,7 @@ def test_shifts_are_even_in_the_ball_and_scales_in_their_logarithm() -> None:
 
 def test_finite_ranges_list_their_elements() -> None:
     assert er.Cyclic(8).within(degrees=90).elements().tolist() == [0, 1, 2, 6, 7]
+    assert er.Cyclic(2).within(degrees=90).elements().tolist() == [0]
     assert er.Octahedral().within(degrees=90).order == 1 + 6  # and 3 by 180, 8 by 120, 6 by 180 degrees
     assert er.Octahedral().within(degrees=120).order == 1 + 6 + 8
     shifts = {tuple(g) for g in er.Shifts(8, 9).within(2).elements().tolist()}
@@ -148,6 +155,7 @@ def test_names(text: str, part: Domain) -> None:
         (lambda: er.O(3).within(degrees=15), "mirrors"),
         (lambda: er.Dihedral(4).within(degrees=15), "mirrors"),
         (lambda: er.SL(2).within(degrees=15), "no rotations of its own"),
+        (lambda: er.Cyclic(1).within(degrees=15), "no rotations of its own"),
         (lambda: er.SO(6).within(degrees=15), "up to R.5"),
         (lambda: er.SO(2).within(15), "degrees="),
         (lambda: er.SO(2).within(), "degrees="),

@@ -156,6 +156,8 @@ def test_same_stream_in_both_dtypes() -> None:
 def test_bad_tensors() -> None:
     with pytest.raises(ShapeError, match=r"need \[..., 5\]; 9 numbers are one copy of each degree 0..2"):
         Irreps("2x0e+1o").act(torch.eye(3), torch.zeros(9))
+    with pytest.raises(ShapeError, match=r"shape \(\), but irreps 2x0e\+1x1o need \[..., 5\]; 1 numbers are one copy"):
+        Irreps("2x0e+1o").act(torch.eye(3), torch.tensor(1.0))
     with pytest.raises(GroupElementError, match="orthogonal"):
         Irreps("1o").rho(2 * torch.eye(3))
     with pytest.raises(ShapeError, match="3, 3"):

@@ -54,11 +54,17 @@ def test_characters_of_high_degree_are_not_folded(degree):
     assert (turns + reps.Scalar(groups.SO(2))).decompose().multiplicities == {0: 1, degree: 1}
 
 
-def test_limits_of_the_solver():
+def test_limits_of_the_solver(monkeypatch):
     V = reps.V(groups.O(3))
     solver.check_entries(4_000, 5_000, V)
     with pytest.raises(RepresentationError, match="20,005,000 numbers, more than the 20,000,000"):
         solver.check_entries(4_001, 5_000, V)
+    monkeypatch.setattr(solver, "MAX_ENTRIES", 36)  # 4 generators of O(3) with the 3 x 3 matrices of each half
+    solver.Constraints(V @ V)
+    monkeypatch.setattr(solver, "MAX_ENTRIES", 35)
+    with pytest.raises(RepresentationError, match="a basis of 12 rows with 3 entries has 36 numbers, more than the 35"):
+        solver.Constraints(V @ V)
+    monkeypatch.undo()
     with pytest.raises(RepresentationError, match="road = 'fast'"):
         solver.invariant_vectors(V @ V, "fast")
     [trace] = solver.invariant_vectors(V @ V)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from typing_extensions import override
 from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, expand_mask, tree_structure
 from erlangen.actions.geometric import Invariant
 from erlangen.errors import ActionError, DtypeError, ShapeError, is_whole
-from erlangen.groups import Group, Shifts, Symmetric
+from erlangen.groups import MAX_ENUMERATION, Group, Shifts, Symmetric
 from erlangen.tracing import is_traced
 
 
@@ -68,6 +69,70 @@ class Rolled(Action):
     @override
     def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tensor:
         return self.apply(group, g, expand_mask(group, g, known, x))
+
+
+@dataclass(frozen=True)
+class GroupAxis(Action):
+    """Functions on a finite group, one value per element along an axis: the entry of h moves to that of ``g h``.
+
+    >>> import torch, erlangen as er
+    >>> GroupAxis(-1).on(er.Cyclic(4)).act(torch.tensor([1]), torch.tensor([[10, 11, 12, 13]])).tolist()
+    [[13, 10, 11, 12]]
+
+    That is the regular representation on the axis: features that are lifted to the group.
+
+    Args:
+        axis: the axis of the elements in the order of ``group.elements()``, negative; -2 for ``[..., order, channels]``.
+    """
+
+    axis: int = -2
+
+    def __post_init__(self) -> None:
+        if self.axis >= 0:
+            raise ActionError(f"axis = {self.axis}: count the axis of the elements from the end, for example axis=-2")
+
+    @property
+    def item_ndim(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Trailing axes from that of the elements on."""
+        return -self.axis
+
+    @property
+    @override
+    def name(self) -> str:
+        return f"group axis({self.axis})"
+
+    def check_group(self, group: Group) -> None:
+        """The group must be finite and small enough to be listed."""
+        if group.order == math.inf or group.order > MAX_ENUMERATION:
+            raise ActionError(f"{self.name}: {group.name} cannot be listed; use a finite group such as Icosahedral()")
+
+    def apply(self, group: Group, g: Tensor, x: Tree) -> Tensor:
+        """Gather entry ``g^-1 h`` for each h."""
+        lead = len(group.batch_shape(g))
+        x = check_tensor(x, self.name, lead=lead, item_ndim=self.item_ndim, floating=False)
+        order = int(group.order)
+        if x.shape[self.axis] != order:
+            raise ShapeError(
+                f"x has shape {tuple(x.shape)}, but {group.name} has {order} elements along axis {self.axis}"
+            )
+        elements = group.elements(device=g.device)
+        place = torch.arange(order, device=g.device)
+        back = group.inverse(g).unsqueeze(lead)
+        product = group.compose(back, elements)
+        source = product if elements.ndim == 1 and torch.equal(elements, place) else _places(group, product)
+        return gather_axis(x, source.to(x.device), self.axis)
+
+    @override
+    def move_mask(self, group: Group, g: Tensor, known: Tree, x: Tree) -> Tensor:
+        return self.apply(group, g, expand_mask(group, g, known, x))
+
+
+def _places(group: Group, g: Tensor) -> Tensor:
+    """Index of each element in ``group.elements()``, for elements of any form."""
+    elements = group.elements(device=g.device)
+    k = len(group.shape)
+    rows = g.reshape(*g.shape[: g.ndim - k], 1, -1) if k else g[..., None, None]
+    return (rows.double() - elements.reshape(len(elements), -1).double()).abs().sum(-1).argmin(-1)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ invariant network confuses, `separation_table` does so for networks and families
 `median_times` say what a computation costs.
 """
 
+from erlangen.measure.alignment import RegistrationErrors, lddt, registration_errors
 from erlangen.measure.audit import audit
 from erlangen.measure.calls import per_sample
 from erlangen.measure.cost import Allocations, median_times, peak_memory
+from erlangen.measure.detection import average_precision
 from erlangen.measure.error import (
     EquivarianceTracker,
     assert_equivariant,
@@ -23,7 +25,8 @@ from erlangen.measure.models import Model
 from erlangen.measure.onnx_files import OnnxModel, onnx
 from erlangen.measure.orbit import Orbit, orbit
 from erlangen.measure.report import AuditReport
-from erlangen.measure.scores import accuracy, relative_change, spearman
+from erlangen.measure.retrieval import Retrieval, retrieval
+from erlangen.measure.scores import accuracy, r_squared, relative_change, spearman
 from erlangen.measure.separation import Separator, equal_pairs, separation_table
 from erlangen.measure.trajectories import average_displacement, best_of, final_displacement
 from erlangen.measure.weights import function_of_weights, stack_weights
@@ -39,18 +42,22 @@ __all__ = [
     "Model",
     "OnnxModel",
     "Orbit",
+    "RegistrationErrors",
+    "Retrieval",
     "Separator",
     "WorstCase",
     "accuracy",
     "assert_equivariant",
     "audit",
     "average_displacement",
+    "average_precision",
     "best_of",
     "equal_pairs",
     "equivariance_error",
     "final_displacement",
     "function_of_weights",
     "layer_errors",
+    "lddt",
     "lie_derivative",
     "lost_at",
     "median_times",
@@ -58,8 +65,11 @@ __all__ = [
     "orbit",
     "peak_memory",
     "per_sample",
+    "r_squared",
+    "registration_errors",
     "relative_change",
     "report_page",
+    "retrieval",
     "separation_table",
     "spearman",
     "stack_weights",

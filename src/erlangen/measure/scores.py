@@ -1,4 +1,4 @@
-"""Single numbers of a whole test: accuracy in batches, relative change of an answer, rank correlation."""
+"""Single numbers of a whole test: accuracy in batches, relative change of an answer, rank correlation, R^2."""
 
 from __future__ import annotations
 
@@ -90,3 +90,30 @@ def spearman(a: Tensor, b: Tensor) -> float:
         raise DataError("all values are equal, so there are no ranks to compare; take more samples or a finer metric")
     ranks = torch.stack([torch.from_numpy(stats.rankdata(v.numpy())).double() for v in (a, b)])
     return float(torch.corrcoef(ranks)[0, 1])
+
+
+def r_squared(found: Tensor, y: Tensor) -> float:
+    """Share of the variation that is explained, ``1 - sum (y - found)^2 / sum (y - mean)^2``, in float64.
+
+    The mean is one number, over all rows and components. So an answer that is the mean of each component scores above zero
+    where these means differ, as those of unit quaternions do: report that trivial value beside the score, or score the
+    components one by one.
+
+    >>> y = torch.tensor([[0.0, 4.0], [2.0, 6.0]])
+    >>> r_squared(y, y), r_squared(y.mean(0).expand_as(y), y)
+    (1.0, 0.8)
+
+    Args:
+        found, y: answers and targets, ``[N, ...]`` of one shape.
+
+    Raises:
+        ShapeError: of different shape.
+        DataError: no rows, or targets without variation.
+    """
+    if found.shape != y.shape:
+        raise ShapeError(f"found has shape {tuple(found.shape)} and y {tuple(y.shape)}; pass two of one shape")
+    found, y = found.detach().double(), y.detach().double()
+    total = (y - y.mean()).square().sum() if y.numel() else y.sum()
+    if not bool(total):
+        raise DataError("y has no variation, so there is no share of it that could be explained")
+    return float(1 - (y - found).square().sum() / total)

@@ -1,33 +1,44 @@
 """Data that obeys known laws, with exact labels.
 
-Particles under pair forces, molecules, particles carried by a flow, posed bodies, furnished rooms, surfaces, solids.
+Particles under pair forces, molecules, particles carried by a flow, posed and moving bodies, furnished rooms, pairs of
+partial scans, streets under a laser scanner, surfaces, solids.
 """
 
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
 from erlangen.simulate.charges import charges_ahead, drifted
 from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw
+from erlangen.simulate.limbs import Limb, LimbedBody, LimbFrames
 from erlangen.simulate.mesh_shapes import machined_parts, mesh_clouds, mesh_points
 from erlangen.simulate.molecular import MolecularMotion, Molecule, ethanol, xtb_trajectory
 from erlangen.simulate.nbody import NBody, charged, evolve, gravity, springs
 from erlangen.simulate.particles import ParticleImages, Vortices, particle_images
 from erlangen.simulate.rooms import FURNITURE, Rooms, room_clouds
+from erlangen.simulate.scans import ScanPairs, partial_scans
 from erlangen.simulate.shapes import Surfaces, surfaces
 from erlangen.simulate.solid_families import solids
+from erlangen.simulate.streets import ROAD_USERS, Scanner, Traffic, traffic
 
 __all__ = [
     "FURNITURE",
     "PARTS",
+    "ROAD_USERS",
     "BodyClouds",
     "Hooke",
     "Humanoid",
     "InverseSquare",
+    "Limb",
+    "LimbFrames",
+    "LimbedBody",
     "MolecularMotion",
     "Molecule",
     "NBody",
     "PairLaw",
     "ParticleImages",
     "Rooms",
+    "ScanPairs",
+    "Scanner",
     "Surfaces",
+    "Traffic",
     "Vortices",
     "charged",
     "charges_ahead",
@@ -38,10 +49,12 @@ __all__ = [
     "machined_parts",
     "mesh_clouds",
     "mesh_points",
+    "partial_scans",
     "particle_images",
     "room_clouds",
     "solids",
     "springs",
     "surfaces",
+    "traffic",
     "xtb_trajectory",
 ]

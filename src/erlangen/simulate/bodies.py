@@ -69,7 +69,7 @@ class Humanoid:
     """
 
     def __init__(self) -> None:
-        mujoco: Any = _mujoco()
+        mujoco: Any = load_mujoco("the articulated humanoid")
         model: Any = mujoco.MjModel.from_xml_path(str(_model_path()))
         hinge = [j for j in range(model.njnt) if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_HINGE]
         self._mujoco, self._model, self._data = mujoco, model, mujoco.MjData(model)
@@ -186,11 +186,12 @@ class Humanoid:
         return BodyClouds(pos.to(dtype), part, body, angles.to(dtype), local.to(dtype), placement.to(dtype))
 
 
-def _mujoco() -> Any:
+def load_mujoco(purpose: str) -> Any:
+    """The module, or `MissingExtraError` that names the extra and what it is for."""
     try:
         import mujoco
     except ModuleNotFoundError as error:
-        raise MissingExtraError("mujoco", "scenes", "the articulated humanoid") from error
+        raise MissingExtraError("mujoco", "scenes", purpose) from error
     return mujoco
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from erlangen.errors import DtypeError, GridError, IrrepsError, NotFiniteError, ShapeError, UnknownNameError
 from erlangen.groups import O
 from erlangen.irreps import Irreps, S2Grid, gaunt_tensor, spherical_harmonics
+from erlangen.measure import peak_memory
 from erlangen.nn import TensorProduct, tensor_product
 from erlangen.testing import check_layer
 
@@ -114,6 +115,18 @@ def test_weighted_products_equal_e3nn_with_all_gradients(x: str, y: str, out: st
         blocked, torch.autograd.grad(peer(a, b, theirs) if product.weight_numel else peer(a, b), inputs, g), strict=True
     ):
         torch.testing.assert_close(left, right, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("form", ["depthwise", "connected"])
+def test_blocks_need_less_memory_than_the_whole(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("erlangen.nn.products.blocked.BLOCK_BYTES", 1 << 16)
+    product = TensorProduct("8x0e+8x1o+8x2e", "0e+1o+2e", "8x0e+8x1o+8x2e", rule="cg", form=form, weights="given")
+    x, y = pair(product, 2000, dtype=torch.float32)
+    w = torch.randn(product.weight_numel, generator=torch.Generator().manual_seed(2))
+    in_blocks = peak_memory(lambda: product(x, y, w))
+    monkeypatch.setattr("erlangen.nn.products.blocked.is_traced", lambda: True)
+    whole = peak_memory(lambda: product(x, y, w))
+    assert in_blocks < 0.5 * whole
 
 
 @pytest.mark.parametrize("form", ["depthwise", "connected"])

@@ -329,7 +329,7 @@ def digits_part(run: Run[Budget]) -> Part:
         table.beats(
             "batchnorm-beats-as-many-random-weights",
             "batchnorm",
-            "random weights",
+            ["random weights", "random weights, gamma 1"],
             "accuracy",
             published="far above an equal number of random parameters",
         ),

@@ -72,6 +72,7 @@ class Pictures:
         depth, width: of the network.
         epochs, batch: of its training.
         decay: of each linear layer and of the features; nothing else is decayed.
+        rates: learning rates that are tried.
         resized: pictures of 3 x 32 x 32, from all of MNIST, which is downloaded; else the digits that come with the library,
             averaged over squares of two pixels.
     """
@@ -83,6 +84,7 @@ class Pictures:
     epochs: int
     batch: int
     decay: float = 1e-4
+    rates: tuple[float, ...] = (3e-3, 1e-3)
     resized: bool = False
 
     def counts(self, full: Sequence[int], run: Run[Any]) -> list[int]:
@@ -165,15 +167,30 @@ class Pictures:
 @torch.no_grad()
 def worst_metrics(model: Net, x: Tensor, y: Tensor, geometry: Geometry) -> dict[str, float]:
     """Metrics at every cut between linear layers, each at its worst."""
-    return deepest(model.head, model.backbone(x), y, geometry)
+    return deepest(by_cut(model.head, model.backbone(x), y, geometry))
 
 
-def deepest(head: DeepLinearHead, features: Tensor, labels: Tensor, geometry: Geometry) -> dict[str, float]:
-    """The largest of each metric over the cuts, the smallest share of "nearest mean"."""
+def by_cut(head: DeepLinearHead, features: Tensor, labels: Tensor, geometry: Geometry) -> list[dict[str, float]]:
+    """The metrics at every cut, and there the distance to one frame over that to another."""
     last = list(head.linear())[-1].bias
-    cuts = range(1, len(head.matrices) + 1)
-    rows = [
-        collapse_metrics(head.entering(features, cut), labels, head.product(cut), geometry, cut, bias=last)
-        for cut in cuts
-    ]
+    rows: list[dict[str, float]] = []
+    for cut in range(1, len(head.matrices) + 1):
+        row = dict(collapse_metrics(head.entering(features, cut), labels, head.product(cut), geometry, cut, bias=last))
+        for part, (near, far) in itertools.product(("W", "H", "WH"), COMPARED):
+            row[over(part, near, far)] = row[f"{part} to {near}"] / max(row[f"{part} to {far}"], 1e-300)
+        rows.append(row)
+    return rows
+
+
+COMPARED = (("predicted", "simplex"), ("predicted", "orthogonal"), ("orthogonal", "simplex"), ("simplex", "orthogonal"))
+"""Frames whose distances are compared at every cut."""
+
+
+def over(part: str, near: str, far: str) -> str:
+    """Name of the column with the distance of a part to one frame over that to another."""
+    return f"{part}, {near} over {far}"
+
+
+def deepest(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The largest of each metric over the cuts, the smallest share of "nearest mean"."""
     return {key: (min if key == "nearest mean" else max)(row[key] for row in rows) for key in rows[0]}
