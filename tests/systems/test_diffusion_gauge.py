@@ -137,7 +137,8 @@ def test_networks_are_denoisers(make: Callable[..., Preconditioned]) -> None:
     model = make(3, 8, 0.6).double()
     x, sigma = randn(5, 3), torch.full((5,), 0.1, dtype=torch.float64)
     torch.testing.assert_close(score_of(model)(x, sigma), (model(x, sigma) - x) / 0.01)
-    assert (float(conservativity(lambda at: model(at, sigma), x).mean()) < 1e-20) == (make is conservative)
+    curl = conservativity(lambda at: model(at, sigma), x).detach()
+    assert (float(curl.mean()) < 1e-20) == (make is conservative)
 
 
 # --- data and neighbours ---------------------------------------------------------------------------------------------

@@ -21,9 +21,10 @@ from erlangen.systems.diffusion.diffusion_gauge._properties import (
     QUARTER,
     bumps,
     grid,
-    likelihood_error,
+    likelihood_errors,
     mixture_of,
     mixture_score,
+    same_law,
     sampled,
     skew,
 )
@@ -113,12 +114,21 @@ def exact_part(run: Run[Budget]) -> Part:
             "sliced distance to other samples of the score": float(
                 sliced_wasserstein(found, other, generator=here.generator())
             ),
-            "largest error of log-density": likelihood_error(dim, c, here, low=0.01, steps=4 * steps),
+            "p-value against other samples of the score": same_law(found, other, here),
+            "largest error of log-density": likelihood_errors(dim, (c,), here, low=0.01, steps=4 * steps)[0],
         }
 
     methods = {f"{d} dimensions, c={c:g}": partial(method, d, c) for d in (2, 10) for c in (0.0, 1.0, 3.0)}
     table = sweep("exact scores", methods, run=run)
+    column = "p-value against other samples of the score"
     return table.part(
+        table.bound(
+            "gauge-fields-leave-samples-in-ten-dimensions",
+            "Least p-value (Kolmogorov and Smirnov, ten directions, Bonferroni) between samples along s + 3 R s and samples along s "
+            "from other noise; a mixture in ten dimensions.",
+            table["10 dimensions, c=3", column],
+            at_least=1e-3,
+        ),
         table.bound(
             "gauge-fields-leave-densities-in-ten-dimensions",
             "Largest error of log-densities of a mixture in ten dimensions along s + 3 R s, 240 steps from 0.01 to 20.",
@@ -351,6 +361,14 @@ def set_part(run: Run[Budget], name: str, dim: int) -> Part:
         ]
 
     claims = at_least("", GRADIENT, FREE, "after equally many steps")
+    claims.append(
+        table.bound(
+            f"{slug}-networks-are-not-conservative",
+            f"{title.capitalize()} dimensions: mean of |J - J^T|^2 / (2 |J|^2) of a trained unconstrained field at the level 0.04.",
+            table[FREE, "mean curl"],
+            at_least=1e-4,
+        )
+    )
     if (name, dim) == LONG:
         claims += at_least("-at-equal-time", GRADIENT, LONGER, "after a third of the steps")
         claims += at_least("-after-long-training", LONGER_GRADIENT, LONGER, "after three times as many steps")

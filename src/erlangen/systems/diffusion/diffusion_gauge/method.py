@@ -60,12 +60,13 @@ class Turned:
         c: how much of it.
 
     Raises:
-        ShapeError, ErlangenError: R is not square, or not skew.
+        ShapeError, ErlangenError: R is not square, or not skew; x has another dimension.
     """
 
     def __init__(self, score: Score, R: Tensor, c: float = 1.0) -> None:
-        if R.ndim != 2 or R.shape[0] != R.shape[1]:
+        if R.ndim != 2 or R.shape[0] != R.shape[1] or not len(R):
             raise ShapeError(f"R has shape {tuple(R.shape)}; give a square matrix")
+        check_finite(R, "R")
         if float((R + R.mT).abs().max()) > 1e-6 * float(R.abs().max()):
             raise ErlangenError("R is not skew, so that R score changes the density; give R = (A - A.mT) / 2")
         self.score, self.R, self.c = score, R, c
@@ -73,6 +74,8 @@ class Turned:
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The field ``[B, N]``."""
         s = self.score(x, sigma)
+        if s.shape[-1] != len(self.R):
+            raise ShapeError(f"R is for {len(self.R)} dimensions, but the score has the shape {tuple(s.shape)}")
         return s + self.c * s @ self.R.to(s).mT
 
 
@@ -86,6 +89,7 @@ def conservativity(field: Field, x: Tensor) -> Tensor:
 
     It is no measure of the gauge part: a small remainder may have a large curl, and a large one none.
     """
+    _check_points(x)
     columns = [
         torch.func.jvp(field, (x,), (axis.expand_as(x).contiguous(),))[1] for axis in torch.eye(x.shape[1]).to(x)
     ]
@@ -106,10 +110,17 @@ def linear_split(A: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
     tensor([[1., 1.],
             [1., 3.]])
     """
-    if A.shape != covariance.shape or A.shape[-2:] != A.mT.shape[-2:]:
+    if A.ndim != 2 or A.shape != covariance.shape or A.shape[0] != A.shape[1]:
         raise ShapeError(f"A {tuple(A.shape)}, covariance {tuple(covariance.shape)}; give square matrices of one size")
-    inverse = torch.linalg.inv(covariance)
-    P = (inverse + inverse.mT) / 2
+    check_finite(A, "A")
+    check_finite(covariance, "covariance")
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    skewness = float((covariance - covariance.mT).norm() / covariance.norm())
+    if int(failed) or skewness > 1e-5:
+        raise ErlangenError(
+            "covariance is not symmetric and positive definite, so that it has no density; add noise of some level to the data"
+        )
+    P = torch.cholesky_inverse(factor)
     S = lyapunov(P, P @ A + A.mT @ P)
     return S, A - S
 
@@ -136,11 +147,21 @@ def galerkin_split(v: Tensor, x: Tensor, basis: Callable[[Tensor], Tensor], weig
 
     Raises:
         ShapeError: v and x differ in shape, or there are more potentials than numbers to fit them to.
+        ErlangenError: potentials without derivative; weights that are negative or all zero.
     """
     if v.shape != x.shape or x.ndim != 2:
         raise ShapeError(f"v {tuple(v.shape)}, x {tuple(x.shape)}; give the field [B, N] at the samples [B, N]")
     check_finite(v, "v")
+    check_finite(x, "x")
+    if weights is not None:
+        check_finite(weights, "weights")
+        if weights.shape != x.shape[:1] or bool((weights < 0).any()) or not bool((weights > 0).any()):
+            raise ErlangenError(
+                f"weights {tuple(weights.shape)}; give one for each of {len(x)} samples, not negative, not all zero"
+            )
     g = gradients(basis, x)
+    if not bool((g != 0).any()):
+        raise ErlangenError("basis has no derivative by x: it is constant or detached; give smooth potentials")
     if g.shape[1] > x.numel():
         raise ShapeError(f"{g.shape[1]} potentials for {x.numel()} numbers; give more samples or fewer potentials")
     root = torch.ones_like(x[:, 0]) if weights is None else weights.sqrt()
@@ -171,8 +192,11 @@ class Dimension(NamedTuple):
 def singular_values(score: Score, x: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
     """Singular values ``[L, B, N]`` of d x_sigma / d x_high at decreasing levels ``[L]``, and where x goes, ``[L, B, N]``.
 
-    x ``[B, N]`` lies at the first of the levels, the highest. The derivative follows ``dY / dt = J Y``.
+    x ``[B, N]``, float64, lies at the first of the levels, the highest. The derivative follows ``dY / dt = J Y``.
     """
+    _check_points(x, double=True)
+    if levels.ndim != 1 or len(levels) < 2 or not bool((levels.diff() < 0).all()):
+        raise ErlangenError(f"levels {tuple(levels.shape)} must be at least two numbers that decrease")
     derivative = torch.eye(x.shape[1], dtype=x.dtype).expand(len(x), -1, -1)
     values, places = [torch.linalg.svdvals(derivative)], [x]
     for now, then in itertools.pairwise(levels):
@@ -202,9 +226,8 @@ def intrinsic_dimension(
         DtypeError: x is not float64.
         ErlangenError: levels that are out of order, `high` not above the spread of the points, or a field without derivative.
     """
-    if x.dtype != torch.float64:
-        raise DtypeError(f"x has dtype {x.dtype}: small singular values drown in its rounding; call x.double()")
-    if x.ndim != 2 or x.shape[1] < 2:
+    _check_points(x, double=True)
+    if x.shape[1] < 2:
         raise ShapeError(f"x has shape {tuple(x.shape)}; give points [B, N] with N of at least 2")
     if not 0 < low < middle < high:
         raise ErlangenError(f"low = {low}, middle = {middle}, high = {high}; give 0 < low < middle < high")
@@ -227,6 +250,14 @@ def intrinsic_dimension(
     slopes = ((before.log() - logs) / math.log(middle / low)).sort(-1).values
     by_gap = (logs[:, :-1] - logs[:, 1:]).argmax(-1) + 1
     return Dimension(by_gap, (slopes < SMOOTH).sum(-1), slopes, end)
+
+
+def _check_points(x: Tensor, *, double: bool = False) -> None:
+    if double and x.dtype != torch.float64:
+        raise DtypeError(f"x has dtype {x.dtype}: small singular values drown in its rounding; call x.double()")
+    if x.ndim != 2:
+        raise ShapeError(f"x has shape {tuple(x.shape)}; give points [B, N]")
+    check_finite(x, "x")
 
 
 def _geometric(first: float, last: float, steps: int) -> Tensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from erlangen.errors import DataError, check_integer
+from erlangen.errors import DataError, ErlangenError, MissingExtraError, check_integer
 from erlangen.generate import GradientField, NoiseMLP, Preconditioned, divergence
 from erlangen.survey import Split
 
@@ -36,38 +37,58 @@ def by_score_svd(
 ) -> Tensor:
     """Dimension ``[B]`` by the singular values of scores around each point, which span the normals (Stanczuk et al., 2024).
 
-    The dimension is N minus the place of the largest ratio of neighbouring singular values.
+    The dimension is N minus the place of the largest difference of neighbouring singular values, as in their algorithm 1. A
+    largest ratio would not do: where the density is not uniform, all scores share a tangent part, which makes a ratio as large.
     """
     check_integer("samples", samples, x.shape[1])
+    _check_level(sigma)
     around = x[:, None] + sigma * torch.randn(len(x), samples, x.shape[1], generator=generator, dtype=x.dtype)
     found = score(around.flatten(0, 1), x.new_full((len(x) * samples,), sigma))
-    logs = torch.linalg.svdvals(found.view(around.shape)).log()
-    return x.shape[1] - ((logs[:, :-1] - logs[:, 1:]).argmax(-1) + 1)
+    values = torch.linalg.svdvals(found.view(around.shape))
+    return x.shape[1] - ((values[:, :-1] - values[:, 1:]).argmax(-1) + 1)
 
 
 def flipd(score: Score, x: Tensor, sigma: float) -> Tensor:
     """Dimension ``[B]``, any real number: ``N + sigma^2 (div s + |s|^2)`` (Kamkari et al., 2024)."""
+    _check_level(sigma)
     level = x.new_full((len(x),), sigma)
     s = score(x, level)
     return x.shape[1] + sigma**2 * (divergence(lambda at: score(at, level), x) + s.square().sum(-1))
 
 
+def _check_level(sigma: float) -> None:
+    if not sigma > 0:
+        raise ErlangenError(f"sigma = {sigma}; give a positive level: scores grow without bound towards 0")
+
+
 # --- from data alone -------------------------------------------------------------------------------------------------
+ESTIMATORS = ("lPCA", "MLE", "TwoNN")
+"""Classes of `skdim.id` with their own settings: local principal components with a threshold (Fukunaga and Olsen 1971), maximum
+likelihood (Levina and Bickel 2004), and the ratios of the two nearest neighbours of all data (Facco et al. 2017)."""
+
+
 class Neighbours:
-    """An estimator that looks at data and trains nothing: dimension ``[B]`` at points x, from the data it was given.
+    """An estimator of the package scikit-dimension: dimension ``[B]`` at points x, from the data it was given.
 
     Args:
-        method: "lPCA": the place of the largest ratio of neighbouring singular values of the nearest points;
-            "MLE": the inverse of the mean log-ratio of distances, without bias (Levina and Bickel 2004);
-            "TwoNN": from the ratios of the second to the first distance of all data, one number (Facco et al. 2017).
+        method: one of `ESTIMATORS`; TwoNN gives one number for all data.
         k: how many neighbours.
+
+    Raises:
+        DataError: the method is unknown.
+        MissingExtraError: scikit-dimension is not installed.
     """
 
     def __init__(self, method: str, k: int = 20) -> None:
         if method not in ESTIMATORS:
             raise DataError(f"method = {method!r}; known are {', '.join(ESTIMATORS)}")
         check_integer("k", k, 3)
+        try:
+            import skdim.id as estimators
+        except ImportError as error:
+            raise MissingExtraError("scikit-dimension", "dimension", "the dimension by neighbours") from error
         self.method, self.k = method, k
+        self.estimator: Any = estimators.MLE(K=k) if method == "MLE" else getattr(estimators, method)()
         self.known: Tensor | None = None
 
     def prepare(self, split: Split) -> None:
@@ -77,43 +98,21 @@ class Neighbours:
         self.known = known.double()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Dimensions ``[B]``."""
+        """Dimensions ``[B]``, float64."""
         assert self.known is not None
-        if len(self.known) <= self.k:
-            raise DataError(f"{len(self.known)} samples for k = {self.k} neighbours; give more samples or a smaller k")
-        return ESTIMATORS[self.method](self.known, x.double(), self.k)
-
-
-def _nearest(known: Tensor, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Distances ``[B, k]`` to the nearest data that are not the point itself, ascending, and which."""
-    apart = torch.cdist(x, known, compute_mode="donot_use_mm_for_euclid_dist")
-    found = apart.masked_fill(apart == 0, torch.inf).topk(k, largest=False)
-    return found.values, found.indices
-
-
-def _local_pca(known: Tensor, x: Tensor, k: int) -> Tensor:
-    near = known[_nearest(known, x, k)[1]]
-    values = torch.linalg.svdvals(near - near.mean(1, keepdim=True))[:, : x.shape[1]]
-    logs = values.clamp(min=1e-12).log()
-    return (logs[:, :-1] - logs[:, 1:]).argmax(-1) + 1
-
-
-def _likelihood(known: Tensor, x: Tensor, k: int) -> Tensor:
-    distances, _ = _nearest(known, x, k)
-    return (k - 2) / (distances[:, -1:] / distances[:, :-1]).log().sum(-1)
-
-
-def _two_nearest(known: Tensor, x: Tensor, _: int) -> Tensor:
-    distances = _nearest(known, known[:5000], 2)[0]
-    logs = (distances[:, 1] / distances[:, 0]).log().sort().values
-    # Without the largest tenth, as the authors: a line through the origin of -log(1 - F) against the logarithms.
-    kept = int(0.9 * len(logs))
-    level = -(1 - torch.arange(1, kept + 1, dtype=logs.dtype) / len(logs)).log()
-    return ((logs[:kept] * level).sum() / logs[:kept].square().sum()).expand(len(x))
-
-
-ESTIMATORS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
-    "lPCA": _local_pca,
-    "MLE": _likelihood,
-    "TwoNN": _two_nearest,
-}
+        known = self.known
+        if len(known) <= self.k:
+            raise DataError(f"{len(known)} samples for k = {self.k} neighbours; give more samples or a smaller k")
+        if self.method == "TwoNN":
+            return x.new_full((len(x),), float(self.estimator.fit(known.numpy()).dimension_), dtype=torch.float64)
+        apart = torch.cdist(x.double(), known, compute_mode="donot_use_mm_for_euclid_dist")
+        # A point that is one of the data is no neighbour of itself.
+        near = apart.masked_fill(apart == 0, torch.inf).topk(self.k, largest=False)
+        if self.method == "MLE":
+            arrays = (near.values.numpy(), near.indices.numpy())
+            # The data are looked at for their number alone: the distances are given.
+            fitted: Any = self.estimator.fit(known.numpy(), precomputed_knn_arrays=arrays, n_neighbors=self.k)
+            found: Any = fitted.dimension_pw_
+        else:
+            found = [self.estimator.fit(part.numpy()).dimension_ for part in known[near.indices]]
+        return torch.as_tensor(found, dtype=torch.float64)
