@@ -124,8 +124,8 @@ def exact_part(run: Run[Budget]) -> Part:
     return table.part(
         table.bound(
             "gauge-fields-leave-samples-in-ten-dimensions",
-            "Least p-value (Kolmogorov and Smirnov, ten directions, Bonferroni) between samples along s + 3 R s and samples along s "
-            "from other noise; a mixture in ten dimensions.",
+            "Least p-value (Kolmogorov and Smirnov, ten directions, Bonferroni) between samples along s + 3 R s and samples "
+            "along s from other noise; a mixture in ten dimensions.",
             table["10 dimensions, c=3", column],
             at_least=1e-3,
         ),
@@ -366,7 +366,8 @@ def set_part(run: Run[Budget], name: str, dim: int) -> Part:
     claims.append(
         table.bound(
             f"{slug}-networks-are-not-conservative",
-            f"{title.capitalize()} dimensions: mean of |J - J^T|^2 / (2 |J|^2) of a trained unconstrained field at the level 0.04.",
+            f"{title.capitalize()} dimensions: mean of |J - J^T|^2 / (2 |J|^2) of a trained unconstrained field at the level "
+            "0.04.",
             table[FREE, "mean curl"],
             at_least=1e-4,
         )
