@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +11,15 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from erlangen.errors import DataError, DtypeError, ErlangenError, NotFiniteError, ShapeError, UnknownNameError
+from erlangen.errors import (
+    DataError,
+    DtypeError,
+    ErlangenError,
+    MissingExtraError,
+    NotFiniteError,
+    ShapeError,
+    UnknownNameError,
+)
 from erlangen.generate import GaussianMixture, GradientField, Preconditioned
 from erlangen.survey import Split as Data
 from erlangen.systems.diffusion.diffusion_gauge import (
@@ -33,6 +43,8 @@ from erlangen.systems.diffusion.diffusion_gauge.rivals import (
     score_of,
     unconstrained,
 )
+
+DOWN = torch.tensor([1.0, 0.5], dtype=torch.float64)
 
 
 def rng(seed: int = 0) -> Generator:
@@ -196,6 +208,32 @@ def test_every_rival_is_in_the_table(smoke: Callable[[str], dict[str, Any]]) -> 
         (lambda x: galerkin_split(x[:2], x[:2], lambda at: at @ torch.ones(4, 9).double()), ShapeError, "9 potentials"),
         (lambda _: linear_split(torch.eye(2), torch.eye(3)), ShapeError, "one size"),
         (lambda x: conservativity(torch.ones_like, x), ErlangenError, "does not depend on x"),
+        (lambda x: conservativity(lambda at: at, x[0]), ShapeError, r"\[B, N\]"),
+        (lambda x: conservativity(lambda at: at, x.long()), DtypeError, "x has dtype"),
+        (lambda x: intrinsic_dimension(plane().score, x / 0), NotFiniteError, "x has"),
+        (lambda x: intrinsic_dimension(plane().score, x, low=math.nan), ErlangenError, "low = nan"),
+        (lambda x: intrinsic_dimension(lambda z, _: z[:, :2], x), ShapeError, "a field keeps the shape"),
+        (lambda x: intrinsic_dimension(lambda z, _: z.float(), x), DtypeError, "so that both agree"),
+        (lambda x: intrinsic_dimension(lambda z, _: z * math.nan, x), NotFiniteError, "score has led points"),
+        (lambda x: singular_values(plane().score, x.float(), DOWN), DtypeError, r"call x\.double"),
+        (lambda x: singular_values(plane().score, x, DOWN.flip(0)), ErlangenError, "numbers that decrease"),
+        (lambda x: singular_values(plane().score, x, DOWN[:1]), ErlangenError, "at least two"),
+        (lambda x: galerkin_split(x, x / 0, lambda at: at), NotFiniteError, "x has"),
+        (lambda x: galerkin_split(x, x, lambda at: at.sum(-1)), ShapeError, r"potentials \[B, K\]"),
+        (lambda x: galerkin_split(x, x, torch.ones_like), ErlangenError, "basis has no derivative"),
+        (lambda x: galerkin_split(x[:0], x[:0], lambda at: at), ErlangenError, "basis has no derivative"),
+        (lambda x: galerkin_split(x, x, lambda at: at, -torch.ones(5)), ErlangenError, "not negative"),
+        (lambda x: galerkin_split(x, x, lambda at: at, torch.ones(4)), ErlangenError, "each of 5 samples"),
+        (lambda _: linear_split(torch.eye(2), torch.zeros(2, 2)), ErlangenError, "positive definite"),
+        (lambda _: linear_split(torch.eye(2), torch.tensor([[1.0, 0.5], [0, 1]])), ErlangenError, "not symmetric"),
+        (lambda _: linear_split(torch.eye(2), torch.eye(2).double()), DtypeError, "convert one of them"),
+        (lambda _: linear_split(torch.eye(2) / 0, torch.eye(2)), NotFiniteError, "A has"),
+        (lambda _: Turned(plane(2).score, torch.eye(2) / 0), NotFiniteError, "R has"),
+        (lambda _: Turned(plane(2).score, QUARTER, math.nan), ErlangenError, "c = nan"),
+        (lambda x: Turned(plane().score, QUARTER)(x, torch.ones(5)), ShapeError, "R is for 2 dimensions"),
+        (lambda x: gauge_residual(lambda at: at[:, :2], lambda at: at, x), ShapeError, "fields keep the shape"),
+        (lambda x: by_score_svd(plane().score, x, 0.0), ErlangenError, "sigma = 0"),
+        (lambda x: flipd(plane().score, x, -1.0), ErlangenError, "sigma = -1"),
         (lambda x: by_score_svd(plane().score, x, 0.1, samples=2), ErlangenError, "samples"),
         (lambda _: Neighbours("kNN"), DataError, "known are"),
         (lambda _: points("cube", 3, 3, rng()), UnknownNameError, "known are"),
@@ -205,6 +243,34 @@ def test_every_rival_is_in_the_table(smoke: Callable[[str], dict[str, Any]]) -> 
 def test_what_is_refused(call: Callable[[Tensor], object], error: type[Exception], word: str) -> None:
     with pytest.raises(error, match=word):
         call(randn(5, 4))
+
+
+def test_one_point_and_none() -> None:
+    x, _ = plane().sample(2, generator=rng())
+    one = intrinsic_dimension(plane().score, x[:1], steps=20)
+    assert one.by_slope.tolist() == one.by_gap.tolist() == [2]
+    assert intrinsic_dimension(plane().score, x[:0], steps=20).slopes.shape == (0, 4)
+    assert conservativity(lambda at: at, x[:0]).shape == (0,)
+
+
+def test_an_estimator_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "skdim.id", None)
+    with pytest.raises(MissingExtraError, match=r"scikit-dimension.*erlangen\[dimension\]"):
+        Neighbours("MLE")
+
+
+def test_estimators_of_neighbours_are_the_formulas_of_their_papers() -> None:
+    """Maximum likelihood: the mean log ratio of the farthest of k distances to the others; TwoNN: a line through the origin."""
+    x = torch.rand(400, 3, generator=rng(), dtype=torch.float64)
+    apart = torch.cdist(x, x).fill_diagonal_(math.inf).sort(-1).values
+    likelihood, two = Neighbours("MLE", k=12), Neighbours("TwoNN")
+    for estimator in (likelihood, two):
+        estimator.prepare(Data((x, x), (x, x), (x, x)))
+    logs = (apart[:30, 11:12] / apart[:30, :11]).log()
+    torch.testing.assert_close(likelihood(x[:30]), 1 / logs.mean(-1))
+    ratios = (apart[:, 1] / apart[:, 0]).log().sort().values[:360]
+    level = -(1 - torch.arange(1, 361, dtype=torch.float64) / 400).log()
+    torch.testing.assert_close(two(x[:1])[0], (ratios @ level) / (ratios @ ratios))
 
 
 def test_a_field_without_derivative() -> None:

@@ -9,7 +9,16 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from erlangen.errors import ErlangenError, ShapeError, check_integer
+from erlangen.errors import (
+    DtypeError,
+    ErlangenError,
+    NotFiniteError,
+    ShapeError,
+    check_finite,
+    check_floating,
+    check_integer,
+    is_finite,
+)
 
 __all__ = ["Flowed", "divergence", "flow", "flow_log_prob"]
 
@@ -95,10 +104,17 @@ def flow(
         jacobian: carry the derivative by the starting points along.
         stretch: carry the logarithm of its determinant along, the integral of the divergence.
         probes, generator: of `divergence`.
+
+    Raises:
+        ShapeError, DtypeError, NotFiniteError: x is not points of a floating dtype, or the field does not give as many numbers of
+            that dtype, or leads out of all bounds.
+        ErlangenError: levels that are not positive, or Jacobians of more than 200 dimensions.
     """
     if x.ndim != 2:
         raise ShapeError(f"x has shape {tuple(x.shape)}; give points [B, N]")
-    if levels.ndim != 1 or len(levels) < 2 or bool((levels <= 0).any()):
+    check_floating(x, "x")
+    check_finite(x, "x")
+    if levels.ndim != 1 or len(levels) < 2 or not bool(((levels > 0) & levels.isfinite()).all()):
         raise ErlangenError(
             f"levels {tuple(levels.shape)} must be at least two positive numbers: the score grows without bound at 0"
         )
@@ -112,7 +128,12 @@ def flow(
         sigma = log_sigma.exp().to(x)
 
         def field(at: Tensor) -> Tensor:
-            return -sigma.square() * score(at, sigma.expand(len(at)))
+            found = score(at, sigma.expand(len(at)))
+            if found.shape != at.shape:
+                raise ShapeError(f"score maps {tuple(at.shape)} to {tuple(found.shape)}; a field keeps the shape")
+            if found.dtype != at.dtype:
+                raise DtypeError(f"score maps {at.dtype} to {found.dtype}; convert the model or x, so that both agree")
+            return -sigma.square() * found
 
         at, moved, total = now
         if jacobian or (stretch and probes is None):
@@ -133,6 +154,10 @@ def flow(
         d = rate(end, shifted(state, h, c))
         total = tuple((p + 2 * q + 2 * r + s) / 6 for p, q, r, s in zip(a, b, c, d, strict=True))
         state = shifted(state, h, total)
+    if not is_finite(state[0]):
+        raise NotFiniteError(
+            "score has led points to values that are not finite; it has NaN somewhere, or needs more levels"
+        )
     return Flowed(state[0], state[1] if jacobian else None, state[2] if jacobian or stretch else None)
 
 

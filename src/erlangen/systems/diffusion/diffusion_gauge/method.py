@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from erlangen.errors import DtypeError, ErlangenError, ShapeError, check_finite, check_integer
+from erlangen.errors import DtypeError, ErlangenError, ShapeError, check_finite, check_floating, check_integer
 from erlangen.generate import divergence, flow
 from erlangen.numerics import lyapunov
 from erlangen.solve import asymmetry
@@ -67,6 +67,8 @@ class Turned:
         if R.ndim != 2 or R.shape[0] != R.shape[1] or not len(R):
             raise ShapeError(f"R has shape {tuple(R.shape)}; give a square matrix")
         check_finite(R, "R")
+        if not math.isfinite(c):
+            raise ErlangenError(f"c = {c}; give a finite number")
         if float((R + R.mT).abs().max()) > 1e-6 * float(R.abs().max()):
             raise ErlangenError("R is not skew, so that R score changes the density; give R = (A - A.mT) / 2")
         self.score, self.R, self.c = score, R, c
@@ -81,7 +83,13 @@ class Turned:
 
 def gauge_residual(remainder: Field, score: Field, x: Tensor) -> Tensor:
     """``div r + r . grad log p`` at x, ``[B]``: zero everywhere where r is a gauge field of p."""
-    return divergence(remainder, x) + (remainder(x) * score(x)).sum(-1)
+    _check_points(x)
+    r, s = remainder(x), score(x)
+    if r.shape != x.shape or s.shape != x.shape:
+        raise ShapeError(
+            f"remainder {tuple(r.shape)}, score {tuple(s.shape)} at {tuple(x.shape)}; fields keep the shape"
+        )
+    return divergence(remainder, x) + (r * s).sum(-1)
 
 
 def conservativity(field: Field, x: Tensor) -> Tensor:
@@ -90,6 +98,8 @@ def conservativity(field: Field, x: Tensor) -> Tensor:
     It is no measure of the gauge part: a small remainder may have a large curl, and a large one none.
     """
     _check_points(x)
+    if not len(x):
+        return x.new_zeros(0)
     columns = [
         torch.func.jvp(field, (x,), (axis.expand_as(x).contiguous(),))[1] for axis in torch.eye(x.shape[1]).to(x)
     ]
@@ -112,8 +122,11 @@ def linear_split(A: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
     """
     if A.ndim != 2 or A.shape != covariance.shape or A.shape[0] != A.shape[1]:
         raise ShapeError(f"A {tuple(A.shape)}, covariance {tuple(covariance.shape)}; give square matrices of one size")
-    check_finite(A, "A")
-    check_finite(covariance, "covariance")
+    for name, matrix in (("A", A), ("covariance", covariance)):
+        check_floating(matrix, name)
+        check_finite(matrix, name)
+    if A.dtype != covariance.dtype:
+        raise DtypeError(f"A has dtype {A.dtype} and covariance {covariance.dtype}; convert one of them")
     factor, failed = torch.linalg.cholesky_ex(covariance)
     skewness = float((covariance - covariance.mT).norm() / covariance.norm())
     if int(failed) or skewness > 1e-5:
@@ -128,7 +141,11 @@ def linear_split(A: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
 def gradients(basis: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Gradients ``[B, K, N]`` of potentials ``basis(x) [B, K]``."""
     axes = torch.eye(x.shape[1], dtype=x.dtype)
-    return torch.stack([torch.func.jvp(basis, (x,), (axis.expand_as(x).contiguous(),))[1] for axis in axes], -1)
+    pushed = [torch.func.jvp(basis, (x,), (axis.expand_as(x).contiguous(),)) for axis in axes]
+    values: Tensor = pushed[0][0]
+    if values.ndim != 2 or len(values) != len(x):
+        raise ShapeError(f"basis maps {tuple(x.shape)} to {tuple(values.shape)}; give potentials [B, K]")
+    return torch.stack([one[1] for one in pushed], -1)
 
 
 def galerkin_split(v: Tensor, x: Tensor, basis: Callable[[Tensor], Tensor], weights: Tensor | None = None) -> Split:
@@ -152,7 +169,7 @@ def galerkin_split(v: Tensor, x: Tensor, basis: Callable[[Tensor], Tensor], weig
     if v.shape != x.shape or x.ndim != 2:
         raise ShapeError(f"v {tuple(v.shape)}, x {tuple(x.shape)}; give the field [B, N] at the samples [B, N]")
     check_finite(v, "v")
-    check_finite(x, "x")
+    _check_points(x)
     if weights is not None:
         check_finite(weights, "weights")
         if weights.shape != x.shape[:1] or bool((weights < 0).any()) or not bool((weights > 0).any()):
@@ -257,6 +274,7 @@ def _check_points(x: Tensor, *, double: bool = False) -> None:
         raise DtypeError(f"x has dtype {x.dtype}: small singular values drown in its rounding; call x.double()")
     if x.ndim != 2:
         raise ShapeError(f"x has shape {tuple(x.shape)}; give points [B, N]")
+    check_floating(x, "x")
     check_finite(x, "x")
 
 
