@@ -19,6 +19,7 @@ from erlangen.errors import (
     check_integer,
     is_finite,
 )
+from erlangen.tracing import is_traced
 
 __all__ = ["Flowed", "divergence", "flow", "flow_log_prob"]
 
@@ -113,7 +114,8 @@ def flow(
     if x.ndim != 2:
         raise ShapeError(f"x has shape {tuple(x.shape)}; give points [B, N]")
     check_floating(x, "x")
-    check_finite(x, "x")
+    if not is_traced():
+        check_finite(x, "x")
     if levels.ndim != 1 or len(levels) < 2 or not bool(((levels > 0) & levels.isfinite()).all()):
         raise ErlangenError(
             f"levels {tuple(levels.shape)} must be at least two positive numbers: the score grows without bound at 0"
@@ -154,7 +156,7 @@ def flow(
         d = rate(end, shifted(state, h, c))
         total = tuple((p + 2 * q + 2 * r + s) / 6 for p, q, r, s in zip(a, b, c, d, strict=True))
         state = shifted(state, h, total)
-    if not is_finite(state[0]):
+    if not is_traced() and not is_finite(state[0]):
         raise NotFiniteError(
             "score has led points to values that are not finite; it has NaN somewhere, or needs more levels"
         )

@@ -275,8 +275,8 @@ def large_gauge_fields_leave_densities(run: Run[Any]) -> float:
 
 @number(-4.0, tol=0.5)
 def errors_of_densities_vanish_with_the_steps(run: Run[Any]) -> float:
-    """Exponent of the number of steps, of 200 and 250, in the largest error of log-densities along s + 3 R s: the order of the
-    method."""
+    """Exponent of the number of steps, of 200 and 250, in the largest error of log-densities along s + 3 R s: that of the
+    order."""
     return math.log(in_the_plane(run, 250)[2] / in_the_plane(run, 200)[2]) / math.log(250 / 200)
 
 

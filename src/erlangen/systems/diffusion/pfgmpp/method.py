@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from erlangen.errors import ErlangenError, ShapeError, check_finite, check_integer, is_whole
 from erlangen.generate import Disturbance, Preconditioned, denoising_loss, heun_sample, noise_family, noise_levels
+from erlangen.tracing import is_traced
 
 
 class PoissonFlow(nn.Module):
@@ -121,7 +122,8 @@ class PoissonFlow(nn.Module):
                 f"{name} has shape {tuple(x.shape)}, but a sample has the shape {self.shape}: the law of the noise depends on "
                 "their number of entries, so build another PoissonFlow"
             )
-        check_finite(x, name)
+        if not is_traced():
+            check_finite(x, name)
         if (labels is not None) != (self.classes > 0):
             word = "give labels [B]" if self.classes else "leave labels out, or say how many there are by classes="
             raise ErlangenError(f"labels = {'given' if labels is not None else None}, classes = {self.classes}: {word}")
@@ -179,11 +181,12 @@ def poisson_field(x: Tensor, points: Tensor) -> Tensor:
         raise ShapeError(
             f"x {tuple(x.shape)}, points {tuple(points.shape)}; give [B, M] and [K, M], at least one charge"
         )
-    check_finite(x, "x")
-    check_finite(points, "points")
     apart = x[:, None] - points[None]
-    if bool((apart == 0).all(-1).any()):
-        raise ErlangenError("x lies on a charge at some points, where the field has no value; move these away")
+    if not is_traced():
+        check_finite(x, "x")
+        check_finite(points, "points")
+        if bool((apart == 0).all(-1).any()):
+            raise ErlangenError("x lies on a charge at some points, where the field has no value; move these away")
     return (apart / apart.norm(dim=-1, keepdim=True) ** x.shape[1]).sum(1)
 
 
