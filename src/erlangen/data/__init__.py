@@ -47,6 +47,7 @@ from erlangen.data.motion import (
     pedestrians,
 )
 from erlangen.data.noise_textures import textures
+from erlangen.data.photo_textures import MATERIALS, texture_photos
 from erlangen.data.segmentation import Superpixels, superpixels
 from erlangen.data.sensors import SensorData, basic_motions
 from erlangen.data.texts import CHARACTERS, character_ids, common_words, library_text, word_ids, words
@@ -56,6 +57,7 @@ __all__ = [
     "CHARACTERS",
     "FONTS",
     "JOINTS",
+    "MATERIALS",
     "PARENTS",
     "SKIPS",
     "Batch",
@@ -110,6 +112,7 @@ __all__ = [
     "strongly_regular_graphs",
     "structural_alerts",
     "superpixels",
+    "texture_photos",
     "textures",
     "triangular_graph",
     "tu_graphs",

@@ -7,7 +7,7 @@ invariant network confuses, `separation_table` does so for networks and families
 `median_times` say what a computation costs.
 """
 
-from erlangen.measure.alignment import RegistrationErrors, lddt, registration_errors
+from erlangen.measure.alignment import PoseErrors, RegistrationErrors, lddt, pose_errors, registration_errors
 from erlangen.measure.audit import audit
 from erlangen.measure.calls import per_sample
 from erlangen.measure.cost import Allocations, median_times, peak_memory
@@ -42,6 +42,7 @@ __all__ = [
     "Model",
     "OnnxModel",
     "Orbit",
+    "PoseErrors",
     "RegistrationErrors",
     "Retrieval",
     "Separator",
@@ -66,6 +67,7 @@ __all__ = [
     "peak_memory",
     "per_sample",
     "r_squared",
+    "pose_errors",
     "registration_errors",
     "relative_change",
     "report_page",
