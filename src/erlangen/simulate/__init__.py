@@ -1,7 +1,7 @@
 """Data that obeys known laws, with exact labels.
 
 Particles under pair forces, molecules, particles carried by a flow, posed and moving bodies, furnished rooms, pairs of
-partial scans, streets under a laser scanner, surfaces, solids.
+partial scans, streets under a laser scanner, surfaces, solids, rhythms; spins at a temperature.
 """
 
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
@@ -10,16 +10,23 @@ from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw
 from erlangen.simulate.limbs import Limb, LimbedBody, LimbFrames
 from erlangen.simulate.mesh_shapes import machined_parts, mesh_clouds, mesh_points
 from erlangen.simulate.molecular import MolecularMotion, Molecule, ethanol, xtb_trajectory
+from erlangen.simulate.monte_carlo import Estimate, Tempering, correlated_mean, parallel_tempering, spin_sweep
 from erlangen.simulate.nbody import NBody, charged, evolve, gravity, springs
 from erlangen.simulate.particles import ParticleImages, Vortices, particle_images
 from erlangen.simulate.rooms import FURNITURE, Rooms, room_clouds
 from erlangen.simulate.scans import ScanPairs, partial_scans
 from erlangen.simulate.shapes import Surfaces, surfaces
 from erlangen.simulate.solid_families import solids
+from erlangen.simulate.sources import mixing, rhythms
 from erlangen.simulate.streets import ROAD_USERS, Scanner, Traffic, traffic
 
 __all__ = [
     "FURNITURE",
+    "Estimate",
+    "Tempering",
+    "correlated_mean",
+    "parallel_tempering",
+    "spin_sweep",
     "PARTS",
     "ROAD_USERS",
     "BodyClouds",
@@ -49,8 +56,10 @@ __all__ = [
     "machined_parts",
     "mesh_clouds",
     "mesh_points",
+    "mixing",
     "partial_scans",
     "particle_images",
+    "rhythms",
     "room_clouds",
     "solids",
     "springs",
