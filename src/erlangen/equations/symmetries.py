@@ -3,8 +3,8 @@
 What is found is a basis of all such fields up to the given degree; that there are no others is not claimed. Symbols that are no
 variables, such as a mass m, are real constants of which nothing is known: components may be fractions of them, and at single
 values, such as m = 0, there may be more fields. Decimals are read as fractions.
-Different roots, and exponentials whose exponents have no rational ratio, count as independent: where they are not, as sqrt(x y) of
-sqrt(x) and sqrt(y), fields may be missed, and none is wrong.
+Different roots, and exponentials whose exponents have no rational ratio, count as independent: where they are not, as sqrt(x y)
+of sqrt(x) and sqrt(y), fields may be missed, and none is wrong.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ invariant network confuses, `separation_table` does so for networks and families
 `median_times` say what a computation costs.
 """
 
-from erlangen.measure.alignment import RegistrationErrors, lddt, registration_errors
+from erlangen.measure.alignment import PoseErrors, RegistrationErrors, lddt, pose_errors, registration_errors
 from erlangen.measure.audit import audit
 from erlangen.measure.calls import per_sample
 from erlangen.measure.cost import Allocations, median_times, peak_memory
@@ -26,7 +26,7 @@ from erlangen.measure.onnx_files import OnnxModel, onnx
 from erlangen.measure.orbit import Orbit, orbit
 from erlangen.measure.report import AuditReport
 from erlangen.measure.retrieval import Retrieval, retrieval
-from erlangen.measure.scores import accuracy, r_squared, relative_change, spearman
+from erlangen.measure.scores import accuracy, distance_correlation, r_squared, relative_change, spearman
 from erlangen.measure.separation import Separator, equal_pairs, separation_table
 from erlangen.measure.trajectories import average_displacement, best_of, final_displacement
 from erlangen.measure.weights import function_of_weights, stack_weights
@@ -42,6 +42,7 @@ __all__ = [
     "Model",
     "OnnxModel",
     "Orbit",
+    "PoseErrors",
     "RegistrationErrors",
     "Retrieval",
     "Separator",
@@ -52,6 +53,7 @@ __all__ = [
     "average_displacement",
     "average_precision",
     "best_of",
+    "distance_correlation",
     "equal_pairs",
     "equivariance_error",
     "final_displacement",
@@ -66,6 +68,7 @@ __all__ = [
     "peak_memory",
     "per_sample",
     "r_squared",
+    "pose_errors",
     "registration_errors",
     "relative_change",
     "report_page",

@@ -1,7 +1,7 @@
 """Data that obeys known laws, with exact labels.
 
 Particles under pair forces, molecules, particles carried by a flow, posed and moving bodies, furnished rooms, pairs of
-partial scans, streets under a laser scanner, surfaces, solids; spins at a temperature.
+partial scans, streets under a laser scanner, surfaces, solids, rhythms; spins at a temperature.
 """
 
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
@@ -17,6 +17,7 @@ from erlangen.simulate.rooms import FURNITURE, Rooms, room_clouds
 from erlangen.simulate.scans import ScanPairs, partial_scans
 from erlangen.simulate.shapes import Surfaces, surfaces
 from erlangen.simulate.solid_families import solids
+from erlangen.simulate.sources import mixing, rhythms
 from erlangen.simulate.streets import ROAD_USERS, Scanner, Traffic, traffic
 
 __all__ = [
@@ -55,8 +56,10 @@ __all__ = [
     "machined_parts",
     "mesh_clouds",
     "mesh_points",
+    "mixing",
     "partial_scans",
     "particle_images",
+    "rhythms",
     "room_clouds",
     "solids",
     "springs",
