@@ -9,7 +9,7 @@ import pytest
 import scipy.integrate
 import torch
 
-from erlangen.equations.circle import CircleMap, circle_points, derivative, hill_trace, interpolate
+from erlangen.equations.circle import CircleMap, circle_points, derivative, hill_trace, interpolate, tail
 from erlangen.errors import DtypeError, ErlangenError, NotFiniteError, ShapeError
 
 PHI = circle_points()
@@ -29,6 +29,16 @@ def test_derivatives_and_values_between_grid_points() -> None:
     other = torch.tensor([0.1, 2.345, -8.0]).double()
     torch.testing.assert_close(interpolate(f, other), (3 * other).sin() + 0.5 * (7 * other).cos())
     torch.testing.assert_close(derivative(f[:255].new_ones(255)), torch.zeros(255).double())
+
+
+def test_tails_show_what_a_grid_does_not_hold() -> None:
+    """Modes of e^cos fall as Bessel functions, those of a ramp as 1/n, from 1 to about 1/96 in the upper quarter."""
+    assert tail(PHI.cos().exp()) < 1e-12
+    assert tail(5 + PHI.sin() + 1e-3 * (120 * PHI).sin()) == pytest.approx(1e-3)
+    assert 1 / 128 < tail(0.001 * PHI) < 1 / 48
+    assert tail(torch.ones(16).double()) == 0
+    with pytest.raises(ErlangenError, match="jumps by whole turns"):
+        CircleMap(0.1 * PHI.sin() + 2 * math.pi * (PHI > 3))
 
 
 def test_the_group_law() -> None:

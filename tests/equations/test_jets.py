@@ -135,3 +135,33 @@ def test_what_is_refused() -> None:
     letters(u, a, a)
     with pytest.raises(ErlangenError, match="names of one letter"):
         letters(u, aa)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (sp.Symbol("u", positive=True) ** 2, "u is no symbol of this JetSpace"),
+        (sp.Symbol("t", real=True) * U, "t is no symbol of this JetSpace"),
+        (sp.Symbol("v_ttttx"), "calls such as"),
+        (sp.Function("u")(T).diff(T) ** 2, r"u\(t\): write the symbols"),
+        (sp.Eq(U_T, U_XX), "no expression"),
+        (U / sp.Integer(0), "not finite"),
+    ],
+    ids=str,
+)
+def test_what_only_looks_like_variables_is_refused(given: sp.Expr, said: str) -> None:
+    """Else it would be a constant, or a function of the time, without a word."""
+    with pytest.raises(ErlangenError, match=said):
+        JETS.euler(given)
+    with pytest.raises(ErlangenError, match=said):
+        noether_current(VectorField(JETS, (0, 0), (1, 0)), given)
+
+
+def test_symbols_and_functions_of_variables_stay() -> None:
+    mass, V = sp.Symbol("m", positive=True), sp.Function("V")
+    assert JETS.euler(mass * U_T**2 / 2 - V(U))[0] == -mass * JETS(U, T, T) - V(U).diff(U)
+    field = VectorField(JETS, (0, 0), (mass * V(T), 0))
+    assert field.is_point
+    assert not VectorField(JETS, (0, 0), (mass * U_T, 0)).is_point
+    assert str(sp.Symbol("u_0") + JETS.expression(0.1 * U)) == "u/10 + u_0"
+    assert JETS.expression(sp.Symbol("u_0")) == sp.Symbol("u_0")

@@ -81,6 +81,63 @@ def test_waves_in_the_ansatz() -> None:
     assert len(variational_symmetries(PDE, liouville, 2)) == 6
 
 
+def test_symbols_are_constants_of_any_value() -> None:
+    """Masses, frequencies and fields: as many symmetries as with numbers, and currents that hold identically in them."""
+    m, w, k = sp.symbols("m w k")
+    waves = (1, sp.cos(w * T), sp.sin(w * T), sp.cos(2 * w * T), sp.sin(2 * w * T))
+    spring = m * (ODE(X, T) ** 2 - w**2 * X**2) / 2
+    found = variational_symmetries(ODE, spring, 1, times=waves)
+    assert ((sp.cos(2 * w * T),), (-w * X * sp.sin(2 * w * T),)) in {(f.xi, f.phi) for f in found}
+    for Lagrangian, fields in (
+        (spring, found),
+        (m * ODE(X, T) ** 2 / 2 - k * X, variational_symmetries(ODE, m * ODE(X, T) ** 2 / 2 - k * X, 3)),
+    ):
+        assert len(fields) == 5
+        for field in fields:
+            (current,) = noether_current(field, Lagrangian)
+            (equation,) = ODE.euler(Lagrangian)
+            assert sp.simplify(ODE.total(current, T) - field.characteristic[0] * equation) == 0
+    # Heat with any conductivity: Galilean boosts divide by it.
+    heat = point_symmetries(PDE, {PDE(U, S): k * PDE(U, Y, Y)}, 2)
+    assert ((0, S), (-U * Y / (2 * k),)) in {(f.xi, f.phi) for f in heat}
+    assert len(point_symmetries(PDE, {PDE(U, S): PDE(U, Y, Y)}, 2)) == len(heat)
+    with pytest.raises(ErlangenError, match="holds m; put real numbers in"):
+        one_parameter_group(VectorField(ODE, (0,), (m * T,)))
+    with pytest.raises(ErlangenError, match="put numbers in for constants"):
+        structure_constants([VectorField(ODE, (1,), (0,)), VectorField(ODE, (m * T,), (0,))])
+    for constant in (sp.sqrt(2), sp.pi, sp.sin(2), sp.sqrt(k)):
+        with pytest.raises(ErlangenError, match="write a symbol for it"):
+            variational_symmetries(ODE, ODE(X, T) ** 2 / 2 - constant * X, 1)
+
+
+def test_decimals_are_fractions() -> None:
+    exact = variational_symmetries(ODE, ODE(X, T) ** 2 / 10 - sp.Rational(3, 10) * X, 3)
+    assert variational_symmetries(ODE, 0.1 * ODE(X, T) ** 2 - 0.3 * X, 3) == exact
+    assert noether_current(VectorField(ODE, (0.1 * T,), (0.05 * X,)), 0.3 * ODE(X, T) ** 2) == noether_current(
+        VectorField(ODE, (T / 10,), (X / 20,)), 3 * ODE(X, T) ** 2 / 10
+    )
+
+
+@pytest.mark.parametrize("times", [(1, T), (1, sp.cos(T) ** 2, sp.sin(T) ** 2)], ids=["powers", "squares"])
+def test_functions_that_others_make_up_give_no_field_twice(times: tuple[sp.Expr | int, ...]) -> None:
+    """Shifts, the boost and the scaling, and the projective one where its square of the time is among the functions."""
+    found = variational_symmetries(ODE, ODE(X, T) ** 2 / 2, 1, times=times)
+    assert len(found) == (5 if T in times else 4)
+    places = [{T: 0.3, X: 0.7}, {T: -1.2, X: 0.4}, {T: 2.1, X: -0.9}]
+    values = [[float(c.subs(p)) for p in places for c in (*f.xi, *f.phi)] for f in found]
+    assert int(torch.linalg.matrix_rank(torch.tensor(values))) == len(found)
+
+
+def test_irrational_fields_make_an_algebra() -> None:
+    """[d_t, a t d_t] = a d_t, and so on, with roots in the coefficients; waves are no polynomials."""
+    a, b = sp.sqrt(2), 1 + sp.sqrt(2)
+    constants = structure_constants([VectorField(ODE, (c,), (0,)) for c in (sp.Integer(1), a * T, b * T**2)])
+    assert float(constants[0, 1, 0]) == pytest.approx(2**0.5)
+    assert float(constants[0, 2, 1]) == pytest.approx(2 + 2**0.5)
+    with pytest.raises(ErlangenError, match="no polynomial"):
+        structure_constants([VectorField(ODE, (1,), (0,)), VectorField(ODE, (0,), (sp.sin(T),))])
+
+
 def jacobi_error_of(fields: list[VectorField]) -> float:
     """By the fields themselves, since their components are no polynomials."""
     worst = 0.0
@@ -168,6 +225,10 @@ def test_algebras_and_central_terms() -> None:
 def test_what_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="no derivative"):
         point_symmetries(ODE, {sp.Symbol("z"): X}, 1)
+    with pytest.raises(ErlangenError, match="equations is empty"):
+        point_symmetries(ODE, {}, 1)
+    with pytest.raises(ErlangenError, match="times is empty"):
+        variational_symmetries(ODE, ODE(X, T) ** 2, 1, times=())
     with pytest.raises(ErlangenError, match="solve for others"):
         point_symmetries(PDE, {PDE(U, Y): PDE(U, S, Y)}, 1)
     with pytest.raises(ErlangenError, match="lower the degree"):

@@ -10,7 +10,7 @@ import torch
 
 from erlangen.equations import CircleMap
 from erlangen.equations.circle import circle_points
-from erlangen.errors import ShapeError, UnknownNameError
+from erlangen.errors import DtypeError, ErlangenError, NotFiniteError, ShapeError, UnknownNameError
 from erlangen.survey import Run
 from erlangen.systems.physics.asymptotic_symmetries import _properties
 from erlangen.systems.physics.asymptotic_symmetries._theories import THEORIES
@@ -113,3 +113,28 @@ def test_what_is_refused() -> None:
         Vacuum(torch.zeros(8), torch.zeros(9))
     with pytest.raises(ShapeError, match="even number"):
         Vacuum.constant(-1.0, points=7).matched()
+    with pytest.raises(DtypeError, match="xi has dtype"):
+        Vacuum(torch.zeros(8).double(), torch.zeros(8))
+    with pytest.raises(NotFiniteError, match="theta"):
+        Vacuum(torch.full((8,), float("inf")).double(), torch.zeros(8).double())
+    small, flat = torch.zeros(64, dtype=torch.float64), Vacuum.constant(-1.0)
+    with pytest.raises(ShapeError, match="a has shape"):
+        flat.supertranslated(small)
+    with pytest.raises(ShapeError, match=r"g\.shift has shape"):
+        flat.superrotated(CircleMap(small))
+    with pytest.raises(ShapeError, match="Y has shape"):
+        flat.charge(flat.xi, small)
+    with pytest.raises(ErlangenError, match="does not keep"):
+        celestial_map(2 * torch.eye(3))
+    for mirror in (torch.diag(torch.tensor([1.0, -1.0, 1.0])), -torch.eye(3)):
+        with pytest.raises(ErlangenError, match="connected component"):
+            celestial_map(mirror)
+
+
+def test_charges_are_not_conserved_with_the_other_sign() -> None:
+    """What the claim of conserved charges would show if Xi changed its sign at the antipode."""
+    how = torch.eye(3, dtype=torch.float64), torch.tensor([0.1, 0.2, 0.3])
+    future, past = (_properties.defect(at, *how) for at in ("future", "past"))
+    one, zero = torch.ones_like(ANGLE), torch.zeros_like(ANGLE)
+    assert float((future.charge(zero, one) - past.charge(zero, one)).abs()) < 1e-12
+    assert float((future.charge(zero, one) + past.charge(zero, one)).abs()) > 1e-2

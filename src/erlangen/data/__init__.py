@@ -49,7 +49,7 @@ from erlangen.data.motion import (
 from erlangen.data.noise_textures import textures
 from erlangen.data.photo_textures import MATERIALS, texture_photos
 from erlangen.data.segmentation import Superpixels, superpixels
-from erlangen.data.sensors import SensorData, basic_motions
+from erlangen.data.sensors import SensorData, basic_motions, electrode_trials
 from erlangen.data.texts import CHARACTERS, character_ids, common_words, library_text, word_ids, words
 from erlangen.files import size_limit
 
@@ -85,6 +85,7 @@ __all__ = [
     "digits",
     "drifting_digits",
     "drug_like_smiles",
+    "electrode_trials",
     "extended_xyz",
     "fashion",
     "fused_ring_systems",

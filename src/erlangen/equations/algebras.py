@@ -24,14 +24,20 @@ def structure_constants(fields: Sequence[VectorField]) -> Tensor:
     [0.0, 0.0, 1.0]
 
     Raises:
-        ErlangenError: a bracket is no combination of the fields, or the fields are not independent.
+        ErlangenError: a bracket is no combination of the fields, the fields are not independent, or their components are not
+            polynomials whose coefficients are real numbers.
     """
     if not fields:
         raise ErlangenError("fields is empty; give the fields of an algebra")
     symbols = fields[0].jets.symbols
 
     def numbers(field: VectorField) -> dict[tuple[int, tuple[int, ...]], sp.Expr]:
-        parts = [sp.Poly(part, *symbols) for part in (*field.xi, *field.phi)]
+        whole = (*field.xi, *field.phi)
+        if not all(part.is_polynomial(*symbols) and part.free_symbols <= set(symbols) for part in whole):
+            raise ErlangenError(
+                f"{field} is no polynomial in {', '.join(map(str, symbols))} with numbers; put numbers in for constants"
+            )
+        parts = [sp.Poly(part, *symbols) for part in whole]
         return {(k, power): value for k, part in enumerate(parts) for power, value in part.terms() if value != 0}
 
     table = [numbers(field) for field in fields]
@@ -46,11 +52,13 @@ def structure_constants(fields: Sequence[VectorField]) -> Tensor:
     for i, line in enumerate(brackets):
         for j, row in enumerate(line):
             vector = sp.Matrix([row.get(key, 0) for key in keys])
-            found = left * vector
-            if basis * found != vector:
+            found = (left * vector).applyfunc(sp.radsimp)
+            if any(sp.simplify(rest) != 0 for rest in basis * found - vector):
                 raise ErlangenError(
                     f"the bracket of fields {i} and {j} is no combination of the fields; they are no algebra"
                 )
+            if not all(value.is_real for value in found):
+                raise ErlangenError(f"the bracket of fields {i} and {j} has complex constants; take real fields")
             constants[i, j] = torch.tensor([float(value) for value in found], dtype=torch.float64)
     return constants
 
@@ -101,7 +109,8 @@ def one_parameter_group(field: VectorField, name: str | None = None) -> Group:
         name: of the group; by default the field.
 
     Raises:
-        ErlangenError: the field depends on derivatives, or is not affine, so that its flow is no group of matrices.
+        ErlangenError: the field depends on derivatives, or is not affine with real numbers, so that its flow is no group of
+            matrices.
     """
     symbols = field.jets.symbols
     parts = (*field.xi, *field.phi)
@@ -110,6 +119,11 @@ def one_parameter_group(field: VectorField, name: str | None = None) -> Group:
     ):
         raise ErlangenError(
             f"{field} is not affine in {', '.join(map(str, symbols))}; its flow is no group of matrices"
+        )
+    constants = {s for part in parts for s in part.free_symbols} - set(symbols)
+    if constants or any(part.has(sp.I) for part in parts):
+        raise ErlangenError(
+            f"{field} holds {', '.join(sorted(map(str, constants))) or 'I'}; put real numbers in for it"
         )
     n = len(symbols)
     matrix = torch.zeros(n + 1, n + 1, dtype=torch.float64)

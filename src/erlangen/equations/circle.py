@@ -1,4 +1,4 @@
-"""Diffeomorphisms of the circle, the Schwarzian cocycle, and the invariant of the coadjoint orbits of the Virasoro group.
+"""Diffeomorphisms of the circle, the Schwarzian cocycle, and an invariant of the coadjoint orbits of the Virasoro group.
 
 >>> import math, torch
 >>> g = CircleMap.from_modes(sine=[0.3], cosine=[0.0, 0.1])  # phi + 0.3 sin(phi) + 0.1 cos(2 phi)
@@ -35,10 +35,11 @@ class CircleMap:
     """An increasing smooth map of the circle to itself, ``g(phi) = phi + shift(phi)``, from values on an even grid.
 
     Between the grid points it is the trigonometric interpolation of these values: exact for maps whose modes are below half
-    the number of points, and with an error that falls faster than any power of it for smooth ones.
+    the number of points, and with an error that falls faster than any power of it for smooth ones. Whether a map is smooth and
+    periodic cannot be seen from its values, but `tail` of them tells where the grid does not hold it.
 
     Args:
-        shift: ``g(phi) - phi`` at ``2 pi k / n``, float64 ``[n]``.
+        shift: ``g(phi) - phi`` at ``2 pi k / n``, periodic and without jumps by whole turns, float64 ``[n]``.
 
     Raises:
         DtypeError, ShapeError, NotFiniteError: `shift` is no finite float64 ``[n]``, n at least 4.
@@ -52,7 +53,8 @@ class CircleMap:
         fine = _finer(1 + derivative(self.shift), 4)
         if float(fine.min()) <= 0:
             raise ErlangenError(
-                f"shift: g' falls to {float(fine.min()):.3g}; a map of the circle must increase, so shrink it"
+                f"shift: g' falls to {float(fine.min()):.3g}; a map of the circle must increase. Shrink it, or, if"
+                " it does, see that the values are g(phi) - phi, without jumps by whole turns"
             )
 
     @classmethod
@@ -138,6 +140,23 @@ def derivative(f: Tensor) -> Tensor:
     if n % 2 == 0:
         waves[-1] = 0  # the highest mode stands for a cosine alone, whose slope is zero on the grid
     return torch.fft.irfft(1j * waves * torch.fft.rfft(f), n)
+
+
+def tail(f: Tensor) -> float:
+    """The largest mode in the upper quarter of those that a grid ``[n]`` holds, over the largest of all but the mean.
+
+    >>> angle = circle_points()
+    >>> tail(angle.cos().exp()) < 1e-12  # smooth and periodic
+    True
+    >>> tail(angle) > 1e-3  # not periodic: it jumps by a whole turn
+    True
+
+    Near rounding where the values are those of a function that is smooth and periodic; where it is not small, take more points,
+    or look for jumps. Zero for constants.
+    """
+    modes = torch.fft.rfft(f)[1:].abs()
+    whole = float(modes.max())
+    return float(modes[3 * len(modes) // 4 :].max()) / whole if whole else 0.0
 
 
 def interpolate(f: Tensor, phi: Tensor) -> Tensor:

@@ -5,11 +5,13 @@ Olver, "Applications of Lie Groups to Differential Equations", chapters 2, 4 and
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sympy as sp
+from sympy.core.function import AppliedUndef
 
 from erlangen.errors import ErlangenError, ShapeError, UnknownNameError
 
@@ -61,6 +63,40 @@ class JetSpace:
         counts = Counter(map(self._number, by))
         return self._symbol(self.dependent.index(u), tuple(counts[i] for i in range(len(self.independent))))
 
+    def expression(self, given: sp.Expr | float) -> sp.Expr:
+        """What is given as an expression with exact numbers: decimals become the fractions that they are printed as.
+
+        >>> jets = JetSpace("t", "x")
+        >>> jets.expression(0.1 * jets.dependent[0])
+        x/10
+
+        All that takes expressions reads them so. Other symbols, such as a mass, are constants.
+
+        Raises:
+            ErlangenError: it is no expression, is not finite, or holds what looks like a variable and is none: a symbol of the
+                same name with assumptions, a derivative that was not made by calling this space, or a function such as x(t).
+        """
+        expr = sp.sympify(given)
+        if not isinstance(expr, sp.Expr):
+            raise ErlangenError(f"{given} is no expression of sympy; an equation is given as what vanishes, or solved")
+        if expr.has(sp.nan, sp.zoo, sp.oo, -sp.oo):
+            raise ErlangenError(f"{expr} is not finite")
+        if expr.has(sp.Float):
+            expr = sp.nsimplify(expr, rational=True)
+        for function in expr.atoms(AppliedUndef):
+            if function.func.__name__ in map(str, self.symbols):
+                raise ErlangenError(f"{function}: write the symbols of JetSpace, and jets(u, t) for derivatives")
+        tails = re.compile(f"({'|'.join(map(str, self.dependent))})(_({'|'.join(map(str, self.independent))})+)?")
+        for symbol in expr.free_symbols - set(self.independent) - set(self._places):
+            if not isinstance(symbol, sp.Dummy) and (
+                str(symbol) in map(str, self.independent) or tails.fullmatch(str(symbol))
+            ):
+                raise ErlangenError(
+                    f"{symbol} is no symbol of this JetSpace, though it has such a name; take variables from jets.symbols, which"
+                    " have no assumptions, and derivatives from calls such as jets(u, t)"
+                )
+        return expr
+
     # --- calculus ----------------------------------------------------------------------------------------------------
     def place(self, symbol: sp.Symbol) -> tuple[int, tuple[int, ...]] | None:
         """Of a derivative the number of the variable, and how often it is derived by each independent one; else none."""
@@ -100,7 +136,7 @@ class JetSpace:
 
         Zero for divergences and for nothing else.
         """
-        lagrangian = sp.sympify(lagrangian)
+        lagrangian = self.expression(lagrangian)
         found: list[sp.Expr] = [sp.Integer(0)] * len(self.dependent)
         for symbol in self.jets_of(lagrangian):
             a, counts = self._places[symbol]
@@ -146,6 +182,7 @@ class VectorField:
 
     Raises:
         ShapeError: another number of components.
+        ErlangenError: a component is refused by `JetSpace.expression`.
     """
 
     jets: JetSpace
@@ -155,13 +192,14 @@ class VectorField:
     def __post_init__(self) -> None:
         self.jets._check_count("xi", self.xi, self.jets.independent)  # pyright: ignore[reportPrivateUsage]
         self.jets._check_count("phi", self.phi, self.jets.dependent)  # pyright: ignore[reportPrivateUsage]
-        object.__setattr__(self, "xi", tuple(map(sp.sympify, self.xi)))
-        object.__setattr__(self, "phi", tuple(map(sp.sympify, self.phi)))
+        object.__setattr__(self, "xi", tuple(map(self.jets.expression, self.xi)))
+        object.__setattr__(self, "phi", tuple(map(self.jets.expression, self.phi)))
 
     @property
     def is_point(self) -> bool:
-        """Whether the components are functions of the variables alone, so that the field moves points."""
-        return all(expr.free_symbols <= set(self.jets.symbols) for expr in (*self.xi, *self.phi))
+        """Whether the components hold no derivatives, so that the field moves points."""
+        found = {s for expr in (*self.xi, *self.phi) for s in self.jets.jets_of(expr)}
+        return found <= set(self.jets.dependent)
 
     @property
     def characteristic(self) -> tuple[sp.Expr, ...]:
@@ -175,7 +213,7 @@ class VectorField:
     def prolonged(self, expr: sp.Expr | float) -> sp.Expr:
         """The derivative of an expression in jets along the field (Olver 2.39)."""
         jets, expr = self.jets, sp.sympify(expr)
-        moved = sp.Add(*(xi * jets.total(expr, x) for xi, x in zip(self.xi, jets.independent, strict=True)))
+        moved: sp.Expr = sp.Add(*(xi * jets.total(expr, x) for xi, x in zip(self.xi, jets.independent, strict=True)))
         Q = self.characteristic
         for symbol in jets.jets_of(expr):
             place = jets.place(symbol)

@@ -33,9 +33,10 @@ def noether_current(
     Raises:
         ErlangenError: the field is no symmetry of this action, or `boundary` is not its boundary term.
     """
-    jets, lagrangian = field.jets, sp.sympify(lagrangian)
+    jets = field.jets
+    lagrangian = jets.expression(lagrangian)
     change = sp.expand(field.prolonged(lagrangian) + lagrangian * jets.divergence(field.xi))
-    edge = as_divergence(jets, change) if boundary is None else tuple(map(sp.sympify, boundary))
+    edge = as_divergence(jets, change) if boundary is None else tuple(map(jets.expression, boundary))
     if sp.simplify(jets.divergence(edge) - change) != 0:
         raise ErlangenError(
             f"boundary {edge} does not have the divergence {change} that this field adds to the Lagrangian"
@@ -63,7 +64,7 @@ def as_divergence(jets: JetSpace, expr: sp.Expr | float) -> tuple[sp.Expr, ...]:
         ErlangenError: the expression is no divergence, or has no value where the dependent variables are zero; then the
             boundary term has to be given.
     """
-    whole: sp.Expr = sp.expand(sp.sympify(expr))
+    whole: sp.Expr = sp.expand(jets.expression(expr))
     if whole == 0:
         return (sp.Integer(0),) * len(jets.independent)
     if any(sp.simplify(one) != 0 for one in jets.euler(whole)):

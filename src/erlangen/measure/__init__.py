@@ -26,7 +26,7 @@ from erlangen.measure.onnx_files import OnnxModel, onnx
 from erlangen.measure.orbit import Orbit, orbit
 from erlangen.measure.report import AuditReport
 from erlangen.measure.retrieval import Retrieval, retrieval
-from erlangen.measure.scores import accuracy, r_squared, relative_change, spearman
+from erlangen.measure.scores import accuracy, distance_correlation, r_squared, relative_change, spearman
 from erlangen.measure.separation import Separator, equal_pairs, separation_table
 from erlangen.measure.trajectories import average_displacement, best_of, final_displacement
 from erlangen.measure.weights import function_of_weights, stack_weights
@@ -53,6 +53,7 @@ __all__ = [
     "average_displacement",
     "average_precision",
     "best_of",
+    "distance_correlation",
     "equal_pairs",
     "equivariance_error",
     "final_displacement",

@@ -1,7 +1,7 @@
 """Data that obeys known laws, with exact labels.
 
 Particles under pair forces, molecules, particles carried by a flow, posed and moving bodies, furnished rooms, pairs of
-partial scans, streets under a laser scanner, surfaces, solids; spins at a temperature.
+partial scans, streets under a laser scanner, surfaces, solids, rhythms; spins at a temperature.
 """
 
 from erlangen.simulate.assembly import Assembly, ShellState, fold_angles, shell_energy
@@ -18,6 +18,7 @@ from erlangen.simulate.rooms import FURNITURE, Rooms, room_clouds
 from erlangen.simulate.scans import ScanPairs, partial_scans
 from erlangen.simulate.shapes import Surfaces, surfaces
 from erlangen.simulate.solid_families import solids
+from erlangen.simulate.sources import mixing, rhythms
 from erlangen.simulate.streets import ROAD_USERS, Scanner, Traffic, traffic
 
 __all__ = [
@@ -57,9 +58,11 @@ __all__ = [
     "machined_parts",
     "mesh_clouds",
     "mesh_points",
+    "mixing",
     "parallel_tempering",
     "partial_scans",
     "particle_images",
+    "rhythms",
     "room_clouds",
     "shell_energy",
     "solids",

@@ -47,16 +47,17 @@ def kepler() -> tuple[JetSpace, sp.Expr]:
     return jets, (jets(x, t) ** 2 + jets(y, t) ** 2) / 2 + 1 / sp.sqrt(x**2 + y**2)
 
 
-def runge_lenz() -> tuple[tuple[VectorField, sp.Expr], ...]:
-    """The two hidden symmetries of Kepler's problem with their boundary terms; they hold velocities."""
+def runge_lenz() -> tuple[tuple[VectorField, sp.Expr, sp.Expr], ...]:
+    """The two hidden symmetries of Kepler's problem with boundary terms, and ``v x L - r/|r|``; they hold velocities."""
     jets, _ = kepler()
     t, x, y = jets.symbols
-    found: list[tuple[VectorField, sp.Expr]] = []
+    found: list[tuple[VectorField, sp.Expr, sp.Expr]] = []
     for a, b in ((x, y), (y, x)):
         va, vb = jets(a, t), jets(b, t)
         along = {a: b * vb, b: b * va - 2 * a * vb}
         edge = -a * vb**2 - a / sp.sqrt(x**2 + y**2) + b * va * vb
-        found.append((VectorField(jets, (sp.Integer(0),), (along[x], along[y])), edge))
+        vector = vb * (a * vb - b * va) - a / sp.sqrt(x**2 + y**2)
+        found.append((VectorField(jets, (sp.Integer(0),), (along[x], along[y])), edge, vector))
     return tuple(found)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from erlangen.equations.circle import CircleMap, derivative
-from erlangen.errors import ShapeError, UnknownNameError
+from erlangen.errors import DtypeError, ErlangenError, ShapeError, UnknownNameError, check_finite
 
 Infinity = Literal["future", "past"]
 
@@ -147,10 +147,10 @@ class Vacuum:
     True
 
     Args:
-        theta, xi: float64 ``[n]`` at ``2 pi k / n``.
+        theta, xi: float64 ``[n]`` at ``2 pi k / n``, of periodic functions.
 
     Raises:
-        ShapeError: they are not of one length.
+        DtypeError, ShapeError, NotFiniteError: they are no finite float64 of one length.
     """
 
     theta: Tensor
@@ -159,6 +159,10 @@ class Vacuum:
     def __post_init__(self) -> None:
         if self.theta.ndim != 1 or self.theta.shape != self.xi.shape:
             raise ShapeError(f"theta {tuple(self.theta.shape)} and xi {tuple(self.xi.shape)}; pass [n] and [n]")
+        for name, f in (("theta", self.theta), ("xi", self.xi)):
+            if f.dtype != torch.float64:
+                raise DtypeError(f"{name} has dtype {f.dtype}; pass float64")
+            check_finite(f, name)
 
     @classmethod
     def constant(cls, theta: float, xi: float = 0.0, points: int = 256) -> Vacuum:
@@ -166,13 +170,23 @@ class Vacuum:
         return cls(*(torch.full((points,), value, dtype=torch.float64) for value in (theta, xi)))
 
     def supertranslated(self, a: Tensor) -> Vacuum:
-        """After the finite supertranslation T = a ``[n]``: ``Xi + a Theta'/2 + a' Theta - a'''``."""
+        """After the finite supertranslation T = a ``[n]``: ``Xi + a Theta'/2 + a' Theta - a'''``.
+
+        Raises:
+            ShapeError: `a` is on another grid.
+        """
+        self._check("a", a)
         first = derivative(a)
         bent = derivative(derivative(first))
         return Vacuum(self.theta, self.xi + a * derivative(self.theta) / 2 + first * self.theta - bent)
 
     def superrotated(self, g: CircleMap) -> Vacuum:
-        """After a diffeomorphism: ``(g')^2 Theta(g) - 2 {g; phi}`` and ``(g')^2 Xi(g)``."""
+        """After a diffeomorphism: ``(g')^2 Theta(g) - 2 {g; phi}`` and ``(g')^2 Xi(g)``.
+
+        Raises:
+            ShapeError: `g` is on another grid.
+        """
+        self._check("g.shift", g.shift)
         square = g.slopes()[0].square()
         return Vacuum(square * g.values(self.theta) - 2 * g.schwarzian(), square * g.values(self.xi))
 
@@ -185,8 +199,18 @@ class Vacuum:
         return Vacuum(antipodal(self.theta), antipodal(self.xi))
 
     def charge(self, T: Tensor, Y: Tensor, G: float = 1.0) -> Tensor:
-        """``Q[T, Y]``, by the mean over the grid, which is exact for modes below its length."""
+        """``Q[T, Y]``, by the mean over the grid, which is exact where modes of the products are below its length.
+
+        Raises:
+            ShapeError: `T` or `Y` is on another grid.
+        """
+        self._check("T", T)
+        self._check("Y", Y)
         return (self.theta * T + 2 * self.xi * Y).mean() / (8 * G)
+
+    def _check(self, name: str, f: Tensor) -> None:
+        if f.shape != self.theta.shape:
+            raise ShapeError(f"{name} has shape {tuple(f.shape)}; pass {tuple(self.theta.shape)}, as Theta has")
 
 
 def antipodal(f: Tensor) -> Tensor:
@@ -210,11 +234,19 @@ def celestial_map(lorentz: Tensor, at: Infinity = "future", points: int = 256) -
 
     Raises:
         UnknownNameError: `at` is neither "future" nor "past".
+        ErlangenError: `lorentz` is no Lorentz transformation of the connected component.
     """
     sign = _sign(at)
+    metric = torch.diag(torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64))
+    L = lorentz.double()
+    # A boost of rapidity s has entries of the size e^s, and their squares cancel.
+    if L.shape != (3, 3) or not float((L.mT @ metric @ L - metric).abs().max()) < 1e-6 * float(L.abs().max()) ** 2:
+        raise ErlangenError(f"lorentz {tuple(lorentz.shape)} does not keep -t^2 + x^2 + y^2; pass [3, 3] on (t, x, y)")
+    if float(L[0, 0]) < 0 or float(torch.linalg.det(L)) < 0:
+        raise ErlangenError("lorentz turns time back or is a mirror; pass one of the connected component")
     angle = torch.arange(points, dtype=torch.float64) * (2 * math.pi / points)
     rays = torch.stack([torch.ones_like(angle), sign * angle.cos(), sign * angle.sin()])
-    _, x, y = lorentz.double() @ rays
+    _, x, y = L @ rays
     moved = torch.atan2(sign * y, sign * x)
     turned = torch.remainder(moved - angle + math.pi, 2 * math.pi) - math.pi
     # Angles may jump by a whole turn from point to point; a map of the circle does not.
