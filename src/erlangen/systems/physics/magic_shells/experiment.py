@@ -25,8 +25,8 @@ STRETCH, BEND, BINDING = 300.0, 30.0, -7.0
 
 RATES = {
     1: {"insertion": 0.012, "wedge": 0.012, "hole": 0.03, "fusion": 0.02, "fusion2": 0.003, "edge": 0.02},
-    3: {"insertion": 0.005, "wedge": 0.005, "hole": 0.01, "fusion": 0.008, "fusion2": 0.001, "edge": 0.008},
-    4: {"insertion": 0.005, "wedge": 0.005, "hole": 0.008, "fusion": 0.006, "fusion2": 0.0007, "edge": 0.006},
+    3: {"insertion": 0.004, "wedge": 0.004, "hole": 0.01, "fusion": 0.008, "fusion2": 0.001, "edge": 0.008},
+    4: {"insertion": 0.0035, "wedge": 0.0035, "hole": 0.008, "fusion": 0.006, "fusion2": 0.0007, "edge": 0.006},
 }
 """Of moves, by T: as large as the numbers of sites allow."""
 
