@@ -10,6 +10,7 @@ import pytest
 import torch
 
 pytest.importorskip("pyriemann")
+from pyriemann.tangentspace import TangentSpace
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -34,7 +35,6 @@ from erlangen.systems.manifolds.augmented_covariance.data import (
     simulated,
 )
 from erlangen.systems.manifolds.augmented_covariance.experiment import models, row
-from erlangen.systems.manifolds.augmented_covariance.method import TangentSpace
 from erlangen.systems.manifolds.augmented_covariance.rivals import CanonicalCorrelation, FilterBank
 
 X, Y = signals(Run("full"))

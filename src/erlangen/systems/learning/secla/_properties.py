@@ -81,6 +81,7 @@ def padded(z: Documents, value: float = 7.0) -> Documents:
 
 
 def off(a: Tensor, b: Tensor) -> float:
+    """The largest difference, over the size of the second or 1."""
     return float(((a - b).abs() / b.abs().clamp(min=1)).max())
 
 

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyriemann.classification import MDM
-from pyriemann.tangentspace import TangentSpace
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
@@ -17,6 +15,20 @@ from erlangen.survey.claims import Part
 from erlangen.systems.manifolds.augmented_covariance.method import AugmentedCovarianceClassifier
 
 Floats = NDArray[np.floating[Any]]
+
+
+def tangent_space() -> Any:
+    """Of pyriemann, which is imported when it is needed: it brings matplotlib along."""
+    from pyriemann.tangentspace import TangentSpace
+
+    return TangentSpace()
+
+
+def nearest_mean() -> Any:
+    """Of pyriemann, too."""
+    from pyriemann.classification import MDM
+
+    return MDM()
 
 
 def signals(run: Run[Any], count: int = 40, channels: int = 3, samples: int = 120) -> tuple[Floats, Any]:
@@ -59,7 +71,7 @@ def order_one_is_the_classical_pipeline(run: Run[Any]) -> float:
     model = AugmentedCovarianceClassifier(orders=(1,), costs=(1.0,), kernels=("rbf",), estimator="cov").fit(
         X[:30], y[:30]
     )
-    plain = make_pipeline(DelayCovariances(estimator="cov"), TangentSpace(), SVC()).fit(X[:30], y[:30])
+    plain = make_pipeline(DelayCovariances(estimator="cov"), tangent_space(), SVC()).fit(X[:30], y[:30])
     return largest(gap(delay_embedding(X, 1), X), gap(model.decision_function(X[30:]), plain.decision_function(X[30:])))
 
 
@@ -131,11 +143,11 @@ def _moved(run: Run[Any], estimator: Any) -> float:
     X, y = signals(run)
     G, worst = np.random.default_rng(run.seed + 3).normal(size=(3, 3)), 0.0
     S, T = covariance(X, 2, 1, estimator), covariance(G @ X, 2, 1, estimator)
-    distances = [MDM().fit(C[:30], y[:30]).transform(C[30:]) for C in (S, T)]
+    distances = [nearest_mean().fit(C[:30], y[:30]).transform(C[30:]) for C in (S, T)]
     worst = largest(worst, gap(distances[0], distances[1]))
     for kernel in ("linear", "rbf"):
         found = [
-            make_pipeline(TangentSpace(), SVC(kernel=kernel, tol=1e-10)).fit(C[:30], y[:30]).decision_function(C[30:])
+            make_pipeline(tangent_space(), SVC(kernel=kernel, tol=1e-10)).fit(C[:30], y[:30]).decision_function(C[30:])
             for C in (S, T)
         ]
         worst = largest(worst, gap(found[0], found[1]))
@@ -171,7 +183,7 @@ def tangent_vectors_do_move(run: Run[Any]) -> float:
 def _tangent(run: Run[Any]) -> list[Floats]:
     X, _ = signals(run)
     G = np.random.default_rng(run.seed + 3).normal(size=(3, 3))
-    return [TangentSpace().fit(S[:30]).transform(S) for S in (covariance(X, 2), covariance(G @ X, 2))]
+    return [tangent_space().fit(S[:30]).transform(S) for S in (covariance(X, 2), covariance(G @ X, 2))]
 
 
 @exact(tol=0)
@@ -194,7 +206,9 @@ def units_of_single_trials_do(run: Run[Any]) -> float:
     """Largest change of distances to class means when single trials are multiplied by numbers between 1/2 and 2."""
     X, y = signals(run)
     factor = 2 ** np.random.default_rng(run.seed).uniform(-1, 1, (len(X), 1, 1))
-    found = [MDM().fit(S[:30], y[:30]).transform(S[30:]) for S in (covariance(X, 2), covariance(factor * X, 2))]
+    found = [
+        nearest_mean().fit(S[:30], y[:30]).transform(S[30:]) for S in (covariance(X, 2), covariance(factor * X, 2))
+    ]
     return gap(found[0], found[1])
 
 

@@ -17,8 +17,6 @@ from erlangen.signals import DelayCovariances, Estimator
 from erlangen.systems.manifolds.augmented_covariance._mdop import mdop_choice
 
 try:
-    from pyriemann.classification import MDM, FgMDM
-    from pyriemann.tangentspace import TangentSpace
     from sklearn.base import BaseEstimator, ClassifierMixin
     from sklearn.metrics import accuracy_score, roc_auc_score
     from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold
@@ -127,7 +125,7 @@ class AugmentedCovarianceClassifier(ClassifierMixin, BaseEstimator):
         self.model_ = self._classifier(self.cost_, self.kernel_)
         features = self.covariances_.transform(signals)
         if self.classifier == "svm":
-            self.tangent_ = TangentSpace(metric="riemann").fit(features)
+            self.tangent_ = _tangent_space().fit(features)
             features = self.tangent_.transform(features)
         self.model_.fit(features, y)
         return self
@@ -167,7 +165,7 @@ class AugmentedCovarianceClassifier(ClassifierMixin, BaseEstimator):
         for train, test in folds:
             features = S
             if self.classifier == "svm":
-                space = TangentSpace(metric="riemann").fit(S[train])
+                space = _tangent_space().fit(S[train])
                 features = space.transform(S)
             for cost, kernel in settings:
                 model = self._classifier(cost, kernel).fit(features[train], y[train])
@@ -180,6 +178,8 @@ class AugmentedCovarianceClassifier(ClassifierMixin, BaseEstimator):
     def _classifier(self, cost: float, kernel: str) -> Any:
         if self.classifier == "svm":
             return SVC(C=cost, kernel=kernel)
+        from pyriemann.classification import MDM, FgMDM
+
         return MDM(metric="riemann") if self.classifier == "mdm" else FgMDM(metric="riemann")
 
     def _covariances(self, order: int, lag: int) -> DelayCovariances:
@@ -238,3 +238,10 @@ def score(y: Any, decision: Floats, predicted: Any) -> float:
     if len(np.unique(y)) == 2 and decision.ndim == 1:
         return float(roc_auc_score(y, decision))
     return float(accuracy_score(y, predicted))
+
+
+def _tangent_space() -> Any:
+    """Of pyriemann, which is imported when it is needed: it brings matplotlib along."""
+    from pyriemann.tangentspace import TangentSpace
+
+    return TangentSpace(metric="riemann")

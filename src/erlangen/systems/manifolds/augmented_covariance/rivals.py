@@ -6,8 +6,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-from pyriemann.spatialfilters import CSP
-from pyriemann.tangentspace import TangentSpace
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import ConvergenceWarning
@@ -35,6 +33,8 @@ class ElasticNet(ClassifierMixin, BaseEstimator):
     def fit(self, X: Any, y: Any) -> ElasticNet:
         """Search and fit."""
         last = LogisticRegression(solver="saga", max_iter=1000, l1_ratio=0.15)
+        from pyriemann.tangentspace import TangentSpace
+
         pipeline = make_pipeline(DelayCovariances(estimator=self.estimator), TangentSpace(), last)  # pyright: ignore
         grid = {"logisticregression__l1_ratio": [0.15, 0.3, 0.45, 0.6, 0.75]}
         with warnings.catch_warnings():
@@ -54,6 +54,8 @@ class ElasticNet(ClassifierMixin, BaseEstimator):
 def csp_lda(estimator: str, channels: int, y: Any) -> GridSearchCV:
     """CSP+LDA: common spatial patterns, their number searched, and a shrunk linear discriminant."""
     last = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+    from pyriemann.spatialfilters import CSP
+
     pipeline = make_pipeline(DelayCovariances(estimator=estimator), CSP(), last)  # pyright: ignore[reportArgumentType]
     return searched(pipeline, {"csp__nfilter": list(range(1, min(8, channels) + 1))}, y)
 

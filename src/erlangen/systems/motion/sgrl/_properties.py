@@ -73,10 +73,12 @@ def networks(run: Run[Any], dtype: torch.dtype) -> tuple[SubEquivariantActor, Su
 
 
 def cast(x: Observed, dtype: torch.dtype) -> Observed:
+    """What is seen, with its floating numbers in another precision."""
     return {name: value.to(dtype) if value.is_floating_point() else value for name, value in x.items()}
 
 
 def bodies() -> tuple[LimbedBody, LimbedBody]:
+    """One on a single leg, and one on two."""
     return LimbedBody.hopper(), LimbedBody.walker()
 
 

@@ -198,7 +198,7 @@ class SubEquivariantActor(nn.Module):
 
     >>> actor = SubEquivariantActor(Widths(width=12, layers=1, kept=6))
     >>> sum(p.numel() for p in actor.parameters())
-    11274
+    10974
 
     Args:
         of: sizes.

@@ -15,6 +15,7 @@ from erlangen.equations.circle import circle_points, hill_trace
 from erlangen.survey import Claim, Part, Result, Run, largest, properties, sweep
 from erlangen.systems.physics.asymptotic_symmetries._properties import PROPERTIES, circle_map, space
 from erlangen.systems.physics.asymptotic_symmetries._theories import THEORIES, Theory, kepler, runge_lenz
+from erlangen.systems.physics.asymptotic_symmetries.method import Vacuum
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,17 +105,9 @@ def experiment(run: Run[Budget]) -> Result:
 
 def figure(result: Result) -> Figure:
     """Aspects of one orbit: Minkowski space and how maps of the circle move it."""
-    import matplotlib.pyplot as plt
+    from erlangen import plots
 
-    from erlangen.systems.physics.asymptotic_symmetries.method import Vacuum
-
-    angle = circle_points()
-    generator = torch.Generator().manual_seed(0)
-    made, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
-    axes.plot(angle, Vacuum.constant(-1.0).theta, color="black", label="Minkowski space")
-    for k in range(4):
-        moved = Vacuum.constant(-1.0).superrotated(circle_map(generator))
-        axes.plot(angle, moved.theta, label="superrotated" if k == 0 else None, color=f"C{k}")
-    axes.set(xlabel="angle", ylabel="mass aspect", title="One orbit, and one monodromy")
-    axes.legend()
-    return made
+    angle, generator, flat = circle_points(), torch.Generator().manual_seed(0), Vacuum.constant(-1.0)
+    spaces = {"Minkowski space": flat} | {f"moved, {k}": flat.superrotated(circle_map(generator)) for k in (1, 2, 3, 4)}
+    curves = {name: list(zip(angle.tolist(), one.theta.tolist(), strict=True)) for name, one in spaces.items()}
+    return plots.line(curves, "angle", "mass aspect")
