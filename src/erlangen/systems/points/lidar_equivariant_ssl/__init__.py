@@ -1,20 +1,15 @@
-"""Maps of laser scans that follow motions of the road and scene flow, learned without labels, and fine-tuned to find road users."""
+"""Maps of laser scans that follow motions of the road and scene flow, learned without labels, then fine-tuned."""
 
 from erlangen.survey import System
 from erlangen.systems.points.lidar_equivariant_ssl.method import (
     EquivariantPretraining,
     Grid,
     MapBackbone,
-    Motions,
     Sweeps,
-    TurnClassifier,
     Weights,
     flow_loss,
     flow_warp,
-    move_points,
-    road_motion,
     road_motions,
-    turn_bins,
 )
 
 __all__ = [
@@ -22,16 +17,11 @@ __all__ = [
     "EquivariantPretraining",
     "Grid",
     "MapBackbone",
-    "Motions",
     "Sweeps",
-    "TurnClassifier",
     "Weights",
     "flow_loss",
     "flow_warp",
-    "move_points",
-    "road_motion",
     "road_motions",
-    "turn_bins",
 ]
 
 SYSTEM = System(

@@ -16,12 +16,12 @@ from erlangen.systems.points.lidar_equivariant_ssl.method import Grid, MapBackbo
 
 KINDS = len(ROAD_USERS)
 NUMBERS = 8
-"""Beside the heat: place within the cell (2), height of the middle, logarithms of three sizes, sine and cosine of twice the heading:
-the boxes of the simulated streets look the same from both ends."""
+"""Beside the heat: place within the cell (2), height of the middle, logarithms of three sizes, sine and cosine of twice the
+heading: the boxes of the simulated streets look the same from both ends."""
 
 
 class Detector(nn.Module):
-    """Heat of each kind ``[B, 3, H, W]`` and eight numbers for boxes ``[B, 8, H, W]``, after Yin et al., "CenterPoint", CVPR 2021."""
+    """Heat of each kind ``[B, 3, H, W]`` and numbers of boxes ``[B, 8, H, W]``, after Yin et al., "CenterPoint", CVPR 2021."""
 
     def __init__(self, backbone: MapBackbone, grid: Grid) -> None:
         super().__init__()
@@ -77,9 +77,7 @@ class DetectionLoss:
         """What the second head has to say in the cell of each box, ``[B, U, 8]``."""
         at = self.grid.place(boxes)
         twice = 2 * boxes[..., 6:]
-        return torch.cat(
-            [at - at.floor() - 0.5, boxes[..., 2:3], boxes[..., 3:6].log(), twice.sin(), twice.cos()], -1
-        )
+        return torch.cat([at - at.floor() - 0.5, boxes[..., 2:3], boxes[..., 3:6].log(), twice.sin(), twice.cos()], -1)
 
     def boxes(self, found: tuple[Tensor, Tensor], kind: int, count: int = 20) -> list[tuple[Tensor, Tensor]]:
         """Boxes ``[F, 7]`` and scores of one kind for each scene: the highest cells that no neighbour is above."""

@@ -73,14 +73,15 @@ def motions_compose(run: Run[Any], dtype: torch.dtype) -> float:
 
 @exact(tol=1e-12, float32=1e-5)
 def motions_are_undone(run: Run[Any], dtype: torch.dtype) -> float:
-    """Difference between points, and middles and sizes of boxes, and those that were moved and moved back, in parts of 100 metres."""
+    """Difference between points, middles and sizes of boxes, and those that were moved and moved back, in parts of 100 m."""
     g = motions(run, 0, dtype)
     x, b = points(run, dtype), boxes(run, dtype)
     back = torch.linalg.inv(g)
     again = moved_boxes(back, moved_boxes(g, b))
-    return largest(
-        float((move_points(back, move_points(g, x)) - x).abs().max()), float((again - b)[..., :6].abs().max())
-    ) / 100
+    return (
+        largest(float((move_points(back, move_points(g, x)) - x).abs().max()), float((again - b)[..., :6].abs().max()))
+        / 100
+    )
 
 
 @exact(tol=0)
@@ -115,7 +116,9 @@ def points_stay_in_their_boxes(run: Run[Any]) -> float:
 
     def world(local: Tensor, box: Tensor) -> Tensor:
         c, s = box[..., 6].cos(), box[..., 6].sin()
-        turned = torch.stack([c * local[..., 0] - s * local[..., 1], s * local[..., 0] + c * local[..., 1], local[..., 2]], -1)
+        turned = torch.stack(
+            [c * local[..., 0] - s * local[..., 1], s * local[..., 0] + c * local[..., 1], local[..., 2]], -1
+        )
         return turned + box[..., :3]
 
     moved = moved_boxes(g, b)
@@ -127,7 +130,7 @@ def points_stay_in_their_boxes(run: Run[Any]) -> float:
 
 @exact(tol=1e-12)
 def flow_moves_by_the_linear_part(run: Run[Any]) -> float:
-    """Difference between moved points of the next sweep and moved points plus flow under the linear part, in parts of 100 metres."""
+    """Difference between moved points of the next sweep and moved points plus flow under the linear part, in parts of 100 m."""
     g, x = motions(run, 0), points(run)
     s = torch.randn(x.shape, generator=run.generator(5), dtype=F64)
     return float((move_points(g, x) + s @ g[:, :3, :3].mT - move_points(g, x + s)).abs().max()) / 100
@@ -135,7 +138,7 @@ def flow_moves_by_the_linear_part(run: Run[Any]) -> float:
 
 @exact(tol=1e-5)
 def flow_of_what_stands_still_is_that_of_the_scanner(run: Run[Any]) -> float:
-    """Difference in metres between the flow of ground, poles and walls and the rigid motion of the scanner, in simulated streets."""
+    """Difference in metres between flow of ground, poles and walls and the rigid motion of the scanner, in simulated streets."""
     streets = traffic(3, scanner=Scanner(beams=8, azimuths=32), generator=run.generator(6))
     still = streets.known[:, 0] & (streets.user[:, 0] < 0)
     moved = move_points(streets.ego, streets.pos[:, 0]) - streets.pos[:, 0]
@@ -160,7 +163,7 @@ def maps_turn_by_quarters(run: Run[Any]) -> float:
 
 @exact(tol=1e-12)
 def pillars_turn_by_quarters(run: Run[Any]) -> float:
-    """Difference between counts and heights of the pillars of a cloud turned by quarters about a map's middle, and turned maps."""
+    """Difference between counts and heights of pillars of a cloud turned by quarters about a map's middle, and turned maps."""
     grid = Grid(1.0, 16, 16, ahead=-8.0)
     x = points(run, count=3) / 2
     known = torch.ones(x.shape[:2], dtype=torch.bool)
@@ -214,7 +217,9 @@ def street(run: Run[Any], grid: Grid) -> tuple[Tensor, Tensor]:
     """Points all over a map, with a fine spread."""
     u = torch.rand(2, 400, 3, generator=run.generator(8))
     span = torch.tensor([grid.rows * grid.cell, grid.columns * grid.cell, 2.0])
-    return u * span - torch.tensor([-grid.ahead, grid.columns * grid.cell / 2, 1.0]), torch.ones(2, 400, dtype=torch.bool)
+    return u * span - torch.tensor([-grid.ahead, grid.columns * grid.cell / 2, 1.0]), torch.ones(
+        2, 400, dtype=torch.bool
+    )
 
 
 @exact(tol=1e-12)
@@ -293,10 +298,12 @@ def temperatures_have_their_limits(run: Run[Any]) -> float:
 
 @bound(at_least=-1e-12)
 def what_ignores_turns_cannot_be_classified(run: Run[Any]) -> float:
-    """Least cross-entropy, less log 10, of 200 random heads on radial histograms, over scenes turned by the middles of all bins."""
+    """Least cross-entropy, less log 10, of 200 random heads on radial histograms, of scenes turned by the middles of all bins."""
     turned, labels = all_turns(run)
     radius = turned[..., :2].norm(dim=-1)
-    histogram = nn.functional.one_hot((radius / 2).round().long().clamp(max=9), 10).double().mean(1)  # [scenes x bins, 10]
+    histogram = (
+        nn.functional.one_hot((radius / 2).round().long().clamp(max=9), 10).double().mean(1)
+    )  # [scenes x bins, 10]
     torch.manual_seed(0)
     heads = [nn.Linear(10, 10).double() for _ in range(200)]
     with torch.no_grad():
@@ -380,7 +387,9 @@ def overlaps_by_hand(run: Run[Any]) -> float:
 def overlaps_do_not_depend_on_the_motion(run: Run[Any]) -> float:
     """Largest change of the overlap of two boxes when both move."""
     g, a = motions(run, 0), boxes(run)
-    b = a + torch.randn(a.shape, generator=run.generator(14), dtype=F64) * torch.tensor([0.5] * 3 + [0.1] * 3 + [0.3], dtype=F64)
+    b = a + torch.randn(a.shape, generator=run.generator(14), dtype=F64) * torch.tensor(
+        [0.5] * 3 + [0.1] * 3 + [0.3], dtype=F64
+    )
     return float((oriented_iou(moved_boxes(g, a), moved_boxes(g, b)) - oriented_iou(a, b)).abs().max())
 
 

@@ -1,4 +1,4 @@
-"""What is measured of E-SSL3D: exact properties, what features do under motions, and detection with few labels after pre-training."""
+"""What is measured of E-SSL3D: exact properties, features under motions, and detection with few labels after pre-training."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from erlangen.systems.points.lidar_equivariant_ssl.method import (
     EquivariantPretraining,
     Grid,
     MapBackbone,
+    Motions,
     Sweeps,
     Weights,
     move_points,
@@ -159,11 +160,12 @@ NAMES = (SCRATCH, INVARIANT, CONTRAST, CLASSES, SPATIAL, TEMPORAL, ALL, NOISY)
 def features_part(run: Run[Budget], kept: Pretrained) -> Part:
     """How far features of points change when scenes move, beside how far those of different points are apart."""
     b = run.budget
-    kinds: dict[str, dict[str, float]] = {
-        "turns": {"turn": torch.pi / 2, "shift": 0.0, "scale": 0.0, "flip": 0.0},
-        "shifts": {"turn": 0.0, "shift": 0.2, "scale": 0.0, "flip": 0.0},
-        "scalings": {"turn": 0.0, "shift": 0.0, "scale": 0.05, "flip": 0.0},
-        "mirrors": {"turn": 0.0, "shift": 0.0, "scale": 0.0, "flip": 1.0},
+    still = partial(road_motions, turn=0.0, shift=0.0, scale=0.0, flip=0.0)
+    kinds: dict[str, Callable[..., Motions]] = {
+        "turns": partial(still, turn=torch.pi / 2),
+        "shifts": partial(still, shift=0.2),
+        "scalings": partial(still, scale=0.05),
+        "mirrors": partial(still, flip=1.0),
     }
 
     @torch.no_grad()
@@ -178,8 +180,8 @@ def features_part(run: Run[Budget], kept: Pretrained) -> Part:
         some = before[rows]
         other = some[torch.randperm(len(some), generator=draw)]
         found: dict[str, Any] = {"different points": 1 - float(cosine_similarity(some, other, dim=-1).mean())}
-        for kind, options in kinds.items():
-            moved = move_points(road_motions(len(pos), **options, generator=draw).matrix, pos)
+        for kind, motions in kinds.items():
+            moved = move_points(motions(len(pos), generator=draw).matrix, pos)
             after = coarse.read(net(b.grid.pillars(moved, known)), moved)
             both = rows & coarse.inside(moved)
             found[kind] = 1 - float(cosine_similarity(before[both], after[both], dim=-1).mean())
@@ -260,5 +262,7 @@ def figure(result: Result) -> Figure:
     curves: dict[str, list[tuple[float, float]]] = {}
     for row in result.rows:
         if str(row["part"]).endswith("with labels"):
-            curves.setdefault(str(row["model"]), []).append((float(str(row["part"]).split()[0]), float(str(row["mean precision"]))))
+            curves.setdefault(str(row["model"]), []).append(
+                (float(str(row["part"]).split()[0]), float(str(row["mean precision"])))
+            )
     return plots.line(curves, "scenes with labels", "mean average precision, %")

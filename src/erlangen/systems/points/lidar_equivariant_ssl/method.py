@@ -1,4 +1,4 @@
-"""E-SSL3D: maps of laser scans that follow what moves them: contrast for shifts, scales and mirrors, classes of turns, scene flow.
+"""E-SSL3D: maps of laser scans that follow what moves them: contrast of shifts, scales, mirrors; classes of turns; scene flow.
 
 Scenes are in the axes of the scanner: x ahead, y to the left, z up, metres. Maps ``[B, C, H, W]`` have x along H and y along W.
 """
@@ -42,9 +42,9 @@ class EquivariantPretraining(nn.Module):
     ['contrast', 'flow', 'turns']
 
     Two views of the later sweep are moved by motions of the road that are drawn for each. Features of a point agree in both, for
-    which turns are a nuisance; a head of their own reads off the features by how much a view is turned. Features of the later sweep
-    as it is, seen by projector and predictor, agree with those that the slowly moving target has for the earlier one and that scene
-    flow carries on.
+    which turns are a nuisance; a head of their own reads off the features by how much a view is turned. Features of the later
+    sweep as it is, seen by projector and predictor, agree with those that the slowly moving target has for the earlier one and
+    that scene flow carries on.
 
     Args:
         backbone: from maps of pillars ``[B, C, H, W]`` to features, with attributes ``channels`` and ``stride``.
@@ -223,7 +223,7 @@ class Grid:
         return self.means(pos[..., :0], pos, known)[1] > 0
 
     def pillars(self, pos: Tensor, known: Tensor) -> Tensor:
-        """What a backbone sees ``[B, 6, H, W]``: log(1 + number of points), mean place in the cell, mean, least and largest height.
+        """What a backbone sees ``[B, 6, H, W]``: log(1 + number of points), mean place in the cell; mean, least, largest height.
 
         Nothing in it says where a cell is. Empty cells are zero.
 
@@ -246,7 +246,9 @@ class Grid:
     def read(self, x: Tensor, pos: Tensor) -> Tensor:
         """Values ``[B, N, C]`` of a map ``[B, C, H, W]`` at points ``[B, N, 3]``, between the middles of cells; zero outside."""
         size = torch.tensor([self.columns, self.rows]).to(x)
-        at = 2 * self.place(pos).flip(-1) / size - 1  # grid_sample has the column first, from -1 to 1 between outer edges
+        at = (
+            2 * self.place(pos).flip(-1) / size - 1
+        )  # grid_sample has the column first, from -1 to 1 between outer edges
         return grid_sample(x, at[:, :, None], align_corners=False)[..., 0].mT
 
 
@@ -330,7 +332,9 @@ def road_motions(
     if not 0 <= turn <= math.pi:
         raise ErlangenError(f"turn = {turn}; give radians, from 0 to pi")
     if not 0 <= scale < 1 or not shift >= 0 or not 0 <= flip <= 1:
-        raise ErlangenError(f"shift = {shift}, scale = {scale}, flip = {flip}; give shift >= 0, scale and flip below one")
+        raise ErlangenError(
+            f"shift = {shift}, scale = {scale}, flip = {flip}; give shift >= 0, scale and flip below one"
+        )
 
     def even(most: float, *shape: int) -> Tensor:
         return most * (2 * torch.rand(count, *shape, generator=generator, dtype=torch.float64) - 1)

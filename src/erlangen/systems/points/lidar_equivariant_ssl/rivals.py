@@ -81,7 +81,10 @@ class ClassPretraining(nn.Module):
         self.backbone, self.grid, self.bins = backbone, grid, bins
         self.coarse = grid.coarser(backbone.stride)
         self.heads = nn.ModuleDict(
-            {name: TurnClassifier(backbone.channels, n) for name, n in (("turn", bins), ("scale", bins), ("shift", bins), ("side", 2))}
+            {
+                name: TurnClassifier(backbone.channels, n)
+                for name, n in (("turn", bins), ("scale", bins), ("shift", bins), ("side", 2))
+            }
         )
 
     def losses(self, sweeps: Sweeps, *, generator: Generator | None = None) -> dict[str, Tensor]:
@@ -95,7 +98,11 @@ class ClassPretraining(nn.Module):
             "shift": turn_bins(motions.shift[:, 0], self.bins, most=0.2),
             "side": (motions.side < 0).long(),
         }
-        return {"classes": torch.stack([cross_entropy(head(x, seen), labels[name]) for name, head in self.heads.items()]).sum()}
+        return {
+            "classes": torch.stack(
+                [cross_entropy(head(x, seen), labels[name]) for name, head in self.heads.items()]
+            ).sum()
+        }
 
     def update(self) -> None:
         """There is no target."""
