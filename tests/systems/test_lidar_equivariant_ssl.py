@@ -205,6 +205,30 @@ def test_contrast_by_a_loop() -> None:
     assert float(found["contrast"].detach()) == pytest.approx(total / 2, rel=1e-4)
 
 
+def test_flow_by_a_loop() -> None:
+    """Features of the earlier sweep are carried by the flow before the projector sees them; means where two points meet."""
+    torch.manual_seed(0)
+    net = EquivariantPretraining(MapBackbone(4, 1, stride=1), GRID, contrast=False, turns=False).eval()
+    pos, known = road(2)
+    flow = torch.randn(pos.shape, generator=seeded(13))
+    found = net.losses(Sweeps(torch.stack([pos, pos + flow], 1), torch.stack([known, known], 1), flow))["flow"]
+    encoder, projector = net.target.copy.children()
+    h = encoder(GRID.pillars(pos, known))
+    now = net.predictor(net.projector(net.backbone(GRID.pillars(pos + flow, known))))
+    cells, there = GRID.cells(pos), GRID.cells(pos + flow)
+    total = 0.0
+    for b in range(2):
+        for cell in range(64):
+            arrive = [n for n in range(60) if known[b, n] and int(cells[b, n]) < 64 and int(there[b, n]) == cell]
+            if arrive:
+                mean = torch.stack([h[b].flatten(1)[:, int(cells[b, n])] for n in arrive]).mean(0)
+                z = projector(mean[None, :, None, None])[0, :, 0, 0]
+                total += float(
+                    (normalize(now[b].flatten(1)[:, cell], dim=0) - normalize(z, dim=0)).square().sum().detach()
+                )
+    assert float(found.detach()) == pytest.approx(total / 128, rel=1e-4)
+
+
 def test_all_kinds_of_pretraining_learn_something_of_their_own() -> None:
     """Each loss falls on the data that it trains on."""
     pairs = data.sweeps(8, SCANNER, seeded(9))

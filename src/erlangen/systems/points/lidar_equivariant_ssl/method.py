@@ -112,9 +112,11 @@ class EquivariantPretraining(nn.Module):
                 seen = self.coarse.occupied(views[0], known)
                 losses["turns"] = cross_entropy(self.turns(maps[0], seen), turn_bins(motions[0].angle, self.bins))
         if self.projector is not None and self.predictor is not None and self.target is not None:
-            before = self.target(self.grid.pillars(sweeps.pos[:, 0], sweeps.known[:, 0]))
-            assert isinstance(before, Tensor)
-            carried, there = flow_warp(before, sweeps.pos[:, 0], sweeps.flow, sweeps.known[:, 0], self.coarse)
+            encoder, projector = self.target.copy.children()
+            with torch.no_grad():  # what is carried along are features of the encoder; the projector comes after
+                before = encoder(self.grid.pillars(sweeps.pos[:, 0], sweeps.known[:, 0]))
+                carried, there = flow_warp(before, sweeps.pos[:, 0], sweeps.flow, sweeps.known[:, 0], self.coarse)
+                carried = projector(carried)
             now = self.predictor(self.projector(self.backbone(self.grid.pillars(pos, known))))
             losses["flow"] = flow_loss(now, carried, there & self.coarse.occupied(pos, known))
         return losses
