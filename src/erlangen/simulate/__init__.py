@@ -28,6 +28,7 @@ from erlangen.simulate.particles import ParticleImages, Vortices, particle_image
 from erlangen.simulate.rooms import FURNITURE, Rooms, room_clouds
 from erlangen.simulate.scans import ScanPairs, partial_scans
 from erlangen.simulate.shapes import Surfaces, surfaces
+from erlangen.simulate.skinned_bodies import PosedBody, SkinnedBody
 from erlangen.simulate.solid_families import solids
 from erlangen.simulate.sources import mixing, rhythms
 from erlangen.simulate.streets import ROAD_USERS, Scanner, Traffic, traffic
@@ -51,10 +52,12 @@ __all__ = [
     "PARTS",
     "PairLaw",
     "ParticleImages",
-    "ROAD_USERS",
+    "PosedBody",
     "Rooms",
     "ScanPairs",
     "Scanner",
+    "SkinnedBody",
+    "ROAD_USERS",
     "ShellState",
     "Surfaces",
     "Tempering",
