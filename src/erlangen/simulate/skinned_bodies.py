@@ -110,7 +110,8 @@ class SkinnedBody:
         Raises:
             ShapeError: shapes that do not fit.
         """
-        shape = local.new_zeros(*local.shape[:-3], len(self.point_shapes)) if shape is None else shape
+        none = local.new_zeros(*local.shape[:-3], len(self.point_shapes))
+        shape = none if shape is None else shape.to(local)
         points, joints = self.shaped(shape)
         offsets = torch.cat([joints[..., :1, :], self.tree.bones(joints)], -2)
         placement = self.tree.place(local, offsets=offsets)

@@ -8,7 +8,7 @@ from erlangen.solve.derivatives import asymmetry, nudged_derivative
 from erlangen.solve.fixed_points import FixedPoint, fixed_point
 from erlangen.solve.gaussian import log_cosh, normal_nodes
 from erlangen.solve.intervals import Proof, prove_positive
-from erlangen.solve.least_squares import Fitted, least_squares, project_linear
+from erlangen.solve.nonlinear import Fitted, least_squares, project_linear
 from erlangen.solve.modular import (
     PRIMES,
     modular_inverse,

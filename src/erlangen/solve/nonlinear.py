@@ -99,7 +99,7 @@ def least_squares(
 def project_linear(u: Tensor, C: Tensor, d: Tensor) -> Tensor:
     """The nearest points to u that obey ``C u = d``: ``u - C^T (C C^T)^-1 (C u - d)``.
 
-    >>> project_linear(torch.tensor([1.0, 2.0, 6.0]), torch.ones(1, 3), torch.tensor([0.0])).tolist()
+    >>> project_linear(torch.tensor([1.0, 2.0, 6.0]), torch.ones(1, 3), torch.tensor([0.0])).round().tolist()
     [-2.0, -1.0, 3.0]
 
     Args:
