@@ -8,7 +8,15 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import normalize
 
-from erlangen.errors import DataError, DtypeError, ErlangenError, NotFiniteError, ShapeError
+from erlangen.errors import (
+    ActionError,
+    DataError,
+    DtypeError,
+    ErlangenError,
+    ErlangenWarning,
+    NotFiniteError,
+    ShapeError,
+)
 from erlangen.groups import Shifts
 from erlangen.simulate import Scanner
 from erlangen.survey import Run
@@ -26,18 +34,9 @@ from erlangen.systems.points.lidar_equivariant_ssl import (
 )
 from erlangen.systems.points.lidar_equivariant_ssl import experiment as system
 from erlangen.systems.points.lidar_equivariant_ssl._detector import DetectionLoss, Detector, scores
-from erlangen.systems.points.lidar_equivariant_ssl.method import (
-    GROUP,
-    chosen_points,
-    move_points,
-    road_motion,
-    turn_bins,
-)
-from erlangen.systems.points.lidar_equivariant_ssl.rivals import (
-    ClassPretraining,
-    ContrastPretraining,
-    InvariantPretraining,
-)
+from erlangen.systems.points.lidar_equivariant_ssl._motions import GROUP, move_points, road_motion, turn_bins
+from erlangen.systems.points.lidar_equivariant_ssl.method import chosen_points
+from erlangen.systems.points.lidar_equivariant_ssl.rivals import ClassPretraining, InvariantPretraining
 
 GRID = Grid(1.0, 8, 8)
 SCANNER = Scanner(beams=16, azimuths=32)
@@ -52,6 +51,13 @@ def road(count: int = 3, points: int = 60) -> tuple[Tensor, Tensor]:
     return u * torch.tensor([8.0, 8.0, 2.0]) - torch.tensor([0.0, 4.0, 1.0]), torch.rand(
         count, points, generator=seeded(2)
     ) < 0.8
+
+
+def tilted() -> Tensor:
+    """A turn about x."""
+    g = torch.eye(4)
+    g[1, 1], g[1, 2], g[2, 1], g[2, 2] = 0.0, -1.0, 1.0, 0.0
+    return g[None]
 
 
 def whole() -> EquivariantPretraining:
@@ -235,7 +241,7 @@ def test_all_kinds_of_pretraining_learn_something_of_their_own() -> None:
     grid = Grid(2.0, 16, 16)
     for make in (
         lambda b: InvariantPretraining(b, grid),
-        lambda b: ContrastPretraining(b, grid, points=64),
+        lambda b: EquivariantPretraining(b, grid, turns=False, flow=False, points=64),
         lambda b: ClassPretraining(b, grid),
         lambda b: EquivariantPretraining(b, grid, points=64),
     ):
@@ -266,6 +272,77 @@ def test_pretrained_backbones_are_kept_and_copied() -> None:
 
 def test_published_weights() -> None:
     assert Weights() == Weights(0.01, 1.0, 300.0)
+
+
+def test_one_scene_without_points_is_left_out_and_told() -> None:
+    x = sweeps()
+    known = x.known.clone()
+    known[1] = False
+    net = EquivariantPretraining(MapBackbone(4, 1, stride=1), GRID, turns=False, flow=False, points=20).eval()
+    with pytest.warns(ErlangenWarning, match="1 of 3 scenes have no point in both views"):
+        found = net.losses(x._replace(known=known), generator=seeded(8))["contrast"]
+    assert 0 < float(found.detach()) < math.inf
+    found.backward()
+    assert all(bool(p.grad.isfinite().all()) for p in net.backbone.parameters())
+
+
+def test_one_point_has_no_contrast() -> None:
+    pos, known = torch.tensor([2.0, 0.0, 0.0]).expand(1, 2, 1, 3), torch.ones(1, 2, 1, dtype=torch.bool)
+    found = whole().eval().losses(Sweeps(pos, known, torch.zeros(1, 1, 3)), generator=seeded(1))
+    assert float(found["contrast"].detach()) == pytest.approx(0.0, abs=1e-6)
+    assert 0 <= float(found["flow"].detach()) <= 4 / 64
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+def test_cells_of_the_smaller_map_see_around_their_own_middle(stride) -> None:
+    """The first layer of a mirrored and turned map with a kernel that is alike on all sides is the map mirrored and turned."""
+    torch.manual_seed(0)
+    net = MapBackbone(4, 0, stride=stride).eval()
+    with torch.no_grad():
+        kernel = net.first[0].weight
+        kernel.copy_(sum(torch.rot90(k, n, (-2, -1)) for k in (kernel, kernel.flip(-1)) for n in range(4)) / 8)
+    x = torch.randn(2, 6, 24, 24)
+    y = net(x)
+    assert y.shape[-2:] == (24 // stride, 24 // stride)
+    torch.testing.assert_close(net(x.flip(-1)), y.flip(-1))
+    torch.testing.assert_close(net(torch.rot90(x, 1, (-2, -1))), torch.rot90(y, 1, (-2, -1)))
+
+
+def test_objectives_differ_in_their_losses_alone() -> None:
+    b = system.BUDGETS["smoke"]
+    pairs = data.sweeps(4, SCANNER, seeded(9))
+    due = {
+        system.INVARIANT: {"invariance"},
+        system.CONTRAST: {"contrast"},
+        system.CLASSES: {"classes"},
+        system.SPATIAL: {"contrast", "turns"},
+        system.TEMPORAL: {"flow"},
+        system.ALL: {"contrast", "turns", "flow"},
+    }
+    for name, losses in due.items():
+        net = system.pretraining(name, b, MapBackbone(8))
+        assert set(net.losses(pairs, generator=seeded(10))) == losses
+        if hasattr(net, "target") and net.target is not None:
+            assert net.target.decay == b.decay
+    ours, theirs = (
+        system.pretraining(system.ALL, b, MapBackbone(8)),
+        system.pretraining(system.INVARIANT, b, MapBackbone(8)),
+    )
+    for part in ("projector", "predictor"):
+        assert str(getattr(ours, part)) == str(getattr(theirs, part))
+
+
+def test_a_probe_reads_turns_where_features_have_a_direction() -> None:
+    """Untrained maps tell turns better than chance; a map that is the same everywhere does not."""
+    pairs = data.sweeps(60, SCANNER, seeded(15))
+    pos, known, grid = pairs.pos[:, 1], pairs.known[:, 1], Grid(2.0, 16, 16)
+    torch.manual_seed(0)
+    net = MapBackbone(8, 1).eval()
+    with torch.no_grad():
+        assert system.turns_read(net, grid, pos, known, 0, seeded(16)) > 15
+        for p in net.parameters():
+            nn.init.zeros_(p)
+        assert system.turns_read(net, grid, pos, known, 0, seeded(16)) < 25
 
 
 # --- detection -------------------------------------------------------------------------------------------------------
@@ -331,6 +408,21 @@ def test_a_detector_learns_a_few_scenes() -> None:
     assert found[-1] < found[0] / 3
 
 
+def blank(count: int) -> tuple[Tensor, Tensor]:
+    return torch.zeros(count, 3, 8, 8), torch.zeros(count, 8, 8, 8)
+
+
+@pytest.mark.parametrize("users", [0, 2])
+def test_scenes_without_boxes(users) -> None:
+    """All heat is wrong then, and nothing else is."""
+    y = {"boxes": torch.ones(1, users, 7), "kind": torch.full((1, users), -1)}
+    found = DetectionLoss(GRID)(blank(1), y)
+    assert float(found) == pytest.approx(3 * 64 * 0.25 * math.log(2), rel=1e-5)
+    model, loss = Detector(MapBackbone(4, 1, stride=1), GRID).eval(), DetectionLoss(GRID)
+    row = scores(model, loss, {"pos": torch.zeros(1, 5, 3), "known": torch.zeros(1, 5).bool()}, y)
+    assert math.isnan(row["mean precision"])
+
+
 # --- bad input -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("call", "error", "match"),
@@ -352,7 +444,35 @@ def test_a_detector_learns_a_few_scenes() -> None:
         (lambda: GRID.pillars(road()[0] / 0, road()[1]), NotFiniteError, "pos"),
         (lambda: flow_warp(torch.zeros(3, 2, 8, 8), road()[0], torch.zeros(3, 59, 3), road()[1], GRID), ShapeError, "flow"),
         (lambda: flow_warp(torch.zeros(3, 2, 4, 8), road()[0], road()[0], road()[1], GRID), ShapeError, "map of 8 x 8"),
-        (lambda: whole().losses(sweeps()._replace(pos=sweeps().pos + 100)), DataError, "no point of any scene is in both views"),
+        (lambda: whole().losses(sweeps()._replace(pos=sweeps().pos + 100)), DataError, "no scene has points on the map"),
+        (lambda: whole().losses(sweeps()._replace(known=sweeps().known & False)), DataError, "no scene has points on the map"),
+        (lambda: whole().losses(Sweeps(torch.zeros(1, 2, 0, 3), torch.ones(1, 2, 0).bool(), torch.zeros(1, 0, 3))),
+         DataError, "no scene has points on the map"),
+        (lambda: whole().losses(sweeps()._replace(pos=sweeps().pos[:, :1])), ShapeError, r"give \[B, 2, N, 3\]"),
+        (lambda: whole().losses(sweeps()._replace(known=sweeps().known[:, :1])), ShapeError, r"give \[B, 2, N, 3\]"),
+        (lambda: whole().losses(sweeps()._replace(flow=sweeps().flow[:, :5])), ShapeError, "a vector for each point"),
+        (lambda: whole().losses(sweeps()._replace(flow=sweeps().flow / 0)), NotFiniteError, "flow"),
+        (lambda: whole().losses(sweeps()._replace(pos=sweeps().pos / 0)), NotFiniteError, "pos"),
+        (lambda: whole().losses(sweeps()._replace(known=sweeps().known.float())), DtypeError, "known"),
+        (lambda: InvariantPretraining(MapBackbone(4), GRID).losses(sweeps()._replace(flow=sweeps().flow / 0)),
+         NotFiniteError, "flow"),
+        (lambda: ClassPretraining(MapBackbone(4), GRID).losses(sweeps()._replace(pos=sweeps().pos + 100)), DataError, "no scene"),
+        (lambda: GRID.pillars(road()[0], road()[1].long()), DtypeError, "known"),
+        (lambda: GRID.read(torch.zeros(3, 2, 4, 8), road()[0]), ShapeError, "map of 8 x 8"),
+        (lambda: GRID.coarser(3), ErlangenError, "stride = 3"),
+        (lambda: flow_warp(torch.zeros(3, 2, 8, 8), road()[0], road()[0] / 0, road()[1], GRID), NotFiniteError, "flow"),
+        (lambda: flow_loss(torch.zeros(3, 2, 8, 8), torch.zeros(3, 2, 8, 8), torch.ones(8, 8) > 0), ShapeError, "both"),
+        (lambda: turn_bins(torch.tensor([math.nan]), 10), ErlangenError, "give radians"),
+        (lambda: road_motions(-1), ErlangenError, "count = -1"),
+        (lambda: road_motions(2, shift=math.inf), ErlangenError, "shift = inf"),
+        (lambda: road_motion(torch.zeros(1) / 0, torch.ones(1), torch.zeros(1, 3), torch.ones(1)), NotFiniteError, "angle"),
+        (lambda: data.BOXES.output.act(tilted(), torch.ones(1, 2, 7)), ActionError, "tilts the vertical"),
+        (lambda: DetectionLoss(GRID)(blank(1), {"boxes": -torch.ones(1, 2, 7), "kind": torch.zeros(1, 2).long()}), DataError,
+         "sizes down to -1"),
+        (lambda: DetectionLoss(GRID)(blank(1), {"boxes": torch.ones(1, 2, 7) / 0, "kind": torch.zeros(1, 2).long()}),
+         NotFiniteError, "boxes"),
+        (lambda: DetectionLoss(GRID)(blank(2), {"boxes": torch.ones(1, 2, 7), "kind": torch.zeros(1, 2).long()}), ShapeError,
+         "of 2 scenes"),
     ],
 )  # fmt: skip
 def test_bad_input_is_named(call, error, match) -> None:

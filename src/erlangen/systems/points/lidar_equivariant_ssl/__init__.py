@@ -1,6 +1,7 @@
 """Maps of laser scans that follow motions of the road and scene flow, learned without labels, then fine-tuned."""
 
 from erlangen.survey import System
+from erlangen.systems.points.lidar_equivariant_ssl._motions import road_motions
 from erlangen.systems.points.lidar_equivariant_ssl.method import (
     EquivariantPretraining,
     Grid,
@@ -9,7 +10,6 @@ from erlangen.systems.points.lidar_equivariant_ssl.method import (
     Weights,
     flow_loss,
     flow_warp,
-    road_motions,
 )
 
 __all__ = [
@@ -31,9 +31,9 @@ SYSTEM = System(
     year=2024,
     arxiv="2404.11737",
     abstract_claims=(
-        "Equivariance to spatial transformations is learned by contrast and by classification, each where it suits.",
-        "Scene flow makes features equivariant in time.",
-        "Pre-trained so, detectors are better than from scratch and than with invariant or generative pre-training.",
+        "Contrast or classification is the better objective, depending on the transformation.",
+        "Scene flow makes features equivariant in time, and detection better.",
+        "Detectors are better than after other equivariant and invariant pre-training in many settings.",
     ),
     method=(
         "erlangen.systems.lidar_equivariant_ssl.EquivariantPretraining",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
+from erlangen.errors import DataError, ShapeError, check_finite
 from erlangen.geometry import oriented_iou
 from erlangen.measure import average_precision
 from erlangen.simulate import ROAD_USERS
@@ -31,7 +32,8 @@ class Detector(nn.Module):
         self.neck = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         self.heat = nn.Conv2d(width, KINDS, 1)
         self.box = nn.Conv2d(width, NUMBERS, 1)
-        nn.init.constant_(self.heat.bias, -math.log(99)) if self.heat.bias is not None else None
+        assert self.heat.bias is not None
+        nn.init.constant_(self.heat.bias, -math.log(99))  # one per cent: most cells have nothing
 
     def forward(self, x: Any) -> tuple[Tensor, Tensor]:
         """Of ``{"pos": [B, N, 3], "known": [B, N]}``."""
@@ -52,17 +54,31 @@ class DetectionLoss:
         self.middle = middle * grid.cell + torch.tensor([grid.ahead, -grid.columns * grid.cell / 2])
 
     def __call__(self, found: tuple[Tensor, Tensor], y: Any) -> Tensor:
-        """Of answers and ``{"boxes": [B, U, 7], "kind": [B, U]}``; kinds below zero are no boxes."""
+        """Of answers and ``{"boxes": [B, U, 7], "kind": [B, U]}``; kinds below zero are no boxes.
+
+        Raises:
+            ShapeError: boxes or kinds of another form.
+            NotFiniteError, DataError: boxes that are NaN or Inf, or with sizes that are not positive.
+        """
         heat, numbers = found
         boxes, kind = y["boxes"], y["kind"]
+        if boxes.shape != (len(heat), kind.shape[-1], 7) or kind.shape != boxes.shape[:-1]:
+            raise ShapeError(
+                f"boxes {tuple(boxes.shape)}, kind {tuple(kind.shape)}; give [B, U, 7] and [B, U] of {len(heat)} scenes"
+            )
+        check_finite(boxes, "boxes")
+        if not bool((boxes[..., 3:6] > 0).all()):
+            raise DataError(
+                f"boxes have sizes down to {float(boxes[..., 3:6].min()):.4g}; give positive ones, in metres"
+            )
         inside = self.grid.inside(boxes) & (kind >= 0)
         cells = self.grid.cells(boxes)
-        apart = (self.middle[None, None] - boxes[:, :, None, :2]).square().sum(-1)
+        apart = (self.middle.to(boxes) - boxes[:, :, None, :2]).square().sum(-1)
         bump = torch.exp(-apart / 2) * inside[..., None]  # [B, U, cells]
         bump.scatter_add_(2, torch.where(inside, cells, 0)[..., None], inside[..., None].to(bump))
-        peaks = torch.zeros(len(boxes), KINDS, bump.shape[-1])
-        for k in range(KINDS):
-            peaks[:, k] = (bump.clamp(max=1) * (kind == k)[..., None]).amax(1)
+        bump = torch.cat([bump, bump.new_zeros(len(bump), 1, bump.shape[-1])], 1).clamp(max=1)  # there may be no boxes
+        kinds = torch.nn.functional.pad(kind, (0, 1), value=-1)
+        peaks = torch.stack([(bump * (kinds == k)[..., None]).amax(1) for k in range(KINDS)], 1)
         flat = heat.flatten(2)
         share = flat.sigmoid()
         right = (1 - share).square() * nn.functional.logsigmoid(flat)
@@ -86,7 +102,7 @@ class DetectionLoss:
         peak = torch.where(share == max_pool2d(share[:, None], 3, 1, 1)[:, 0], share, 0.0)
         score, cell = peak.flatten(1).topk(min(count, share[0].numel()), 1)
         n = numbers.flatten(2).mT.gather(1, cell[..., None].expand(-1, -1, NUMBERS))
-        middle = self.middle[cell] + n[..., :2] * self.grid.cell
+        middle = self.middle.to(n)[cell] + n[..., :2] * self.grid.cell
         yaw = torch.atan2(n[..., 6], n[..., 7])[..., None] / 2
         boxes = torch.cat([middle, n[..., 2:3], n[..., 3:6].clamp(-3, 3).exp(), yaw], -1)
         return [(b[s > 0.01], s[s > 0.01]) for b, s in zip(boxes, score, strict=True)]

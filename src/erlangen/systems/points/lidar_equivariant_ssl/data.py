@@ -8,7 +8,8 @@ from torch import Generator, Tensor
 from erlangen.actions import OrientedBoxes
 from erlangen.simulate import Scanner, traffic
 from erlangen.symmetry import Symmetry
-from erlangen.systems.points.lidar_equivariant_ssl.method import GROUP, Sweeps, move_points, road_motions
+from erlangen.systems.points.lidar_equivariant_ssl._motions import GROUP, move_points, road_motions
+from erlangen.systems.points.lidar_equivariant_ssl.method import Sweeps
 
 BOXES = Symmetry(GROUP, input="points", output=OrientedBoxes())
 

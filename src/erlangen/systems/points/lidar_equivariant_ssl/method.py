@@ -5,7 +5,7 @@ Scenes are in the axes of the scanner: x ahead, y to the left, z up, metres. Map
 
 from __future__ import annotations
 
-import math
+import warnings
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,12 +13,18 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy, grid_sample, normalize, relu
 
-from erlangen.errors import DataError, ErlangenError, ShapeError, check_finite, check_floating, check_sizes
-from erlangen.groups import E, Generated, Scaling
+from erlangen.errors import (
+    DataError,
+    DtypeError,
+    ErlangenError,
+    ErlangenWarning,
+    ShapeError,
+    check_finite,
+    check_floating,
+    check_sizes,
+)
 from erlangen.learn import MovingTarget, info_nce
-
-GROUP = Generated(E(3), Scaling(3))
-"""Motions, mirrors and scalings of space; those of the road leave the vertical alone."""
+from erlangen.systems.points.lidar_equivariant_ssl._motions import moved_anyhow, turn_bins
 
 
 @dataclass(frozen=True)
@@ -83,10 +89,10 @@ class EquivariantPretraining(nn.Module):
         self.bins, self.points, self.temperature = bins, points, temperature
         width = backbone.channels
         # One head for each loss: the contrast has to ignore turns that the classes read.
-        self.contrast = _pointwise(width) if contrast else None
+        self.contrast = head(width) if contrast else None
         self.turns = TurnClassifier(width, bins) if turns else None
-        self.projector = _pointwise(width) if flow else None
-        self.predictor = _pointwise(width) if flow else None
+        self.projector = head(width) if flow else None
+        self.predictor = head(width) if flow else None
         self.target = MovingTarget(nn.Sequential(backbone, self.projector), decay) if self.projector else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,21 +102,24 @@ class EquivariantPretraining(nn.Module):
     def losses(self, sweeps: Sweeps, *, generator: Generator | None = None) -> dict[str, Tensor]:
         """The losses by name, means over scenes, without their weights; call `update` after each step.
 
+        Warns with `ErlangenWarning` where scenes have no point that is in both views; their contrast is zero.
+
         Raises:
-            DataError: no point of any scene is in both views.
+            ShapeError, DtypeError, NotFiniteError: sweeps of another form.
+            DataError: no scene has points on the map in both sweeps.
         """
+        check_sweeps(sweeps, self.grid)
         losses: dict[str, Tensor] = {}
         pos, known = sweeps.pos[:, 1], sweeps.known[:, 1]
         if self.contrast is not None or self.turns is not None:
-            motions = [road_motions(len(pos), generator=generator, dtype=pos.dtype) for _ in range(2)]
-            views = [move_points(m.matrix, pos) for m in motions]
-            pillars = [self.grid.pillars(view, known) for view in views]
-            maps = [self.backbone(p) for p in pillars]
+            (first, motions), (second, _) = (moved_anyhow(pos, generator) for _ in range(2))
+            one = self.backbone(self.grid.pillars(first, known))
             if self.contrast is not None:
-                losses["contrast"] = self._contrast(self.contrast, views, maps, known, generator)
+                other = self.backbone(self.grid.pillars(second, known))
+                losses["contrast"] = self._contrast(self.contrast, [first, second], [one, other], known, generator)
             if self.turns is not None:
-                seen = self.coarse.occupied(views[0], known)
-                losses["turns"] = cross_entropy(self.turns(maps[0], seen), turn_bins(motions[0].angle, self.bins))
+                seen = self.coarse.occupied(first, known)
+                losses["turns"] = cross_entropy(self.turns(one, seen), turn_bins(motions.angle, self.bins))
         if self.projector is not None and self.predictor is not None and self.target is not None:
             encoder, projector = self.target.copy.children()
             with torch.no_grad():  # what is carried along are features of the encoder; the projector comes after
@@ -130,8 +139,14 @@ class EquivariantPretraining(nn.Module):
         self, head: nn.Module, views: list[Tensor], maps: list[Tensor], known: Tensor, generator: Generator | None
     ) -> Tensor:
         both = known & self.coarse.inside(views[0]) & self.coarse.inside(views[1])
-        if not bool(both.any()):
-            raise DataError("no point of any scene is in both views; give scenes within the grid, or a larger grid")
+        alone = int((~both.any(1)).sum())
+        if alone:
+            warnings.warn(
+                f"{alone} of {len(both)} scenes have no point in both views and are left out of the contrast; if that happens "
+                "often, give a larger grid",
+                ErlangenWarning,
+                stacklevel=3,
+            )
         rows = chosen_points(both, self.points, generator)
         kept = both.gather(1, rows)
         x, y = (
@@ -155,20 +170,31 @@ class Sweeps(NamedTuple):
     flow: Tensor
 
 
-class Motions(NamedTuple):
-    """Motions of the road.
+def check_sweeps(sweeps: Sweeps, grid: Grid) -> None:
+    """Refuse what cannot be pre-trained on.
 
-    Attributes:
-        matrix: elements of `GROUP`, ``[B, 4, 4]``.
-        angle, factor, side: by how much they turn, in radians, and scale, and -1 where they mirror, ``[B]``.
-        shift: in metres, ``[B, 3]``.
+    Raises:
+        ShapeError, DtypeError, NotFiniteError: sweeps of another form.
+        DataError: no scene has points on the map in both sweeps.
     """
-
-    matrix: Tensor
-    angle: Tensor
-    factor: Tensor
-    shift: Tensor
-    side: Tensor
+    pos, known, flow = sweeps
+    if (
+        pos.ndim != 4
+        or pos.shape[1] != 2
+        or pos.shape[3] != 3
+        or known.shape != pos.shape[:-1]
+        or flow.shape != pos[:, 0].shape
+    ):
+        raise ShapeError(
+            f"pos {tuple(pos.shape)}, known {tuple(known.shape)}, flow {tuple(flow.shape)}; give [B, 2, N, 3], [B, 2, N], "
+            "and a vector for each point of the first sweep, [B, N, 3]"
+        )
+    for name, value in (("pos", pos), ("flow", flow)):
+        check_floating(value, name)
+        check_finite(value, name)
+    _check_known(known)
+    if not bool((known & grid.inside(pos)).any(-1).all(-1).any()):
+        raise DataError("no scene has points on the map in both sweeps; give scenes within the grid, or a larger grid")
 
 
 @dataclass(frozen=True)
@@ -192,8 +218,16 @@ class Grid:
             raise ErlangenError(f"cell = {self.cell}; give a length in metres, positive")
 
     def coarser(self, stride: int) -> Grid:
-        """The grid of a map whose cells are `stride` times as long."""
-        return Grid(self.cell * stride, -(-self.rows // stride), -(-self.columns // stride), self.ahead)
+        """The grid of a map whose cells are `stride` times as long.
+
+        Raises:
+            ErlangenError: a stride that does not divide both sides: cells of the two maps would not lie on each other.
+        """
+        if self.rows % stride or self.columns % stride:
+            raise ErlangenError(
+                f"stride = {stride} for a map of {self.rows} x {self.columns}; give one that divides both"
+            )
+        return Grid(self.cell * stride, self.rows // stride, self.columns // stride, self.ahead)
 
     def place(self, pos: Tensor) -> Tensor:
         """Places in units of cells ``[..., 2]``: (0, 0) is the near right corner."""
@@ -236,6 +270,7 @@ class Grid:
         check_finite(pos, "pos")
         if pos.ndim != 3 or pos.shape[-1] != 3 or known.shape != pos.shape[:-1]:
             raise ShapeError(f"pos {tuple(pos.shape)}, known {tuple(known.shape)}; give [B, N, 3] and bool [B, N]")
+        _check_known(known)
         at = self.place(pos)
         mean, count = self.means(torch.cat([at - at.floor() - 0.5, pos[..., 2:]], -1), pos, known)
         cells = torch.where(known, self.cells(pos), self.rows * self.columns)
@@ -246,11 +281,16 @@ class Grid:
         return torch.cat([count.log1p()[:, None], mean, ends], 1) * (count > 0)[:, None]
 
     def read(self, x: Tensor, pos: Tensor) -> Tensor:
-        """Values ``[B, N, C]`` of a map ``[B, C, H, W]`` at points ``[B, N, 3]``, between the middles of cells; zero outside."""
+        """Values ``[B, N, C]`` of a map ``[B, C, H, W]`` at points ``[B, N, 3]``, between the middles of cells; zero outside.
+
+        Raises:
+            ShapeError: a map of another size.
+        """
+        if x.shape[-2:] != (self.rows, self.columns):
+            raise ShapeError(f"x {tuple(x.shape)}; give a map of {self.rows} x {self.columns}")
         size = torch.tensor([self.columns, self.rows]).to(x)
-        at = (
-            2 * self.place(pos).flip(-1) / size - 1
-        )  # grid_sample has the column first, from -1 to 1 between outer edges
+        # grid_sample has the column first, from -1 to 1 between outer edges
+        at = 2 * self.place(pos).flip(-1) / size - 1
         return grid_sample(x, at[:, :, None], align_corners=False)[..., 0].mT
 
 
@@ -269,7 +309,9 @@ class MapBackbone(nn.Module):
         check_sizes(channels=channels, stride=stride)
         how: dict[str, Any] = {"padding": 1, "padding_mode": padding, "bias": False}
         self.channels, self.stride = channels, stride
-        self.first = nn.Sequential(nn.Conv2d(6, channels, 3, stride, **how), nn.BatchNorm2d(channels), nn.ReLU())
+        # One cell beyond its own on each side: what a cell of the smaller map sees has its middle in the middle of that cell.
+        first = nn.Conv2d(6, channels, stride + 2, stride, **how)
+        self.first = nn.Sequential(first, nn.BatchNorm2d(channels), nn.ReLU())
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(channels, channels, 3, **how),
@@ -307,81 +349,6 @@ class TurnClassifier(nn.Module):
         return self.layers((x * share).sum((-2, -1)) / share.sum((-2, -1)).clamp_min(1))
 
 
-def road_motions(
-    count: int,
-    *,
-    turn: float = math.pi / 2,
-    shift: float = 0.2,
-    scale: float = 0.05,
-    flip: float = 0.5,
-    generator: Generator | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> Motions:
-    """Motions of the road: first a mirror of left and right, then a scaling, a turn about the vertical and a shift.
-
-    Args:
-        count: how many.
-        turn: largest angle, in radians.
-        shift: largest shift along each of the three axes, in metres.
-        scale: largest deviation of the factor from one.
-        flip: probability of the mirror.
-        generator: source of the draws.
-        dtype: of the matrices.
-
-    Raises:
-        ErlangenError: a turn beyond half a turn, which looks like degrees, a scale of one or more, or a probability that is none.
-    """
-    if not 0 <= turn <= math.pi:
-        raise ErlangenError(f"turn = {turn}; give radians, from 0 to pi")
-    if not 0 <= scale < 1 or not shift >= 0 or not 0 <= flip <= 1:
-        raise ErlangenError(
-            f"shift = {shift}, scale = {scale}, flip = {flip}; give shift >= 0, scale and flip below one"
-        )
-
-    def even(most: float, *shape: int) -> Tensor:
-        return most * (2 * torch.rand(count, *shape, generator=generator, dtype=torch.float64) - 1)
-
-    angle, factor, away = even(turn), 1 + even(scale), even(shift, 3)
-    side = torch.where(torch.rand(count, generator=generator) < flip, -1.0, 1.0)
-    numbers = (one.to(dtype) for one in (angle, factor, away, side))
-    return Motions(road_motion(angle, factor, away, side).to(dtype), *numbers)
-
-
-def road_motion(angle: Tensor, factor: Tensor, shift: Tensor, side: Tensor) -> Tensor:
-    """Matrices ``[B, 4, 4]``, float64, of angles, factors and sides (-1 mirrors y) ``[B]`` and shifts ``[B, 3]``.
-
-    Raises:
-        ErlangenError: a factor that is not positive, or a side that is neither 1 nor -1.
-    """
-    if not bool((factor > 0).all()) or not bool((side.abs() == 1).all()):
-        raise ErlangenError("factor must be positive and side 1 or -1: a motion of the road cannot be undone otherwise")
-    c, s = factor.double() * angle.double().cos(), factor.double() * angle.double().sin()
-    out = torch.zeros(len(angle), 4, 4, dtype=torch.float64)
-    out[:, 0, 0], out[:, 0, 1] = c, -s * side
-    out[:, 1, 0], out[:, 1, 1] = s, c * side
-    out[:, 2, 2], out[:, 3, 3] = factor.double(), 1
-    out[:, :3, 3] = shift.double()
-    return out
-
-
-def move_points(matrix: Tensor, pos: Tensor) -> Tensor:
-    """Points ``[B, N, 3]`` moved by ``[B, 4, 4]``."""
-    return pos @ matrix[:, :3, :3].mT + matrix[:, None, :3, 3]
-
-
-def turn_bins(angle: Tensor, bins: int, *, most: float = math.pi / 2) -> Tensor:
-    """Which of equal parts of [-most, most] each angle lies in, int64.
-
-    Raises:
-        ErlangenError: fewer than two bins, or an angle outside, as degrees would be.
-    """
-    if bins < 2:
-        raise ErlangenError(f"bins = {bins}; give at least two, one class tells nothing")
-    if bool((angle.abs() > most * (1 + 1e-6)).any()):
-        raise ErlangenError(f"angle goes to {float(angle.abs().max()):.4g}; give radians up to {most:.4g}")
-    return ((angle + most) * (bins / (2 * most))).long().clamp(0, bins - 1)
-
-
 def chosen_points(known: Tensor, count: int, generator: Generator | None = None) -> Tensor:
     """Rows ``[B, min(count, N)]`` of known points, at random; others come last where there are too few."""
     score = torch.rand(known.shape, generator=generator).to(known.device) + known
@@ -402,11 +369,13 @@ def flow_warp(x: Tensor, pos: Tensor, flow: Tensor, known: Tensor, grid: Grid) -
 
     Raises:
         ShapeError: flow that is not one vector for each point, or a map of another size.
+        NotFiniteError: flow that is NaN or Inf.
     """
-    if flow.shape != pos.shape or x.shape[-2:] != (grid.rows, grid.columns):
+    check_finite(flow, "flow")
+    if flow.shape != pos.shape or known.shape != pos.shape[:-1] or x.shape[-2:] != (grid.rows, grid.columns):
         raise ShapeError(
-            f"flow {tuple(flow.shape)} for pos {tuple(pos.shape)}, map {tuple(x.shape)}; give a vector for each point, and a "
-            f"map of {grid.rows} x {grid.columns}"
+            f"flow {tuple(flow.shape)} and known {tuple(known.shape)} for pos {tuple(pos.shape)}, map {tuple(x.shape)}; give a "
+            f"vector and a bool for each point, and a map of {grid.rows} x {grid.columns}"
         )
     cells = grid.cells(pos)
     had = known & (cells < grid.rows * grid.columns)
@@ -420,11 +389,26 @@ def flow_loss(now: Tensor, carried: Tensor, both: Tensor) -> Tensor:
     """Squared distances of unit features in cells that both maps have, ``[B, H, W]``, over the number of all cells.
 
     No gradient reaches what was carried. The mean over scenes.
+
+    Raises:
+        ShapeError: maps that do not fit together.
     """
+    if now.shape != carried.shape or both.shape != (len(now), *now.shape[-2:]):
+        raise ShapeError(
+            f"now {tuple(now.shape)}, carried {tuple(carried.shape)}, both {tuple(both.shape)}; give two of [B, C, H, W] and "
+            "[B, H, W]"
+        )
     apart = (normalize(now, dim=1) - normalize(carried.detach(), dim=1)).square().sum(1)
     return (apart * both).sum() / both.numel()
 
 
-def _pointwise(width: int) -> nn.Sequential:
-    """A perceptron on each cell."""
-    return nn.Sequential(nn.Conv2d(width, 2 * width, 1), nn.ReLU(), nn.Conv2d(2 * width, width, 1))
+def head(width: int) -> nn.Sequential:
+    """A perceptron on each cell of a map, as the projectors of BYOL are: one hidden layer, normalised."""
+    return nn.Sequential(
+        nn.Conv2d(width, 2 * width, 1), nn.BatchNorm2d(2 * width), nn.ReLU(), nn.Conv2d(2 * width, width, 1)
+    )
+
+
+def _check_known(known: Tensor) -> None:
+    if known.dtype != torch.bool:
+        raise DtypeError(f"known has dtype {known.dtype}; give bool, which points there are")

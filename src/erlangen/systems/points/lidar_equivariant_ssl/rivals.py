@@ -1,4 +1,8 @@
-"""Pre-training that E-SSL3D is compared with: invariance, contrast of everything, classes of everything."""
+"""Pre-training that E-SSL3D is compared with: invariance of the whole, and classes of all motions.
+
+Contrast of all motions, after Xie et al., "PointContrast", ECCV 2020, is `EquivariantPretraining` with that loss alone: all
+motions are in its views.
+"""
 
 from __future__ import annotations
 
@@ -6,71 +10,45 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from erlangen.errors import DataError
-from erlangen.learn import MovingTarget, byol_loss, info_nce
+from erlangen.learn import MovingTarget, byol_loss
+from erlangen.systems.points.lidar_equivariant_ssl._motions import moved_anyhow, turn_bins
 from erlangen.systems.points.lidar_equivariant_ssl.method import (
     Grid,
     MapBackbone,
-    Motions,
     Sweeps,
     TurnClassifier,
-    chosen_points,
-    move_points,
-    road_motions,
-    turn_bins,
+    check_sweeps,
+    head,
 )
 
 
 class InvariantPretraining(nn.Module):
-    """Features averaged over the map agree for two sweeps, moved anyhow: after Huang et al., "STRL", ICCV 2021."""
+    """Features averaged over the map agree for two sweeps, moved anyhow: after Huang et al., "STRL", ICCV 2021.
+
+    Projector, predictor and target are those of E-SSL3D. Each sweep is once what is predicted and once what predicts.
+    """
 
     def __init__(self, backbone: MapBackbone, grid: Grid, *, decay: float = 0.999) -> None:
         super().__init__()
         self.backbone, self.grid = backbone, grid
-        width = backbone.channels
-        self.projector, self.predictor = _perceptron(width), _perceptron(width)
-        self.target = MovingTarget(nn.Sequential(backbone, _Pool(), self.projector), decay)
+        self.projector, self.predictor = head(backbone.channels), head(backbone.channels)
+        self.target = MovingTarget(self._online(), decay)
 
     def losses(self, sweeps: Sweeps, *, generator: Generator | None = None) -> dict[str, Tensor]:
         """One loss."""
-        views = [_moved(sweeps.pos[:, i], generator)[0] for i in range(2)]
-        maps = [self.grid.pillars(view, sweeps.known[:, i]) for i, view in enumerate(views)]
-        now = self.predictor(self.projector(_Pool()(self.backbone(maps[1]))))
-        before = self.target(maps[0])
-        assert isinstance(before, Tensor)
-        return {"invariance": byol_loss(now, before)}
+        check_sweeps(sweeps, self.grid)
+        maps = [self.grid.pillars(moved_anyhow(sweeps.pos[:, i], generator)[0], sweeps.known[:, i]) for i in range(2)]
+        online = self._online()
+        found = [self.predictor(online(x)).flatten(1) for x in maps]
+        wanted = [self.target.copy(x).flatten(1) for x in maps]
+        return {"invariance": (byol_loss(found[0], wanted[1]) + byol_loss(found[1], wanted[0])) / 2}
 
     def update(self) -> None:
         """Move the target."""
-        self.target.update(nn.Sequential(self.backbone, _Pool(), self.projector))
+        self.target.update(self._online())
 
-
-class ContrastPretraining(nn.Module):
-    """Features of points agree in two views, moved anyhow: after Xie et al., "PointContrast", ECCV 2020."""
-
-    def __init__(self, backbone: MapBackbone, grid: Grid, *, points: int = 2048, temperature: float = 0.1) -> None:
-        super().__init__()
-        self.backbone, self.grid = backbone, grid
-        self.coarse = grid.coarser(backbone.stride)
-        self.points, self.temperature = points, temperature
-
-    def losses(self, sweeps: Sweeps, *, generator: Generator | None = None) -> dict[str, Tensor]:
-        """One loss; the features are those of the backbone itself."""
-        pos, known = sweeps.pos[:, 1], sweeps.known[:, 1]
-        views = [_moved(pos, generator)[0] for _ in range(2)]
-        both = known & self.coarse.inside(views[0]) & self.coarse.inside(views[1])
-        if not bool(both.any()):
-            raise DataError("no point of any scene is in both views; give scenes within the grid, or a larger grid")
-        rows = chosen_points(both, self.points, generator)
-        x, y = (
-            self.coarse.read(self.backbone(self.grid.pillars(v, known)), v.gather(1, rows[..., None].expand(-1, -1, 3)))
-            for v in views
-        )
-        kept = both.gather(1, rows)
-        return {"contrast": info_nce(x, y, temperature=self.temperature, known=kept, reduction="sum") / len(rows)}
-
-    def update(self) -> None:
-        """There is no target."""
+    def _online(self) -> nn.Sequential:
+        return nn.Sequential(self.backbone, nn.AdaptiveAvgPool2d(1), self.projector)
 
 
 class ClassPretraining(nn.Module):
@@ -88,9 +66,13 @@ class ClassPretraining(nn.Module):
         )
 
     def losses(self, sweeps: Sweeps, *, generator: Generator | None = None) -> dict[str, Tensor]:
-        """One loss, the sum over the heads."""
-        pos, known = sweeps.pos[:, 1], sweeps.known[:, 1]
-        view, motions = _moved(pos, generator)
+        """One loss, the sum over the heads, of two views."""
+        check_sweeps(sweeps, self.grid)
+        views = [self._classes(sweeps.pos[:, 1], sweeps.known[:, 1], generator) for _ in range(2)]
+        return {"classes": torch.stack(views).mean()}
+
+    def _classes(self, pos: Tensor, known: Tensor, generator: Generator | None) -> Tensor:
+        view, motions = moved_anyhow(pos, generator)
         x, seen = self.backbone(self.grid.pillars(view, known)), self.coarse.occupied(view, known)
         labels = {
             "turn": turn_bins(motions.angle, self.bins),
@@ -98,28 +80,7 @@ class ClassPretraining(nn.Module):
             "shift": turn_bins(motions.shift[:, 0], self.bins, most=0.2),
             "side": (motions.side < 0).long(),
         }
-        return {
-            "classes": torch.stack(
-                [cross_entropy(head(x, seen), labels[name]) for name, head in self.heads.items()]
-            ).sum()
-        }
+        return torch.stack([cross_entropy(one(x, seen), labels[name]) for name, one in self.heads.items()]).sum()
 
     def update(self) -> None:
         """There is no target."""
-
-
-class _Pool(nn.Module):
-    """Means over a map."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean((-2, -1))
-
-
-def _moved(pos: Tensor, generator: Generator | None) -> tuple[Tensor, Motions]:
-    """Points moved as E-SSL3D moves them, and by what."""
-    motions = road_motions(len(pos), generator=generator, dtype=pos.dtype)
-    return move_points(motions.matrix, pos), motions
-
-
-def _perceptron(width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, 2 * width), nn.BatchNorm1d(2 * width), nn.ReLU(), nn.Linear(2 * width, width))
