@@ -47,17 +47,21 @@ from erlangen.data.motion import (
     pedestrians,
 )
 from erlangen.data.noise_textures import textures
+from erlangen.data.protein_files import AMINO_ACIDS, Protein, pdb_protein
+from erlangen.data.proteins import Backbone, backbones
 from erlangen.data.segmentation import Superpixels, superpixels
 from erlangen.data.sensors import SensorData, basic_motions
 from erlangen.data.texts import CHARACTERS, character_ids, common_words, library_text, word_ids, words
 from erlangen.files import size_limit
 
 __all__ = [
+    "AMINO_ACIDS",
     "CHARACTERS",
     "FONTS",
     "JOINTS",
     "PARENTS",
     "SKIPS",
+    "Backbone",
     "Batch",
     "Clips",
     "Crowds",
@@ -67,10 +71,12 @@ __all__ = [
     "MoleculeData",
     "MoleculeFrames",
     "MotionClip",
+    "Protein",
     "SensorData",
     "Skeleton",
     "Superpixels",
     "affine_distortion",
+    "backbones",
     "basic_motions",
     "brec_families",
     "captured_motion",
@@ -97,6 +103,7 @@ __all__ = [
     "load_data",
     "mnist",
     "molecular_graphs",
+    "pdb_protein",
     "pedestrians",
     "planar_pairs",
     "penalized_logp",

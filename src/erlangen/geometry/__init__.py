@@ -1,6 +1,6 @@
 """Where things lie, before any model.
 
-Neighbours, invariants of pairs, partitions of clouds, multigraphs, colours of nodes, shortest tours,
+Neighbours, contacts of balls, invariants of pairs, partitions of clouds, multigraphs, colours of nodes, shortest tours,
 configurations of vectors, kinematic trees, boxes, manifolds.
 """
 
@@ -17,6 +17,7 @@ from erlangen.geometry.configurations import (
     subspace_similarity,
     welch_bound,
 )
+from erlangen.geometry.contacts import BallCells, ball_cells, burial
 from erlangen.geometry.ego import EgoNetworks, ego_networks
 from erlangen.geometry.invariants import PairInvariants, spatial_invariants
 from erlangen.geometry.kinematics import KinematicTree, Placement, skinned
@@ -46,6 +47,7 @@ from erlangen.geometry.partitions import (
 from erlangen.geometry.tours import optimal_tours, rewrite_tours, tour_lengths
 
 __all__ = [
+    "BallCells",
     "Clustering",
     "EgoNetworks",
     "KinematicTree",
@@ -54,7 +56,9 @@ __all__ = [
     "PairInvariants",
     "PeriodicEdges",
     "Placement",
+    "ball_cells",
     "box_corners",
+    "burial",
     "cluster_parts",
     "coherence",
     "color_kernel",

@@ -1,10 +1,20 @@
 """Data that obeys known laws, with exact labels.
 
-Particles under pair forces, molecules, particles carried by a flow, posed and moving bodies, furnished rooms, surfaces, solids.
+Particles under pair forces, molecules, particles carried by a flow, posed and moving bodies, furnished rooms, surfaces, solids, decoys of proteins.
 """
 
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
 from erlangen.simulate.charges import charges_ahead, drifted
+from erlangen.simulate.decoys import (
+    DECOYS,
+    Decoy,
+    DecoyKind,
+    SoftTorsions,
+    decoy_maker,
+    ideal_cb,
+    soft_torsions,
+    turn_torsions,
+)
 from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw
 from erlangen.simulate.limbs import Limb, LimbedBody, LimbFrames
 from erlangen.simulate.mesh_shapes import machined_parts, mesh_clouds, mesh_points
@@ -16,9 +26,12 @@ from erlangen.simulate.shapes import Surfaces, surfaces
 from erlangen.simulate.solid_families import solids
 
 __all__ = [
+    "DECOYS",
     "FURNITURE",
     "PARTS",
     "BodyClouds",
+    "Decoy",
+    "DecoyKind",
     "Hooke",
     "Humanoid",
     "InverseSquare",
@@ -31,13 +44,18 @@ __all__ = [
     "PairLaw",
     "ParticleImages",
     "Rooms",
+    "SoftTorsions",
     "Surfaces",
     "Vortices",
     "charged",
     "charges_ahead",
+    "decoy_maker",
     "drifted",
     "ethanol",
     "evolve",
+    "ideal_cb",
+    "soft_torsions",
+    "turn_torsions",
     "gravity",
     "machined_parts",
     "mesh_clouds",
