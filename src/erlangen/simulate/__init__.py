@@ -1,6 +1,7 @@
 """Data that obeys known laws, with exact labels.
 
-Particles under pair forces, molecules, particles carried by a flow, posed and moving bodies, furnished rooms, surfaces, solids, decoys of proteins.
+Particles under pair forces, molecules, particles carried by a flow, posed and moving bodies, furnished rooms, surfaces, solids,
+decoys of proteins.
 """
 
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid

@@ -114,7 +114,7 @@ def soft_torsions(pos: Tensor, modes: int = 10, *, within: float = 12.0) -> Soft
     rows = J.unflatten(0, (len(pos), 3))
     stretch = ((rows[j] - rows[i]) * step[..., None]).sum(1) / step.square().sum(-1, keepdim=True)
     mass = J.mT @ J / len(pos)
-    root = torch.linalg.cholesky(mass + 1e-6 * mass.diagonal().mean() * torch.eye(len(mass)).to(pos))
+    root = torch.linalg.cholesky(mass + 1e-9 * mass.diagonal().mean() * torch.eye(len(mass)).to(pos))
     inner = torch.linalg.solve_triangular(root, stretch.mT, upper=False)
     values, vectors = torch.linalg.eigh(inner @ inner.mT)
     # N places of CA, N - 1 steps of fixed length: 2N - 5 inner freedoms, so that one of 2N - 4 combinations moves nothing.

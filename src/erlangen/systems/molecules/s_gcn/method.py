@@ -6,6 +6,7 @@ L means degrees 0 to L - 1.
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal, NamedTuple
 
 import torch
@@ -108,7 +109,7 @@ class SGCN(nn.Module):
         self.order, self.variant = order, variant
         widths = widths or ((20, 16, 14, 12, 8) if variant == "s" else (20, 16, 8, 4, 1))
         widths = (INPUTS, *widths)
-        self.layers = nn.ModuleList(SphericalConvolution(a, b, order) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(SphericalConvolution(a, b, order) for a, b in itertools.pairwise(widths))
         self.norms = nn.ModuleDict({"1": nn.BatchNorm1d(widths[2]), "3": nn.BatchNorm1d(widths[4])})
         self.dropout = nn.Dropout(dropout)
         self.head = (

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from erlangen.errors import ErlangenError
 from erlangen.systems.molecules.s_gcn.method import INPUTS, KINDS, SGCN, gathered, normalized
 
 
@@ -31,13 +33,11 @@ class ContactGCN(nn.Module):
         middle = [first[-1], *scaled((113, 98, 83, 68, 53, 38, 23, 8))]
         last = [middle[-1], *scaled((16, 32, 64, 32, 16)), 1]
         self.channels = channels
-        self.begin = nn.Sequential(
-            *(m for a, b in zip(first, first[1:], strict=False) for m in (nn.Linear(a, b), nn.ELU()))
-        )
-        pairs = list(zip(middle, middle[1:], strict=False))
+        self.begin = nn.Sequential(*(m for a, b in itertools.pairwise(first) for m in (nn.Linear(a, b), nn.ELU())))
+        pairs = list(itertools.pairwise(middle))
         self.own = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
         self.others = nn.ModuleList(nn.ModuleList(nn.Linear(a, b, bias=False) for _ in range(6)) for a, b in pairs)
-        head = [m for a, b in zip(last, last[1:], strict=False) for m in (nn.Linear(a, b), nn.ELU())]
+        head = [m for a, b in itertools.pairwise(last) for m in (nn.Linear(a, b), nn.ELU())]
         self.head = nn.Sequential(*head[:-1])
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
@@ -68,7 +68,7 @@ class DistanceGNN(nn.Module):
         super().__init__()
         self.inner = SGCN(max(2, math.isqrt(bases)))
         if self.inner.order**2 != bases:
-            raise ValueError(f"bases = {bases}; give a square number")
+            raise ErlangenError(f"bases = {bases}; give a square number")
         self.register_buffer("centers", torch.linspace(3.0, reach, bases))
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
