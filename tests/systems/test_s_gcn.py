@@ -11,7 +11,16 @@ from erlangen.errors import DataError, DegenerateFrameError, ErlangenError, NotF
 from erlangen.survey import Sizes
 from erlangen.systems.molecules.s_gcn import SGCN, SphericalConvolution, padded, residue_frames, residue_graph
 from erlangen.systems.molecules.s_gcn._properties import batch, network, output, zinc_finger
-from erlangen.systems.molecules.s_gcn.data import FOLDS, NATIVE, chains, drawn, five_atoms, graph_of, samples_of, smoothed
+from erlangen.systems.molecules.s_gcn.data import (
+    FOLDS,
+    NATIVE,
+    chains,
+    drawn,
+    five_atoms,
+    graph_of,
+    samples_of,
+    smoothed,
+)
 from erlangen.systems.molecules.s_gcn.experiment import SHARE, measure, squared_error, trimmed, widened
 from erlangen.systems.molecules.s_gcn.method import directions
 from erlangen.systems.molecules.s_gcn.rivals import ContactGCN, DistanceGNN, MeanScore
@@ -85,7 +94,7 @@ def test_directions_tell_octants_and_nothing_else_does() -> None:
             loss = nn.functional.cross_entropy(conv(h, Y, near.clamp(min=0))[0, :n], octant)
             loss.backward()
             optimizer.step()
-        losses[order] = float(loss)
+        losses[order] = float(loss.detach())
     assert losses[1] > math.log(8) - 1e-9
     assert losses[1] < math.log(8) + 0.05
     assert losses[2] < 0.02

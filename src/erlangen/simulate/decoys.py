@@ -203,7 +203,7 @@ def _closed(goal: Tensor, piece: Tensor) -> Tensor | None:
         axis = torch.nn.functional.normalize(ends[:, 1:3] - ends[:, :2], dim=-1).flatten(0, 1)
         arm = piece[-1, None, :3] - ends[:, :2].flatten(0, 1)[:, None]
         J = torch.linalg.cross(axis[:, None].expand_as(arm), arm).flatten(1).mT  # [9, 2L]
-        step = torch.linalg.lstsq(J.mT @ J + 1e-9 * torch.eye(J.shape[1]).to(J), J.mT @ miss).solution
+        step = torch.linalg.pinv(J, rtol=1e-6) @ miss  # of all steps that close the gap, the shortest
         step = step * min(1.0, 0.3 / float(step.abs().max()))
         piece = turn_torsions(piece, torch.cat([step.unflatten(0, (-1, 2)), step.new_zeros(1, 2)]))
     return None
