@@ -127,7 +127,7 @@ def burial(pairs: Tensor, exposed: Tensor) -> Tensor:
 
 def _neighbours(pos: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
     """Balls that overlap, nearest first, padded ``[A, K]``, and how many there are."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue] - compiled, without stubs
 
     tree = cKDTree(pos.detach().cpu().numpy())
     found = torch.from_numpy(tree.query_pairs(2 * float(radius.max()), output_type="ndarray")).long().to(pos.device)

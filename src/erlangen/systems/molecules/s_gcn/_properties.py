@@ -42,7 +42,7 @@ def network(order: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> SG
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias)
         nn.init.normal_(torch.as_tensor(norm.running_mean))
-    for layer in model.layers:
+    for layer in model.convolutions:
         # Sums over ten neighbours and 25 filters would drive the sigmoid into its ends.
         layer.filters.data /= 5 * order
     return model
@@ -138,7 +138,7 @@ def harmonics_turn(run: Run[Any]) -> float:
 def filters_turned(model: SGCN, R: Tensor) -> SGCN:
     """The network whose filters see directions from frames that are turned by R in their own coordinates."""
     other = copy.deepcopy(model)
-    for layer in other.layers:
+    for layer in other.convolutions:
         D = torch.block_diag(*wigner_D_all(layer.order - 1, R))
         layer.filters.data = torch.einsum("ab,bij->aij", D, layer.filters.data)
     return other
@@ -167,7 +167,7 @@ def order_one_is_isotropic(run: Run[Any]) -> float:
     kind, pos = zinc_finger()
     graph = graph_of(kind, pos)
     x, model = batch([graph]), network(1)
-    h, layer = x["features"], model.layers[0]
+    h, layer = x["features"], model.convolutions[0]
     W = layer.filters[0] / math.sqrt(4 * math.pi)
     plain = h @ layer.own + graph.edges.to(h) @ h @ W + layer.bias
     Y = directions(x["pos"], x["neighbors"], x["mask"], 1)

@@ -119,6 +119,11 @@ class SGCN(nn.Module):
             else nn.Identity()
         )  # fmt: skip
 
+    @property
+    def convolutions(self) -> list[SphericalConvolution]:
+        """The layers, in order."""
+        return [layer for layer in self.layers if isinstance(layer, SphericalConvolution)]
+
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         """Quality of each residue ``[B, N]``, 0 for padding; that of the model is the mean.
 
