@@ -20,6 +20,8 @@ from erlangen.geometry import (
     merge_parts,
     mixed_points,
     mixture_step,
+    same_cells,
+    scattered_cells,
     voronoi,
 )
 
@@ -97,6 +99,51 @@ def test_the_first_point_is_uniform() -> None:
     assert float(((counts - 1000).square() / 1000).sum()) < 16.3  # chi-square with 3 degrees of freedom, p = 0.001
 
 
+@pytest.mark.parametrize(("count", "spacing"), [(200, 0.5), (12, 0.5), (12, 0.0), (1, 0.3)])
+def test_scattered_cells_one_by_one(count: int, spacing: float) -> None:
+    """Against a loop over the points in their random order."""
+    pos = torch.randn(4, 90, 3, generator=generator(), dtype=torch.float64)
+    labels = scattered_cells(pos, count, spacing, generator=generator(5))
+    order = torch.rand(4, 90, generator=generator(5), dtype=torch.float64)
+    for b in range(4):
+        D = torch.cdist(pos[b], pos[b])
+        centres: list[int] = []
+        for i in order[b].argsort().tolist():
+            if len(centres) < count and all(D[i, c] >= spacing for c in centres):
+                centres.append(i)
+        centres.sort()
+        assert labels[b].tolist() == D[:, centres].argmin(1).tolist()
+
+
+def test_scattered_cells_of_far_parts_do_not_notice_each_other() -> None:
+    """Two clouds far apart, one of which turns: no cell changes. Cells of far points do."""
+    pos = torch.randn(1, 120, 3, generator=generator(), dtype=torch.float64)
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=generator(1), dtype=torch.float64)).Q
+    moved = torch.cat([pos[:, :60], pos[:, 60:] @ turn.mT + 100], 1)
+    pos = torch.cat([pos[:, :60], pos[:, 60:] + 100], 1)
+    cells = [scattered_cells(x, 120, 0.7, generator=generator(2)) for x in (pos, moved)]
+    assert same_cells(*cells).all()
+    chosen = [farthest_points(x, 20, generator=generator(2)) for x in (pos, moved)]
+    far = [voronoi(x, x[:, c[0]]) for x, c in zip((pos, moved), chosen, strict=True)]
+    assert not same_cells(*far)[:, 60:].all()
+
+
+def test_coincident_points_are_one_cell() -> None:
+    assert scattered_cells(torch.zeros(2, 5, 3), 4, 0.1).eq(0).all()
+
+
+def test_same_cells_by_sets() -> None:
+    before, after = (torch.randint(5, (20, 15), generator=generator(k)) for k in range(2))
+    after = torch.where(torch.rand(20, 15, generator=generator(2)) < 0.9, before, after)
+    same = same_cells(before, after)
+    for b in range(20):
+        for i in range(15):
+            old, new = (set(torch.nonzero(t[b] == t[b, i])[:, 0].tolist()) for t in (before, after))
+            assert bool(same[b, i]) == (old == new)
+    assert 0 < float(same.double().mean()) < 1
+    assert same_cells(before, 4 - before).all()
+
+
 def test_only_existing_points() -> None:
     exists = torch.tensor([[True, False, True, False]])
     chosen = farthest_points(torch.randn(1, 4, 2), 4, exists=exists, generator=generator())
@@ -165,6 +212,25 @@ def test_uncertainty_of_equal_votes() -> None:
     assert abs(float(found.uncertainty) - 0.5) < 1e-6
 
 
+def test_parts_that_disagree_stay_as_they_are() -> None:
+    """Four parts of two bodies, one across both: grouped, it spoils a body; apart, it is the only mixed one."""
+    body = torch.arange(2).repeat_interleave(30)[None]
+    parts = torch.arange(60)[None] // 10
+    parts = torch.where((parts == 2) | (parts == 3), 2, parts)
+    votes = torch.tensor([[0.0, 0, 0], [10, 0, 0]])[body] + 0.1 * torch.randn(1, 60, 3, generator=generator())
+    across = parts == 2
+    for apart, mixed in ((None, True), (0.75, False)):
+        found = cluster_parts(votes, parts, 6, 2, variance=0.25, apart=apart, generator=generator())
+        assert is_refinement(parts, found.labels).tolist() == [True]
+        assert bool(mixed_points(found.labels, body)[~across].any()) == mixed
+    assert found.labels[across].tolist() == [2 + 2] * 20
+    assert set(found.labels[~across].tolist()) == {0, 1}
+    assert float(found.uncertainty) < 1e-6
+    none = cluster_parts(10 * torch.randn(1, 60, 3), parts, 6, 2, variance=0.25, apart=0.0, generator=generator())
+    assert torch.equal(none.labels, parts + 2)
+    assert float(none.uncertainty) == 0
+
+
 # --- bad input -------------------------------------------------------------------------------------------------------
 POS, LABELS = torch.zeros(2, 4, 3), torch.zeros(2, 4, dtype=torch.long)
 BAD = [
@@ -184,6 +250,11 @@ BAD = [
     (lambda: farthest_points(POS[:, :0], 1), ShapeError, "n at least 1"),
     (lambda: farthest_points(POS * torch.nan, 1), NotFiniteError, "pos has 24 values"),
     (lambda: farthest_points(POS, 1, exists=LABELS.bool()), ShapeError, "all points of sample 0"),
+    (lambda: scattered_cells(POS, 0, 1.0), ShapeError, "count = 0"),
+    (lambda: scattered_cells(POS, 3, -1.0), ErlangenError, "spacing = -1.0"),
+    (lambda: scattered_cells(POS[:, :0], 3, 1.0), ShapeError, "n at least 1"),
+    (lambda: scattered_cells(POS * torch.nan, 3, 1.0), NotFiniteError, "pos has 24 values"),
+    (lambda: same_cells(LABELS, LABELS[:, :3]), ShapeError, "coarse has shape"),
     (lambda: voronoi(POS, POS[..., :2]), ShapeError, "centres"),
     (lambda: voronoi(POS, POS[:, :0]), ShapeError, "k > 0"),
     (lambda: fit_mixture(POS, 2, -1), ErlangenError, "steps = -1"),
@@ -191,6 +262,7 @@ BAD = [
     (lambda: fit_mixture(POS, 2, weights=torch.zeros(2, 4)), ShapeError, "some positive"),
     (lambda: cluster_parts(POS, LABELS + 5, 4, 2), ShapeError, "labels is 5"),
     (lambda: cluster_parts(POS, LABELS[:, :3], 4, 2), ShapeError, "one label per point"),
+    (lambda: cluster_parts(POS, LABELS, 4, 2, apart=-1.0), ErlangenError, "apart = -1.0"),
 ]
 
 

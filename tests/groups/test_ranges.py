@@ -109,6 +109,7 @@ def test_shifts_are_even_in_the_ball_and_scales_in_their_logarithm() -> None:
 
 def test_finite_ranges_list_their_elements() -> None:
     assert er.Cyclic(8).within(degrees=90).elements().tolist() == [0, 1, 2, 6, 7]
+    assert er.Cyclic(2).within(degrees=90).elements().tolist() == [0]
     assert er.Octahedral().within(degrees=90).order == 1 + 6  # and 3 by 180, 8 by 120, 6 by 180 degrees
     assert er.Octahedral().within(degrees=120).order == 1 + 6 + 8
     shifts = {tuple(g) for g in er.Shifts(8, 9).within(2).elements().tolist()}
@@ -154,6 +155,7 @@ def test_names(text: str, part: Domain) -> None:
         (lambda: er.O(3).within(degrees=15), "mirrors"),
         (lambda: er.Dihedral(4).within(degrees=15), "mirrors"),
         (lambda: er.SL(2).within(degrees=15), "no rotations of its own"),
+        (lambda: er.Cyclic(1).within(degrees=15), "no rotations of its own"),
         (lambda: er.SO(6).within(degrees=15), "up to R.5"),
         (lambda: er.SO(2).within(15), "degrees="),
         (lambda: er.SO(2).within(), "degrees="),

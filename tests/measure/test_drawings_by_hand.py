@@ -226,3 +226,11 @@ def test_one_axis_for_all_reports():
     assert (values.label, values.percent) == ("mse", False)
     assert values.limits == (0.0, pytest.approx((4 + 36) / 2))
     assert orbit_plots.value_name(report("O(1)", "vectors", lambda z: z, x)) == "equivariance error"
+
+
+@pytest.mark.parametrize(("elements", "first"), [(24, "identity"), (5, "0")])
+def test_the_first_bar_is_the_identity_where_all_elements_are_visited(elements, first):
+    symmetry = er.Symmetry("S(4)", input="permuted", output="invariant")
+    report = er.audit(lambda x: x.sum((1, 2)), symmetry, torch.randn(4, 4, 2), elements=elements)
+    bars = orbit_plots._bars([report], VALUES, None)
+    assert bars.names == [first, *map(str, range(1, elements))]

@@ -267,6 +267,14 @@ def test_functions_that_refuse_tensors_in_their_own_way_get_arrays():
 
     assert er.assert_equivariant(session, vectors(), TURNS) < 1e-12
 
+    def choosy(x):
+        if isinstance(x, torch.Tensor):
+            raise ModelError("give me what I know")
+        return np.linalg.norm(x, axis=1)
+
+    with pytest.raises(ModelError, match="give me what I know"):  # an error of this library is meant as it is
+        Model(choosy)(torch.from_numpy(vectors()))
+
     def broken(x):
         raise RuntimeError("the server is down")
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from erlangen import plots
-from erlangen.measure.pictures import Picture, Reach, _projected, _series
+from erlangen.actions import Invariant
+from erlangen.measure.pictures import Picture, Reach, _projected, _series, image_picture, pictures
 
 
 def test_a_picture_is_a_square_below_its_title() -> None:
@@ -41,3 +42,28 @@ def test_clouds_are_seen_from_the_side_and_above() -> None:
     expected = torch.tensor([[c, -s * C], [s, c * C], [0, S]], dtype=torch.float64)
     torch.testing.assert_close(places, expected)
     torch.testing.assert_close(depth, torch.tensor([s * S, -c * S, C], dtype=torch.float64))
+
+
+def test_shades_run_over_the_range_of_the_sample_as_it_was() -> None:
+    reach = Reach(-2.0, 2.0)
+    ax = plots.Figure().add_subplot()
+    image_picture(torch.tensor([[-2.0, -1.0], [0.0, 5.0]]), reach, "shades").paint(ax)
+    (image,) = ax.get_images()
+    assert image.get_array().tolist() == [[0, 64], [128, 255]]
+    flat = plots.Figure().add_subplot()
+    image_picture(torch.full((2, 2), 3.0), Reach(3.0, 3.0), "one value").paint(flat)
+    assert flat.get_images()[0].get_array().tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "drawn"), [((1, 4, 5), True), ((2, 3, 5), False), ((1, 1, 4, 5), False), ((4,), False)]
+)
+def test_what_nobody_named_is_an_image_if_it_has_the_form_of_one(shape: tuple[int, ...], drawn: bool) -> None:
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    (found,) = pictures(Invariant(), x, x, "unknown")
+    ax = plots.Figure().add_subplot()
+    images = 0
+    if isinstance(found, Picture):
+        found.paint(ax)
+        images = len(ax.get_images())
+    assert (images == 1) == drawn

@@ -1,5 +1,8 @@
 """Flow-equivariant networks on moving digits: predictions that move along, rivals, what the comparison is of."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,7 +16,17 @@ from erlangen.measure import equivariance_error
 from erlangen.nn import DriftRecurrence2d, SpinRecurrence2d, velocity_grid
 from erlangen.survey import Result, Run
 from erlangen.symmetry import Symmetry
-from erlangen.systems.images.fernn import Classifier, ConvLSTM, LearnedShifts, Predictor, _properties
+from erlangen.systems.images.fernn import (
+    Classifier,
+    ConvLSTM,
+    LearnedShifts,
+    Predictor,
+    _classes,
+    _drifting,
+    _predictions,
+    _properties,
+    _spinning,
+)
 from erlangen.systems.images.fernn import experiment as system
 from erlangen.systems.images.fernn.method import (
     RETAINED,
@@ -21,7 +34,7 @@ from erlangen.systems.images.fernn.method import (
     spin_recurrence,
     torus_decoder,
 )
-from erlangen.systems.images.fernn.rivals import CopyLast, learned_shifts
+from erlangen.systems.images.fernn.rivals import CopyLast, SpaceTimeCNN, _Moved, learned_shifts
 
 SHIFTED = Symmetry(Shifts(6, 8), input=Sequence(Image(), -4), output=Sequence(Image(), -4))
 CLOSED = [[r, c] for r in (0, 4, 8) for c in (0, 8)]
@@ -42,11 +55,17 @@ def predictor() -> Predictor:
     return Predictor(drift_recurrence(3, (6, 8), 1), torus_decoder(3, 4), 2)
 
 
+def classifier(size: tuple[int, int], reach: int = 1) -> Classifier:
+    """With running statistics, as in a test: in training batch normalisation mixes samples."""
+    torch.manual_seed(0)
+    return Classifier(drift_recurrence(3, size, reach, in_channels=3, activation="tanh")).eval()
+
+
 LAYERS = {
     "DriftRecurrence2d": lambda: (DriftRecurrence2d(1, 3, (6, 8)), clip(3, (6, 8)).float(), {}),
     "SpinRecurrence2d": lambda: (SpinRecurrence2d(Cyclic(4), 1, 2), clip(3, (7, 7)).float(), {}),
     "Predictor": lambda: (predictor(), clip(3, (6, 8)).float(), {"symmetry": SHIFTED}),
-    "Classifier": lambda: (Classifier(drift_recurrence(3, (6, 8), 1), 4), clip(3, (6, 8)).float(), {}),
+    "Classifier": lambda: (classifier((6, 8)), clip(3, (6, 8)).float(), {}),
 }  # fmt: skip
 
 
@@ -55,9 +74,9 @@ def test_every_rival_is_in_the_table(smoke) -> None:
     rows = smoke("fernn")["rows"]
     models = {part: [row["model"] for row in rows if row["part"] == part] for part in ("drift", "spin", "classes")}
     run = Run("smoke", budget=system.BUDGETS["smoke"])
-    assert models["drift"] == list(system.drift_rivals(run))
-    assert models["spin"] == list(system.spin_rivals(run))
-    assert models["classes"] == ["FERNN, V2", "G-RNN", "G-RNN+"]
+    assert models["drift"] == list(_drifting.drift_rivals(run))
+    assert models["spin"] == list(_spinning.spin_rivals(run))
+    assert models["classes"] == list(_classes.class_rivals(run)) == ["FERNN, V2", "G-RNN", "G-RNN+", "3D-CNN"]
     maps = [(row["model"], row["rows"]) for row in rows if row["part"] == "velocities"]
     assert maps == [(name, str(r)) for name in models["drift"] for r in range(-2, 3)]
 
@@ -134,11 +153,75 @@ def test_predictor_reads_its_own_answers() -> None:
 
 def test_classifier_does_not_notice_drift_where_velocities_are_closed() -> None:
     torch.manual_seed(0)
-    moving = Classifier(DriftRecurrence2d(1, 3, SIZE, velocities=CLOSED), 6).double()
-    still = Classifier(drift_recurrence(3, SIZE, 0), 6).double()
+    moving = Classifier(DriftRecurrence2d(3, 3, SIZE, velocities=CLOSED, activation="tanh")).double().eval()
+    still = classifier(SIZE, 0).double()
     x = clip(4)
     torch.testing.assert_close(moving(flowed(x, 4, 8)), moving(x), rtol=1e-12, atol=1e-12)
-    assert float((still(flowed(x, 4, 8)) - still(x)).detach().abs().max()) > 1e-3
+    assert float((still(flowed(x, 4, 8)) - still(x)).detach().abs().max()) > 1e-8  # rounding is 1e-16
+
+
+def test_the_classifier_is_the_paper_s_by_hand() -> None:
+    """Three convolutions with batch normalisation, a hyperbolic tangent, the maximum over velocities, the mean over pixels."""
+    model, x = classifier(SIZE).double(), clip(3)
+    stem, core = model.stem, model.recurrence
+    assert [m.kernel_size[0] for m in stem if isinstance(m, torch.nn.Conv2d)] == [5, 3, 3]
+    assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in stem) == 3
+
+    def conv(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        pad = weight.shape[-1] // 2
+        return F.conv2d(F.pad(h, (pad, pad, pad, pad), mode="circular"), weight, bias)
+
+    states = None
+    for frame in x.unbind(1):
+        h = frame
+        for k in (0, 3, 6):
+            norm = stem[k + 1]
+            h = conv(h, stem[k].weight, stem[k].bias)
+            h = F.relu(F.batch_norm(h, norm.running_mean, norm.running_var, norm.weight, norm.bias))
+        drive = conv(h, core.input_weight, core.bias)
+        if states is None:
+            states = [drive.tanh() for _ in range(9)]
+        else:
+            moved = [s.roll((r, c), (-2, -1)) for s, (r, c) in zip(states, velocity_grid(1).tolist(), strict=True)]
+            states = [(conv(s, core.state_weight, None) + drive).tanh() for s in moved]
+    pooled = torch.stack(states).amax(0).mean((-2, -1))
+    torch.testing.assert_close(model(x), model.logits(pooled), rtol=0, atol=1e-12)
+
+
+def test_convolutions_over_time_and_space_know_shifts_and_not_motion() -> None:
+    torch.manual_seed(0)
+    model, x = SpaceTimeCNN(4).double().eval(), clip(4)
+    torch.testing.assert_close(model(x.roll((2, 3), (-2, -1))), model(x), rtol=0, atol=1e-12)
+    assert float((model(flowed(x, 1, 0)) - model(x)).detach().abs().max()) > 1e-6
+
+
+def test_epochs_until_a_loss_is_reached() -> None:
+    losses = np.array([[5.0, 5.0, 5.0], [3.0, 4.0, 4.5], [1.0, 2.0, 4.2]])
+    assert _drifting.epochs_until(losses, np.array([3.0, 2.0, 4.0])).tolist() == [2, 3, math.inf]
+    assert _drifting.epochs_until(losses, losses.min(0)).tolist() == [3, 3, 3]
+
+
+def test_losses_of_epochs_are_those_of_the_training(smoke) -> None:
+    rows = [row for row in smoke("fernn")["rows"] if row["part"] == "training loss"]
+    run = Run("smoke", budget=system.BUDGETS["smoke"])
+    assert [row["model"] for row in rows] == [
+        name for name, rival in _drifting.drift_rivals(run).items() if rival.trains
+    ]
+    assert all(0 < row["epoch 1"] < math.inf for row in rows)
+
+
+def test_the_same_digits_spin_at_all_velocities(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, Tensor]] = []
+
+    def compare(part, rivals, draw, *rest, **options):
+        seen.append(draw(0).test[0])
+        raise StopIteration
+
+    monkeypatch.setattr(_spinning, "compare", compare)
+    with pytest.raises(StopIteration):
+        _spinning.spin_part(Run("smoke", budget=system.BUDGETS["smoke"]))
+    assert torch.equal(seen[0]["seen"][:, 0], seen[0]["unseen"][:, 0])
+    assert not torch.equal(seen[0]["seen"][:, 1], seen[0]["unseen"][:, 1])
 
 
 def test_learned_shifts_can_be_velocities() -> None:
@@ -151,6 +234,27 @@ def test_learned_shifts_can_be_velocities() -> None:
         for v, (rows, columns) in enumerate(velocity_grid(1).tolist()):
             learned.shift_weight[v, 0, 1 - rows, 1 - columns] = 1  # type: ignore[index]
     torch.testing.assert_close(learned.advance(state), fixed.advance(state), rtol=0, atol=1e-12)
+
+
+def test_gradients_of_learned_shifts_are_those_of_a_convolution() -> None:
+    """By finite differences, twice as wide as the torus too, and against torch's grouped convolution."""
+    generator = torch.Generator().manual_seed(0)
+    for size in ((3, 4), (5, 3)):
+        maps = torch.randn(2, 2, *size, generator=generator, dtype=torch.float64, requires_grad=True)
+        kernels = torch.randn(2, 1, 5, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(_Moved.apply, (maps, kernels))
+    maps = torch.randn(3, 9, *SIZE, generator=generator, dtype=torch.float64, requires_grad=True)
+    kernels = torch.randn(9, 1, 3, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    expected = F.conv2d(F.pad(maps, (1, 1, 1, 1), mode="circular"), kernels, groups=9)
+    answer = _Moved.apply(maps, kernels)
+    torch.testing.assert_close(answer, expected, rtol=0, atol=0)
+    weight = torch.randn(expected.shape, generator=generator, dtype=torch.float64)
+    for mine, theirs in zip(
+        torch.autograd.grad(answer, (maps, kernels), weight),
+        torch.autograd.grad(expected, (maps, kernels), weight),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
 
 
 def test_learned_shifts_know_shifts_and_not_motion() -> None:
@@ -189,7 +293,7 @@ def test_recurrent_kernels_start_near_half_the_identity() -> None:
 def test_errors_of_copying() -> None:
     """Digits on a torus of 16 come back after 16 frames: what is copied is right again there, and nowhere before."""
     clips = drifting_digits(10, 25, [[1, 0]], generator=torch.Generator().manual_seed(0)).frames
-    errors = system.frame_errors(CopyLast(), *system.cut(clips, 5)).mean(0)
+    errors = _predictions.frame_errors(CopyLast(), *_predictions.cut(clips, 5)).mean(0)
     expected = (clips[:, 5:] - clips[:, 4:5]).square().mean((0, 2, 3, 4))
     torch.testing.assert_close(errors, expected)
     assert float(errors[15]) == 0
@@ -204,9 +308,9 @@ def test_all_speeds_are_tested_with_the_same_digits(monkeypatch: pytest.MonkeyPa
         seen.append(draw(0).test[0])
         raise StopIteration
 
-    monkeypatch.setattr(system, "compare", compare)
+    monkeypatch.setattr(_classes, "compare", compare)
     with pytest.raises(StopIteration):
-        system.classes_part(Run("smoke", budget=system.BUDGETS["smoke"]))
+        _classes.classes_part(Run("smoke", budget=system.BUDGETS["smoke"]))
     rest, slow, fast = (seen[0][speed] for speed in "012")
     assert torch.equal(rest[:, 0], slow[:, 0])
     assert torch.equal(rest[:, 0], fast[:, 0])
@@ -224,7 +328,7 @@ def test_all_speeds_are_tested_with_the_same_digits(monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_clips_of_another_shape(shape: tuple[int, ...], words: str) -> None:
-    for model in (predictor(), Classifier(drift_recurrence(3, (6, 8), 1), 4)):
+    for model in (predictor(), classifier((6, 8))):
         with pytest.raises(ShapeError, match=words):
             model(torch.zeros(shape))
 

@@ -187,9 +187,56 @@ def test_orbit_scores_by_hand() -> None:
     assert scores.right[0].tolist() == [True, True]
     assert scores.right.sum(0).tolist() == [1, 1024]  # the bright pixel is in the corner once
     assert scores.worst == 50
-    assert scores.at_distance(1) == 50
-    assert scores.at_distance(0) == 100
     assert scores.change == pytest.approx(2)
+    near = measures.orbit_scores(Corner(), x, torch.tensor([1, 0]), measures.within(1))
+    assert near.right.sum(0).tolist() == [1, 9]
+    assert near.right[0].all()
+    # None of the 16 shifts drawn for it is the identity, so that the bright pixel leaves the corner under all of them.
+    assert measures.changing(Corner(), x[:1], 16) == 100
+    assert measures.changing(Corner(), x[1:], 16) == 0
+
+
+def test_shifts_of_a_size() -> None:
+    x = torch.zeros(400, 1, 32, 32)
+    x[:, 0, 10, 10] = 1
+    for least, most in ((1, 1), (4, 4), (1, 4), (16, 16)):
+        places = (measures.shifted(x, least, most, 0)[:, 0] == 1).nonzero()[:, 1:]
+        steps = (places - 10).abs()
+        steps = torch.minimum(steps, 32 - steps).amax(1)
+        assert len(steps) == 400
+        assert set(steps.tolist()) == set(range(least, most + 1))
+    assert len(measures.within(4)) == 81
+    assert measures.within(4)[0].tolist() == [0, 0]
+
+
+def test_affine_maps_keep_the_middle_and_are_those_of_the_seed() -> None:
+    """A ramp ``r . z`` becomes the ramp ``r . A^-1 z``: its slopes tell A."""
+    side = torch.arange(32.0) - 15.5
+    ramps = torch.stack([side.expand(32, 32), side[:, None].expand(32, 32)])[:, None]
+    both = torch.cat([measures.affine(ramp.expand(50, 1, 32, 32), 0) for ramp in ramps], 1)
+    middle = both[:, :, 15:17, 15:17]
+    assert float(middle.mean((2, 3)).abs().max()) < 1e-3
+    slopes = torch.stack([middle[:, :, 0, 1] - middle[:, :, 0, 0], middle[:, :, 1, 0] - middle[:, :, 0, 0]], 2)
+    volume = 1 / torch.linalg.det(slopes)
+    assert 0.64 <= float(volume.min()) < 0.8
+    assert 1.2 < float(volume.max()) <= 1.45
+    s = torch.linalg.svdvals(slopes)
+    assert float(s.min()) > 0.6
+    assert float(s.max()) < 1.5
+
+
+def test_two_grey_levels() -> None:
+    x = torch.tensor([0.0, 0.4, 0.6, 1.2]).view(1, 1, 2, 2).repeat(2, 1, 1, 1) * torch.tensor([1.0, 2.0]).view(
+        2, 1, 1, 1
+    )
+    assert measures.binary(x).flatten(1).tolist() == [[0, 0, 0, 1]] * 2
+
+
+def test_it_is_told_when_the_model_warns() -> None:
+    model = VisionTransformer(depth=1).eval()
+    assert measures.warns(model, torch.zeros(1, 1, 32, 32))
+    assert not measures.warns(model, images(1, 1, 32, 32).float())
+    assert not measures.warns(VisionTransformer(depth=1, on_tie="allow").eval(), torch.zeros(1, 1, 32, 32))
 
 
 def test_real_shifts_lose_what_leaves() -> None:

@@ -1,4 +1,4 @@
-"""How groups act on data: points, images, boxes, graphs, matrices, sequences, and trees of these.
+"""How groups act on data: points, images, boxes, cameras, graphs, matrices, sequences, and trees of these.
 
 >>> import torch, erlangen as er
 >>> move = er.actions.Points().on(er.SE(3))
@@ -8,7 +8,7 @@ torch.Size([1, 5, 3])
 """
 
 from erlangen.actions.base import Action, Custom, GroupAction, Part, Tree, tree_leaves, tree_map, tree_structure
-from erlangen.actions.boxes import Boxes
+from erlangen.actions.boxes import Boxes, OrientedBoxes
 from erlangen.actions.classes import Classes
 from erlangen.actions.compose import DirectSum, Factors, Sequence, TreeAction, trajectory
 from erlangen.actions.discrete import Graph, GroupAxis, Permuted, Rolled
@@ -16,6 +16,7 @@ from erlangen.actions.geometric import SPD, Invariant, Points, Pseudovectors, Sc
 from erlangen.actions.image import Field, Image
 from erlangen.actions.names import ActionLike, parse_action
 from erlangen.actions.signs import Relabelled, Sign, Swap
+from erlangen.actions.views import Cameras, Pixels, Views
 from erlangen.actions.weight_graph import weight_streams
 from erlangen.actions.weights import Port, Stream, Weights, WeightStreams
 
@@ -23,6 +24,7 @@ __all__ = [
     "Action",
     "ActionLike",
     "Boxes",
+    "Cameras",
     "Classes",
     "Custom",
     "DirectSum",
@@ -33,8 +35,10 @@ __all__ = [
     "GroupAxis",
     "Image",
     "Invariant",
+    "OrientedBoxes",
     "Part",
     "Permuted",
+    "Pixels",
     "Points",
     "Port",
     "Pseudovectors",
@@ -49,6 +53,7 @@ __all__ = [
     "Tree",
     "TreeAction",
     "Vectors",
+    "Views",
     "WeightStreams",
     "Weights",
     "parse_action",

@@ -1,4 +1,4 @@
-"""Axis-parallel boxes in images, as detectors answer with them."""
+"""Boxes as detectors answer with them: parallel to the axes of an image, or turned about the vertical."""
 
 from __future__ import annotations
 
@@ -121,3 +121,69 @@ class Boxes(Action):
         if x.shape[-1] != 4:
             raise ShapeError(f"x has shape {tuple(x.shape)}: boxes are [..., 4], the middle (x, y) and the size (w, h)")
         return x
+
+
+@dataclass(frozen=True)
+class OrientedBoxes(Action):
+    """Boxes that turn about the vertical: ``[..., 7]`` under motions of space, rectangles ``[..., 5]`` under those of the plane.
+
+    >>> from erlangen.groups import O
+    >>> move = OrientedBoxes().on(O(2))
+    >>> mirror = torch.tensor([[1.0, 0.0], [0.0, -1.0]])
+    >>> move.act(mirror, torch.tensor([3.0, 1.0, 4.0, 2.0, 0.5])).tolist()
+    [3.0, -1.0, 4.0, 2.0, -0.5]
+
+    Entries are those of `erlangen.geometry.box_corners`: the middle, the sizes along and across the heading (and the height),
+    and the angle of the heading in radians, which comes back in (-pi, pi]. The middle moves as a point, the heading as a
+    vector, sizes grow with scalings. Elements that tilt the vertical or shear are refused. Two boxes whose angles differ by a
+    turn are one, so compare boxes by their overlap or corners and not entry by entry.
+    """
+
+    @property
+    @override
+    def name(self) -> str:
+        return "oriented_boxes"
+
+    def check_group(self, group: Group) -> None:
+        """The group must act on the plane or on space, and not roll it up."""
+        if group.space_dim not in (2, 3) or isinstance(group, Shifts):
+            raise ActionError(
+                f"{self.name}: {group.name} does not move boxes; use a group such as SE(2), Similarity(2) or "
+                "Stabilizer(E(3), [0, 0, 1])"
+            )
+
+    def width(self, group: Group) -> int | None:
+        """5 in the plane, 7 in space."""
+        return 5 if group.space_dim == 2 else 7
+
+    def apply(self, group: Group, g: Tensor, x: Tree) -> Tensor:
+        """Move middles as points and headings as vectors."""
+        n, lead = group.space_dim, len(group.batch_shape(g))
+        x = check_tensor(x, self.name, lead=lead)
+        if x.shape[-1] != self.width(group):
+            form = "(x, y, length, width, yaw)" if n == 2 else "(x, y, z, length, width, height, yaw)"
+            raise ShapeError(
+                f"x has shape {tuple(x.shape)}: boxes under {group.name} are [..., {self.width(group)}], {form}"
+            )
+        linear = group.linear(g, dtype=x.dtype).to(x)
+        scale = torch.linalg.det(linear).abs() ** (1 / n)
+        off = (linear.mT @ linear / scale[..., None, None] ** 2 - torch.eye(n).to(x)).abs().amax((-2, -1))
+        if n == 3:
+            off = torch.maximum(off, linear[..., :2, 2].abs().amax(-1) / scale)
+        bad = off > (1e-4 if x.dtype == torch.float32 else 1e-6)
+        if bool(bad.any()):
+            index = first_index(bad)
+            raise ActionError(
+                f"{self.name}: g{list(index) if index else ''} tilts the vertical or shears; use turns about the vertical, "
+                "mirrors, translations and scalings, such as Stabilizer(E(3), [0, 0, 1])"
+            )
+        matrices = lead_view(linear, lead, x[..., None])
+        middle = (matrices @ x[..., :n, None])[..., 0]
+        shift = group.translation(g, dtype=x.dtype)
+        if shift is not None:
+            middle = middle + lead_view(shift.to(x), lead, middle)
+        heading = torch.stack([x[..., -1].cos(), x[..., -1].sin()], -1)
+        turned = (matrices[..., :2, :2] @ heading[..., None])[..., 0]
+        yaw = torch.atan2(turned[..., 1], turned[..., 0])
+        size = x[..., n:-1] * lead_view(scale, lead, x)
+        return torch.cat([middle, size, yaw[..., None]], -1)

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from erlangen.actions.base import Action, Custom
-from erlangen.actions.boxes import Boxes
+from erlangen.actions.boxes import Boxes, OrientedBoxes
 from erlangen.actions.classes import classes
 from erlangen.actions.compose import DirectSum, Factors, Sequence, TreeAction, trajectory
 from erlangen.actions.discrete import Graph, Permuted, Rolled
 from erlangen.actions.geometric import SPD, Invariant, Points, Pseudovectors, Scaled, Vectors
 from erlangen.actions.image import Field, Image
 from erlangen.actions.signs import Sign, Swap
+from erlangen.actions.views import Cameras, Pixels, Views
 from erlangen.errors import ActionError, UnknownNameError
 
 NAMES: dict[str, Callable[..., Action]] = {
@@ -26,6 +27,10 @@ NAMES: dict[str, Callable[..., Action]] = {
     "image": Image,
     "field": Field,
     "boxes": Boxes,
+    "cameras": Cameras,
+    "pixels": Pixels,
+    "views": Views,
+    "oriented_boxes": OrientedBoxes,
     "rolled": Rolled,
     "permuted": Permuted,
     "graph": Graph,

@@ -20,8 +20,8 @@ from torch import Generator, Tensor
 from erlangen.actions import Tree, tree_leaves
 from erlangen.enforce.cloud import geometric_parts
 from erlangen.errors import GroupError, ShapeError, SymmetryError
+from erlangen.geometry.alignment import gram_schmidt
 from erlangen.groups import CSO, SE, SO, E, Group, O, Scaling, SemidirectProduct, Similarity, Translation
-from erlangen.groups.determinants import determinant
 from erlangen.symmetry import Symmetry
 
 ROUNDING = 4.0
@@ -181,7 +181,7 @@ class PointsFrame:
         points = values[:, list(self.indices)].double()
         origin = points[:, 0]
         steps = points[:, 1:] - origin[:, None]
-        axes, residuals = _gram_schmidt(steps.detach() if self.differentiable is False else steps)
+        axes, residuals = gram_schmidt(steps.detach() if self.differentiable is False else steps)
         longest = steps.detach().norm(dim=-1).amax(-1)
         floor = ROUNDING * torch.finfo(values.dtype).eps * points.detach().abs().amax((1, 2))
         exists = longest > floor
@@ -192,40 +192,6 @@ class PointsFrame:
             )
         elements = assemble(group, axes[:, None], origin[:, None])
         return FrameSet(elements, torch.ones_like(gap)[:, None], gap, residuals * exists[:, None])
-
-
-def _gram_schmidt(steps: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotations ``[B, n, n]`` whose columns span ``steps [B, n-1, n]`` in order, and the residual lengths
-    ``[B, n-1]``.
-
-    Where a residual vanishes the axis does not exist; any unit vector orthogonal to the earlier ones stands
-    in, so that the result is always a rotation.
-    """
-    n = steps.shape[-1]
-    axes: list[Tensor] = []
-    lengths: list[Tensor] = []
-    for step in steps.unbind(1):
-        rest = _reject(step, axes)
-        length = torch.linalg.vector_norm(rest.detach(), dim=-1)
-        lengths.append(length)
-        # The coordinate axis that is farthest from the span of the earlier axes.
-        eye = torch.eye(n, dtype=steps.dtype, device=steps.device)
-        spares = torch.stack([_reject(e.expand_as(step), [a.detach() for a in axes]) for e in eye], 1)
-        best = spares.norm(dim=-1).argmax(-1)
-        spare = spares.gather(1, best[:, None, None].expand(-1, 1, n))[:, 0]
-        ok = (length > 1e-14 * torch.linalg.vector_norm(step.detach(), dim=-1))[:, None]
-        rest = _reject(torch.where(ok, rest, spare), axes)  # the second pass restores orthogonality
-        axes.append(rest / torch.linalg.vector_norm(rest, dim=-1, keepdim=True))
-    columns = [list(range(k)) + list(range(k + 1, n)) for k in range(n)]
-    known = torch.stack(axes, 1)
-    cofactors = [(-1) ** (n - 1 + k) * determinant(known[..., columns[k]]) for k in range(n)]
-    return torch.stack([*axes, torch.stack(cofactors, -1)], -1), torch.stack(lengths, -1)
-
-
-def _reject(vector: Tensor, axes: list[Tensor]) -> Tensor:
-    for axis in axes:
-        vector = vector - (vector * axis).sum(-1, keepdim=True) * axis
-    return vector
 
 
 def _check_indices(indices: tuple[int, ...], count: int) -> None:

@@ -1,10 +1,12 @@
 """Where things lie, before any model.
 
-Neighbours, contacts of balls, invariants of pairs, partitions of clouds, multigraphs, colours of nodes, shortest tours,
-configurations of vectors, kinematic trees, boxes, manifolds.
+Neighbours, groups and voxels of points, invariants of pairs, partitions of clouds, multigraphs, colours of nodes, shortest tours,
+contacts of balls, configurations of vectors, alignment of points, cameras, kinematic trees, boxes, manifolds.
 """
 
 from erlangen.geometry import manifolds
+from erlangen.geometry.alignment import Alignment, ChordalMean, align, chordal_mean, gram_schmidt, point_frames
+from erlangen.geometry.cameras import Camera, Rays, pinhole, pixel_centers
 from erlangen.geometry.colors import color_kernel, refined_colors
 from erlangen.geometry.configurations import (
     coherence,
@@ -35,30 +37,52 @@ from erlangen.geometry.partitions import (
     Clustering,
     Mixture,
     cluster_parts,
-    farthest_points,
     fit_mixture,
     harden,
     is_refinement,
     merge_parts,
     mixed_points,
     mixture_step,
+    same_cells,
+    scattered_cells,
     voronoi,
 )
+from erlangen.geometry.points import (
+    Groups,
+    Voxels,
+    ball_groups,
+    farthest_points,
+    interpolate_points,
+    knn_groups,
+    take_points,
+    voxel_points,
+)
+from erlangen.geometry.poses import look_at, reflection
+from erlangen.geometry.quotients import rotation_distance
 from erlangen.geometry.tours import optimal_tours, rewrite_tours, tour_lengths
 
 __all__ = [
+    "Alignment",
     "BallCells",
+    "Camera",
+    "ChordalMean",
     "Clustering",
     "EgoNetworks",
+    "Groups",
     "KinematicTree",
     "Mixture",
     "Multigraph",
     "PairInvariants",
     "PeriodicEdges",
     "Placement",
+    "Rays",
+    "Voxels",
+    "align",
     "ball_cells",
+    "ball_groups",
     "box_corners",
     "burial",
+    "chordal_mean",
     "cluster_parts",
     "coherence",
     "color_kernel",
@@ -68,11 +92,15 @@ __all__ = [
     "fit_mixture",
     "frame_potential",
     "gram_distance",
+    "gram_schmidt",
     "harden",
     "injective_terms",
+    "interpolate_points",
     "is_computable",
     "is_refinement",
     "knn_graph",
+    "knn_groups",
+    "look_at",
     "manifolds",
     "merge_parts",
     "mixed_points",
@@ -83,18 +111,27 @@ __all__ = [
     "orthogonal_frame",
     "paley_etf",
     "periodic_radius_graph",
+    "pinhole",
+    "pixel_centers",
+    "point_frames",
     "principal_angles",
     "procrustes",
     "radius_graph",
     "refined_colors",
+    "reflection",
     "rewrite_tours",
+    "rotation_distance",
+    "same_cells",
+    "scattered_cells",
     "simple_multigraphs",
     "simplex_etf",
     "skinned",
     "spatial_invariants",
     "spread_vectors",
     "subspace_similarity",
+    "take_points",
     "tour_lengths",
     "voronoi",
+    "voxel_points",
     "welch_bound",
 ]

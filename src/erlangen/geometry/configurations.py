@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from erlangen.errors import ErlangenError, ShapeError, check_finite, check_floating, check_integer, first_index
+from erlangen.geometry._nearest import nearest_rotation
 
 
 def simplex_etf(n: int, dim: int | None = None, *, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -193,6 +194,8 @@ def procrustes(X: Tensor, Y: Tensor, *, proper: bool = False) -> Tensor:
     >>> torch.allclose(procrustes(X, X @ R.mT), R)
     True
 
+    Weights, shifts and scales, and how well the points determine them: `erlangen.geometry.align`.
+
     Args:
         X: rows.
         Y: rows, as many.
@@ -205,11 +208,7 @@ def procrustes(X: Tensor, Y: Tensor, *, proper: bool = False) -> Tensor:
         _check_rows(A, name)
     if X.shape[-2:] != Y.shape[-2:]:
         raise ShapeError(f"X has shape {tuple(X.shape)} and Y {tuple(Y.shape)}; rows correspond to rows")
-    left, _, right = torch.linalg.svd(Y.mT @ X)
-    if proper:
-        sign = torch.linalg.det(left @ right).sign()
-        left = torch.cat([left[..., :-1], left[..., -1:] * sign[..., None, None]], -1)
-    return left @ right
+    return nearest_rotation(Y.mT @ X, proper=proper)[0]
 
 
 def _check_rows(A: Tensor, name: str) -> None:

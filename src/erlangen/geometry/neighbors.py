@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from erlangen.errors import DtypeError, ErlangenError, GroupError, ShapeError, check_finite, check_floating
+from erlangen.geometry._trees import search_tree
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,7 +69,7 @@ def radius_graph(pos: Tensor, radius: float, batch: Tensor | None = None, *, loo
     points, graphs = _checked(pos, batch)
     found: list[Integers] = []
     for rows, lifted in _trees(points, graphs, 2 * radius):
-        pairs = _tree(lifted).query_pairs(radius, output_type="ndarray")
+        pairs = search_tree(lifted).query_pairs(radius, output_type="ndarray")
         found.append(pairs + rows if rows else pairs)
     pairs = found[0] if len(found) == 1 else np.concatenate([np.zeros((0, 2), np.int64), *found])
     return torch.from_numpy(_both_directions(pairs, len(points), loop)).to(pos.device)
@@ -110,7 +111,7 @@ def knn_graph(pos: Tensor, k: int, batch: Tensor | None = None, *, loop: bool = 
     far = 4 * float(np.ptp(points, axis=0).sum()) + 1 if len(points) else 1.0
     for rows, lifted in _trees(points, graphs, far):
         count = min(wanted, len(lifted))
-        near = _tree(lifted).query(lifted, count, workers=torch.get_num_threads())[1]
+        near = search_tree(lifted).query(lifted, count, workers=torch.get_num_threads())[1]
         found.append(_nearest(near.reshape(len(lifted), count), graphs, rows, loop))
     edges = np.concatenate(found, 1) if found else np.zeros((2, 0), np.int64)
     return torch.from_numpy(edges).to(pos.device)
@@ -302,9 +303,9 @@ def _near_images(
     `copies` are images of the points `ghosts` by a `step` behind the middle one.
     """
     own = count // 2
-    tree = _tree(places)
+    tree = search_tree(places)
     inside = tree.query_pairs(radius, output_type="ndarray")
-    across = tree.sparse_distance_matrix(_tree(copies), radius, output_type="ndarray")
+    across = tree.sparse_distance_matrix(search_tree(copies), radius, output_type="ndarray")
     ends, there, ahead = across["i"], ghosts[across["j"]], step[across["j"]]
     itself = np.arange(len(places) if loop else 0)
     # All in one place: fresh memory takes longer than the sums.
@@ -376,11 +377,3 @@ def _images(fractions: Floats, reach: Floats, repeats: Any) -> tuple[NDArray[np.
         images, beyond = fractions[:, axis, None] + walks[axis], MARGIN * reach[:, axis, None]
         near &= ((images >= -beyond) & (images <= 1 + beyond))[:, most[axis] - steps[:, axis]]
     return near, steps
-
-
-def _tree(points: Floats) -> Any:
-    """scipy is imported where it is used: it takes longer than the rest of the library."""
-    from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue] - compiled, without stubs
-
-    # Medians would cut graphs in two, which costs more in the search than it saves in the depth of the tree.
-    return cKDTree(points, balanced_tree=False)

@@ -8,13 +8,13 @@ finer than another one if each of its parts lies inside one part of the other. G
 from __future__ import annotations
 
 import math
-import warnings
 from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from erlangen.errors import DtypeError, ErlangenError, ErlangenWarning, ShapeError, check_finite, first_index
+from erlangen.errors import DtypeError, ErlangenError, ShapeError, check_finite, first_index
+from erlangen.geometry.points import farthest_points
 
 
 class Mixture(NamedTuple):
@@ -143,46 +143,53 @@ def merge_parts(labels: Tensor, groups: Tensor) -> Tensor:
 
 
 # --- cells -----------------------------------------------------------------------------------------------------------
-def farthest_points(
-    pos: Tensor, count: int, *, exists: Tensor | None = None, generator: Generator | None = None
-) -> Tensor:
-    """Indices ``[B, count]`` of points that are far from each other: the first at random, then always the farthest one.
+def scattered_cells(pos: Tensor, count: int, spacing: float, *, generator: Generator | None = None) -> Tensor:
+    """Labels ``[B, n]`` of at most `count` Voronoi cells around random points that keep a distance.
 
-    The random start, unlike one at the centre or at index 0, depends neither on how the parts lie nor on the order. Of
-    equally far points the first is taken; when all distances are zero (coincident points) indices repeat.
+    Points come in random order and become centres where no centre is within `spacing`, up to `count`; with a spacing of
+    zero the centres are a random subset. Whether a point is a centre depends on its neighbours, so that a part that
+    moves against the others keeps its cells but for those near to them. Cells of `farthest_points` all depend on the whole cloud.
 
     Args:
         pos: points ``[B, n, d]``.
-        count: how many; more than n are clipped with a warning.
-        exists: bool ``[B, n]``, the points to choose from; at least one in each sample.
-        generator: source of the random start; torch's global stream without it.
+        count: largest number of cells; cells are numbered in the order of their points.
+        spacing: least distance of centres, in units of the points.
+        generator: source of the order; torch's global stream without it.
 
     Raises:
-        ShapeError: no points, `count` is not positive, or a sample without existing points.
+        ShapeError: no points, or `count` is not positive.
+        ErlangenError: `spacing` is negative or not finite.
         NotFiniteError: NaN or Inf in `pos`.
     """
     if pos.dim() != 3 or pos.shape[1] == 0:
         raise ShapeError(f"pos has shape {tuple(pos.shape)}; pass [B, n, d] with n at least 1")
     if count < 1:
-        raise ShapeError(f"count = {count}; ask for at least one point")
+        raise ShapeError(f"count = {count}; ask for at least one cell")
+    if not 0 <= spacing < math.inf:
+        raise ErlangenError(f"spacing = {spacing}; give a length, or 0 for a random subset")
     check_finite(pos, "pos")
-    if count > pos.shape[1]:
-        warnings.warn(
-            f"count = {count}, but there are {pos.shape[1]} points; all are taken", ErlangenWarning, stacklevel=2
-        )
-        count = pos.shape[1]
-    if exists is None:
-        exists = torch.ones(pos.shape[:2], dtype=torch.bool, device=pos.device)
-    elif not bool(exists.any(1).all()):
-        raise ShapeError(f"exists is false for all points of sample {first_index(~exists.any(1))[0]}")
-    draws = torch.rand(pos.shape[:2], generator=generator).to(pos.device)
-    chosen = [draws.masked_fill(~exists, -1.0).argmax(1)]
-    nearest = pos.new_full(pos.shape[:2], torch.inf)
-    for _ in range(count - 1):
-        last = pos.gather(1, chosen[-1][:, None, None].expand(-1, 1, pos.shape[-1]))
-        nearest = torch.minimum(nearest, (pos - last).square().sum(-1))
-        chosen.append(nearest.masked_fill(~exists, -1.0).argmax(1))
-    return torch.stack(chosen, 1)
+    squares = _squared_distances(pos, pos)
+    near = squares < spacing**2
+    order = torch.rand(pos.shape[:2], generator=generator, dtype=torch.float64).to(pos.device)
+    waiting = torch.ones(pos.shape[:2], dtype=torch.bool, device=pos.device)
+    centre = torch.zeros_like(waiting)
+    while bool(waiting.any()):  # all that come before their neighbours at once: the same centres as one by one
+        rank = order.masked_fill(~waiting, math.inf)
+        first = rank[:, None].masked_fill(~near, math.inf).amin(-1)
+        chosen = waiting & (rank <= first)
+        centre |= chosen
+        waiting &= ~chosen & ~(near & chosen[:, None]).any(-1)
+    centre &= order.masked_fill(~centre, math.inf).argsort(1).argsort(1) < count
+    nearest = squares.masked_fill(~centre[:, None], math.inf).argmin(-1)
+    return (centre.cumsum(1) - 1).gather(1, nearest)
+
+
+def same_cells(before: Tensor, after: Tensor) -> Tensor:
+    """Which points have the same companions in two partitions ``[B, n]``, whatever their numbers: bool ``[B, n]``.
+
+    Arguments and errors as `is_refinement`.
+    """
+    return ~(mixed_points(before, after) | mixed_points(after, before))
 
 
 def voronoi(pos: Tensor, centres: Tensor) -> Tensor:
@@ -305,6 +312,7 @@ def cluster_parts(
     steps: int = 3,
     *,
     variance: float | None = None,
+    apart: float | None = None,
     generator: Generator | None = None,
 ) -> Clustering:
     """Group the parts of a partition by what their points vote for: at most k parts, each a union of old ones.
@@ -312,15 +320,21 @@ def cluster_parts(
     The votes of a part are averaged, a mixture of Gaussians is fitted to the averages, weighted by the number of points,
     and every part goes as a whole to its most likely component. So the old partition is a refinement of the new one.
 
+    A part whose points vote for different things lies, most likely, in several objects, and would spoil the group that it
+    joins. With `apart`, such parts stay as they are.
+
     Args:
         votes: ``[B, n, d]``, for example where each point expects the centre of its object.
         labels: int64 ``[B, n]``, below `parts`; parts may be empty.
         parts: number of parts.
         k: number of groups.
         steps, variance, generator: as `fit_mixture`.
+        apart: parts are not grouped if the mean square distance of their votes from the average is larger than this. The
+            label of such a part is k plus its old one; they count as certain.
 
     Raises:
         ShapeError: labels and votes do not fit, or labels are out of range.
+        ErlangenError: `apart` is negative.
         What `fit_mixture` raises.
     """
     if votes.dim() != 3 or votes.shape[1] == 0:
@@ -330,7 +344,23 @@ def cluster_parts(
     counts = votes.new_zeros(batch, parts).scatter_add(1, labels, votes.new_ones(labels.shape))
     sums = votes.new_zeros(batch, parts, d).scatter_add(1, labels[..., None].expand(-1, -1, d), votes)
     means = sums / counts.clamp(min=1)[..., None]
-    mixture = fit_mixture(means, min(k, parts), steps, weights=counts, variance=variance, generator=generator)
+    alone = _divided(votes, labels, means, counts, apart)
+    weights = counts.masked_fill(alone, 0.0)
+    weights = torch.where(weights.sum(1, keepdim=True) > 0, weights, counts)  # nothing to group: any mixture will do
+    mixture = fit_mixture(means, min(k, parts), steps, weights=weights, variance=variance, generator=generator)
     best, groups = mixture.responsibilities.max(-1)
+    best = best.masked_fill(alone, 1.0)
+    groups = torch.where(alone, k + torch.arange(parts, device=groups.device), groups)
     uncertainty = 1 - (counts * best).sum(-1) / counts.sum(-1)
     return Clustering(merge_parts(labels, groups), mixture.responsibilities, uncertainty, mixture.log_likelihood)
+
+
+def _divided(votes: Tensor, labels: Tensor, means: Tensor, counts: Tensor, apart: float | None) -> Tensor:
+    """Parts whose votes differ too much among themselves: bool ``[B, parts]``."""
+    if apart is None:
+        return torch.zeros_like(counts, dtype=torch.bool)
+    if not apart >= 0:
+        raise ErlangenError(f"apart = {apart}; give a squared distance, or None to group all parts")
+    own = means.gather(1, labels[..., None].expand_as(votes))
+    total = torch.zeros_like(counts).scatter_add(1, labels, (votes - own).square().sum(-1))
+    return total > apart * counts

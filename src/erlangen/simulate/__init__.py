@@ -1,7 +1,7 @@
 """Data that obeys known laws, with exact labels.
 
-Particles under pair forces, molecules, particles carried by a flow, posed and moving bodies, furnished rooms, surfaces, solids,
-decoys of proteins.
+Particles under pair forces, molecules, particles carried by a flow, posed and moving bodies, furnished rooms, pairs of
+partial scans, streets under a laser scanner, surfaces, solids, decoys of proteins.
 """
 
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
@@ -23,13 +23,16 @@ from erlangen.simulate.molecular import MolecularMotion, Molecule, ethanol, xtb_
 from erlangen.simulate.nbody import NBody, charged, evolve, gravity, springs
 from erlangen.simulate.particles import ParticleImages, Vortices, particle_images
 from erlangen.simulate.rooms import FURNITURE, Rooms, room_clouds
+from erlangen.simulate.scans import ScanPairs, partial_scans
 from erlangen.simulate.shapes import Surfaces, surfaces
 from erlangen.simulate.solid_families import solids
+from erlangen.simulate.streets import ROAD_USERS, Scanner, Traffic, traffic
 
 __all__ = [
     "DECOYS",
     "FURNITURE",
     "PARTS",
+    "ROAD_USERS",
     "BodyClouds",
     "Decoy",
     "DecoyKind",
@@ -45,8 +48,11 @@ __all__ = [
     "PairLaw",
     "ParticleImages",
     "Rooms",
+    "ScanPairs",
+    "Scanner",
     "SoftTorsions",
     "Surfaces",
+    "Traffic",
     "Vortices",
     "charged",
     "charges_ahead",
@@ -54,17 +60,19 @@ __all__ = [
     "drifted",
     "ethanol",
     "evolve",
-    "ideal_cb",
-    "soft_torsions",
-    "turn_torsions",
     "gravity",
+    "ideal_cb",
     "machined_parts",
     "mesh_clouds",
     "mesh_points",
+    "partial_scans",
     "particle_images",
     "room_clouds",
+    "soft_torsions",
     "solids",
     "springs",
     "surfaces",
+    "traffic",
+    "turn_torsions",
     "xtb_trajectory",
 ]

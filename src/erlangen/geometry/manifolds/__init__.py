@@ -8,12 +8,12 @@
 (torch.Size([3, 3]), True, True)
 
 Symmetric positive definite matrices under the affine-invariant, log-Euclidean, log-Cholesky and Bures-Wasserstein metrics and
-their deformations by a power and a matrix; spheres; Stiefel manifolds; distributions on a line. Which congruences leave a
-metric alone is `SPDManifold.congruences`, and `er.audit` measures it.
+their deformations by a power and a matrix; spheres; rotations; Stiefel manifolds; distributions on a line. Which congruences
+leave a metric alone is `SPDManifold.congruences`, and `er.audit` measures it.
 """
 
 from erlangen.geometry.manifolds.base import Manifold, Mean
-from erlangen.geometry.manifolds.spaces import Sphere, Stiefel, Wasserstein1D
+from erlangen.geometry.manifolds.spaces import Rotations, Sphere, Stiefel, Wasserstein1D
 from erlangen.geometry.manifolds.spd import (
     AffineInvariant,
     BuresWasserstein,
@@ -33,6 +33,7 @@ __all__ = [
     "LogEuclidean",
     "Manifold",
     "Mean",
+    "Rotations",
     "SPDManifold",
     "Sphere",
     "Stiefel",

@@ -1,4 +1,4 @@
-"""Spheres, Stiefel manifolds, and distributions on a line."""
+"""Spheres, rotations, Stiefel manifolds, and distributions on a line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from erlangen.errors import (
     check_integer,
     first_index,
 )
+from erlangen.geometry.alignment import chordal_mean
 from erlangen.geometry.manifolds.base import Manifold
+from erlangen.groups.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_angle
 from erlangen.numerics import angle, matrix_log, safe_norm
 
 
@@ -82,6 +84,76 @@ class Sphere(Manifold):
         length = safe_norm(middle, keepdim=True)
         clear = length > torch.finfo(points.dtype).eps ** 0.5
         return torch.where(clear, middle / torch.where(clear, length, 1.0), points.select(axis, 0))
+
+
+class Rotations(Manifold):
+    """Rotations of space ``[..., 3, 3]`` with the angle between two as distance; SO(3) acts by isometries from both sides.
+
+    >>> from erlangen.groups import axis_angle_to_matrix
+    >>> turns = axis_angle_to_matrix(torch.tensor([[0.0, 0.0, 0.2], [0.0, 0.0, 0.8]]))
+    >>> torch.allclose(Rotations().mean(turns).point, axis_angle_to_matrix(torch.tensor([0.0, 0.0, 0.5])))
+    True
+
+    Tangent vectors at R are the matrices ``R K`` with K skew, their length is the angular speed. The mean by
+    angles (Karcher) begins at `erlangen.geometry.chordal_mean`; it is unique for rotations that lie within a quarter of a turn
+    of one. Half a turn has two shortest geodesics, of which the logarithm gives one.
+    """
+
+    point_ndim = 2
+
+    @override
+    def check(self, points: Tensor, name: str = "points") -> None:
+        check_floating(points, name)
+        check_finite(points, name)
+        if points.ndim < 2 or points.shape[-2:] != (3, 3):
+            raise ShapeError(f"{name} has shape {tuple(points.shape)}; give rotations [..., 3, 3]")
+        fixed = points.detach()
+        away = (fixed.mT @ fixed - torch.eye(3, dtype=fixed.dtype, device=fixed.device)).abs().amax((-2, -1))
+        bad = (away > 10 * torch.finfo(points.dtype).eps ** 0.75) | (torch.linalg.det(fixed) < 0)
+        if bool(bad.any()):
+            index = first_index(bad)
+            raise DataError(
+                f"{name}{list(index) if index else ''} is no rotation: {fixed[index].tolist()}; take the nearest one by "
+                "erlangen.geometry.procrustes(torch.eye(3), A.mT, proper=True)"
+            )
+
+    @override
+    def project(self, base: Tensor, vector: Tensor) -> Tensor:
+        inner = base.mT @ vector
+        return base @ (inner - inner.mT) / 2
+
+    @override
+    def inner(self, base: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        return (u * v).sum((-2, -1)) / 2
+
+    @override
+    def exp(self, base: Tensor, tangent: Tensor) -> Tensor:
+        return base @ axis_angle_to_matrix(_axial(base.mT @ tangent))
+
+    @override
+    def log(self, base: Tensor, point: Tensor) -> Tensor:
+        x, y, z = matrix_to_axis_angle(base.mT @ point).unbind(-1)
+        zero = torch.zeros_like(x)
+        return base @ torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+
+    @override
+    def dist(self, x: Tensor, y: Tensor) -> Tensor:
+        return rotation_angle(x.mT @ y)
+
+    @override
+    def transport(self, tangent: Tensor, start: Tensor, end: Tensor) -> Tensor:
+        half = axis_angle_to_matrix(matrix_to_axis_angle(start.mT @ end) / 2)
+        return start @ half @ (start.mT @ tangent) @ half
+
+    @override
+    def first_guess(self, points: Tensor, weights: Tensor, axis: int) -> Tensor:
+        return chordal_mean(points.movedim(axis, -3), weights, on_degenerate="allow").rotation
+
+
+def _axial(K: Tensor) -> Tensor:
+    """The vector w ``[..., 3]`` of the skew part of K, which maps x to w x x."""
+    skew = (K - K.mT) / 2
+    return torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], -1)
 
 
 class Stiefel(Manifold):

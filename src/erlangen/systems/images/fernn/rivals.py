@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from erlangen.actions import Image, Sequence
 from erlangen.groups import Shifts
 from erlangen.nn import DriftRecurrence2d, velocity_grid
-from erlangen.nn.images.flow_recurrence import circular_conv, circular_pad
+from erlangen.nn.images.flow_recurrence import Activation, circular_conv, circular_pad
 from erlangen.nn.images.planar import unit_gain
 from erlangen.symmetry import Symmetry
 from erlangen.systems.images.fernn.method import retained
@@ -21,8 +23,10 @@ class LearnedShifts(DriftRecurrence2d):
     identity with noise, which tells the slices apart. Equivariant to shifts of a whole clip, not to motion.
     """
 
-    def __init__(self, channels: int, size: tuple[int, int], reach: int) -> None:
-        super().__init__(1, channels, size, velocities=velocity_grid(reach))
+    def __init__(
+        self, channels: int, size: tuple[int, int], reach: int, *, in_channels: int = 1, activation: Activation = "relu"
+    ) -> None:
+        super().__init__(in_channels, channels, size, velocities=velocity_grid(reach), activation=activation)
         side = 2 * reach + 1
         start = 0.3 * torch.randn(self.slices, 1, side, side) / side
         start[..., reach, reach] += 1
@@ -31,15 +35,65 @@ class LearnedShifts(DriftRecurrence2d):
 
     def advance(self, state: Tensor) -> Tensor:
         """Every slice by its own kernel."""
-        pad = self.shift_weight.shape[-1] // 2
-        maps = state.transpose(1, 2).flatten(0, 1)
-        moved = nn.functional.conv2d(circular_pad(maps, pad), self.shift_weight, groups=self.slices)
+        moved = _Moved.apply(state.transpose(1, 2).flatten(0, 1), self.shift_weight)
         return moved.unflatten(0, (len(state), -1)).transpose(1, 2)
 
 
-def learned_shifts(channels: int, size: tuple[int, int], reach: int) -> DriftRecurrence2d:
+class _Moved(torch.autograd.Function):
+    """Maps ``[B, V, H, W]`` on a torus, each of the V by its own kernel ``[V, 1, k, k]``.
+
+    As torch's grouped convolution, whose gradient costs ten times its value. Here that of the maps is a convolution again, and
+    that of the kernels a correlation by Fourier transforms.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, kernels: Tensor) -> Tensor:
+        ctx.save_for_backward(maps, kernels)
+        return nn.functional.conv2d(circular_pad(maps, kernels.shape[-1] // 2), kernels, groups=len(kernels))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        (grad,), (maps, kernels) = grads, ctx.saved_tensors
+        side = kernels.shape[-1]
+        pad, size = side // 2, maps.shape[-2:]
+        turned = kernels.flip(-2, -1)
+        of_maps = nn.functional.conv2d(circular_pad(grad, pad), turned, groups=len(kernels))
+        spectrum = (torch.fft.rfft2(grad).conj() * torch.fft.rfft2(maps)).sum(0)
+        # Entry d of the correlation is the sum of grad(x) maps(x + d); taps run from -pad to pad, and wrap on a small torus.
+        taps = torch.arange(-pad, pad + 1, device=maps.device)
+        correlation = torch.fft.irfft2(spectrum, s=size)
+        of_kernels = correlation[:, (taps % size[0])[:, None], (taps % size[1])[None, :]]
+        return of_maps, of_kernels[:, None]
+
+
+def learned_shifts(
+    channels: int, size: tuple[int, int], reach: int, *, in_channels: int = 1, activation: Activation = "relu"
+) -> DriftRecurrence2d:
     """G-RNN+ with as many slices as velocities up to `reach`, started like the others."""
-    return retained(LearnedShifts(channels, size, reach))
+    return retained(LearnedShifts(channels, size, reach, in_channels=in_channels, activation=activation))
+
+
+class SpaceTimeCNN(nn.Module):
+    """3D-CNN: logits ``[B, 10]`` of clips ``[B, T, 1, H, W]`` by convolutions over time and a torus, and a mean over both."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.sides = (5, 3, 3)
+        ins = (1, width, width)
+        self.convs = nn.ModuleList(
+            nn.Conv3d(channels, width, (3, side, side), padding=(1, 0, 0))
+            for channels, side in zip(ins, self.sides, strict=True)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm3d(width) for _ in self.sides)
+        self.logits = nn.Linear(width, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """T at least 1."""
+        h = x.transpose(1, 2)
+        for side, conv, norm in zip(self.sides, self.convs, self.norms, strict=True):
+            pad = side // 2
+            h = norm(conv(nn.functional.pad(h, (pad, pad, pad, pad, 0, 0), mode="circular"))).relu()
+        return self.logits(h.mean((2, 3, 4)))
 
 
 class ConvLSTM(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from erlangen.groups import Shifts
+from erlangen.errors import DegenerateFrameWarning
+from erlangen.groups import Shifts, planar_rotation
 from erlangen.measure import median_times, relative_change
 from erlangen.nn import AnchoredConv2d, PolyphaseAnchor, roll_samples
 from erlangen.survey import largest
@@ -76,11 +79,11 @@ def change(model: nn.Module, x: Tensor, shifts: int) -> float:
 # --- accuracy --------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class OrbitScores:
-    """Answers to images under all 1024 shifts.
+    """Answers to images under S shifts.
 
     Attributes:
-        right: whether an answer is right, bool ``[1024, N]``; row 0 is the image unmoved.
-        same: whether it is the answer to the image unmoved, bool ``[1024, N]``.
+        right: whether an answer is right, bool ``[S, N]``; row 0 is the image unmoved.
+        same: whether it is the answer to the image unmoved, bool ``[S, N]``.
         change: largest relative change of the logits.
     """
 
@@ -93,25 +96,56 @@ class OrbitScores:
         """Percent of the images that are right under every shift."""
         return percent(self.right.all(0))
 
-    def at_distance(self, pixels: int) -> float:
-        """Percent right over the shifts of that distance: the larger of the two, either way around."""
-        away = torch.minimum(GROUP.elements(), SIZE - GROUP.elements()).amax(1)
-        return percent(self.right[away == pixels])
+
+def within(pixels: int) -> Tensor:
+    """All shifts by at most that many pixels along each axis, the identity first, int64 ``[S, 2]``."""
+    steps = torch.arange(-pixels, pixels + 1)
+    shifts = torch.cartesian_prod(steps, steps)
+    return shifts[shifts.abs().amax(1).sort(stable=True).indices]
 
 
 @torch.no_grad()
-def orbit_scores(model: nn.Module, x: Tensor, y: Tensor) -> OrbitScores:
-    """The model's answers to x ``[N, 1, 32, 32]`` under every shift."""
-    shifts = GROUP.elements().split(max(1, BATCH // len(x)))
-    parts = [model(roll_samples(x.repeat(len(some), 1, 1, 1), some.repeat_interleave(len(x), 0))) for some in shifts]
+def orbit_scores(model: nn.Module, x: Tensor, y: Tensor, shifts: Tensor | None = None) -> OrbitScores:
+    """The model's answers to x ``[N, 1, 32, 32]`` under shifts ``[S, 2]``, of which the first is none; all 1024 without them."""
+    elements = GROUP.elements() if shifts is None else shifts
+    some = elements.split(max(1, BATCH // len(x)))
+    parts = [model(roll_samples(x.repeat(len(s), 1, 1, 1), s.repeat_interleave(len(x), 0))) for s in some]
     logits = torch.cat(parts).unflatten(0, (-1, len(x)))
     answers = logits.argmax(-1)
     return OrbitScores(answers == y, answers == answers[0], max(relative_change(row, logits[0]) for row in logits))
 
 
+@torch.no_grad()
+def changing(model: nn.Module, x: Tensor, count: int) -> float:
+    """Percent of the answers that `count` random circular shifts change; other shifts for each image."""
+    base = model(x).argmax(-1)
+    shifts = torch.randint(0, SIZE, (count, len(x), 2), generator=rng(0))
+    return percent(torch.stack([model(roll_samples(x, shift)).argmax(-1) != base for shift in shifts]))
+
+
 def percent(right: Tensor) -> float:
     """Share of what is true, in percent."""
     return 100 * float(right.double().mean())
+
+
+def shifted(x: Tensor, least: int, most: int, seed: int) -> Tensor:
+    """Each image under a random circular shift; the larger of the two steps is from `least` to `most` pixels."""
+    shifts = within(most)
+    shifts = shifts[shifts.abs().amax(1) >= least]
+    return roll_samples(x, shifts[torch.randint(len(shifts), (len(x),), generator=rng(seed))])
+
+
+def binary(x: Tensor) -> Tensor:
+    """Pictures of two grey levels: what is above half of an image's largest value."""
+    return (x > x.amax((1, 2, 3), keepdim=True) / 2).to(x)
+
+
+def warns(model: nn.Module, x: Tensor) -> bool:
+    """Whether the model warns that nothing tells the polyphase components of x apart."""
+    with warnings.catch_warnings(record=True) as caught, torch.no_grad():
+        warnings.simplefilter("always")
+        model(x)
+    return any(issubclass(one.category, DegenerateFrameWarning) for one in caught)
 
 
 def real_shifts(x: Tensor, most: int, seed: int) -> Tensor:
@@ -127,6 +161,17 @@ def crops(x: Tensor, side: int, seed: int) -> Tensor:
     theta = torch.zeros(len(x), 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = scale
     theta[:, :, 2] = (1 - scale) * (2 * torch.rand(len(x), 2, generator=rng(seed)) - 1)
+    return F.grid_sample(x, F.affine_grid(theta, list(x.shape), align_corners=False), align_corners=False)
+
+
+def affine(x: Tensor, seed: int) -> Tensor:
+    """Each image under a random linear map about its middle: up to 20 degrees, shears up to 0.2, scales from 0.8 to 1.2."""
+    unit = torch.rand(len(x), 4, generator=rng(seed)) * 2 - 1
+    angle, shear, scale = unit[:, 0] * math.radians(20), 0.2 * unit[:, 1], 1 + 0.2 * unit[:, 2:]
+    sheared = torch.eye(2).repeat(len(x), 1, 1)
+    sheared[:, 0, 1] = shear
+    linear = planar_rotation(angle) @ sheared @ torch.diag_embed(scale)
+    theta = F.pad(torch.linalg.inv(linear), (0, 1))
     return F.grid_sample(x, F.affine_grid(theta, list(x.shape), align_corners=False), align_corners=False)
 
 

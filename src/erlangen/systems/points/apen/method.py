@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from erlangen.enforce import PiecewiseFrameAverage
 from erlangen.errors import ErlangenError, ShapeError, check_floating
-from erlangen.geometry import cluster_parts, farthest_points, voronoi
+from erlangen.geometry import cluster_parts, scattered_cells
 from erlangen.groups import E, Group
 from erlangen.nn import mlp, segment_max, segment_mean, segment_sum
 from erlangen.numerics import safe_norm
@@ -49,22 +49,25 @@ class SegmentNet(nn.Module):
 class APEN(nn.Module):
     """Class of each point, invariant under motions of the parts of a cloud as far as the parts are found.
 
-    The first partition are Voronoi cells of far points. Each layer is exactly equivariant for its partition; its points
-    vote for the centre of the rigid body that they belong to, and whole parts with near votes and like classes are
-    merged for the next layer. The last step reads the invariants of all layers.
+    The first partition are Voronoi cells of a random subset of points, which keep a distance. Each layer is exactly
+    equivariant for its partition; its points vote for the centre of the rigid body that they belong to, and whole parts with
+    near votes and like classes are merged for the next layer. Parts whose points disagree stay as they are, as most of them
+    lie in several bodies. The last step reads the invariants of all layers.
 
     Args:
         classes: number of classes.
-        counts: parts of each layer, not increasing; the first is the number of cells.
+        counts: most cells of the first layer; most groups of merged parts of each following one, not increasing.
         width: invariants per point and layer.
         group: how a part moves.
         reach: length that votes are measured in, in units of the points; about the size of a body.
+        spacing: least distance of the points that cells are drawn around, in units of the points.
         temperature: standard deviation of the mixture that merges parts, in units of `reach`.
+        apart: parts stay as they are if their votes, along each axis, spread over so many temperatures; None merges all.
         samples: signs of the axes per forward pass in train mode, see `erlangen.enforce.PiecewiseFrameAverage`.
         seed: seed of the cells and signs. In eval mode each call starts from it.
 
     Raises:
-        ErlangenError: `reach` or `temperature` is not positive.
+        ErlangenError: `reach` or `temperature` is not positive, or `spacing` or `apart` is negative.
         ShapeError: `counts` is empty or increases.
     """
 
@@ -76,7 +79,9 @@ class APEN(nn.Module):
         *,
         group: Group | None = None,
         reach: float = 0.3,
+        spacing: float = 0.0,
         temperature: float = 0.3,
+        apart: float | None = 1.0,
         samples: int | None = 1,
         seed: int = 0,
     ) -> None:
@@ -85,13 +90,16 @@ class APEN(nn.Module):
             raise ShapeError(f"counts = {tuple(counts)}; give the number of parts of each layer, not increasing")
         if not (reach > 0 and temperature > 0):
             raise ErlangenError(f"reach = {reach} and temperature = {temperature}; give lengths that are positive")
+        if not (spacing >= 0 and (apart is None or apart >= 0)):
+            raise ErlangenError(f"spacing = {spacing} and apart = {apart}; give numbers that are not negative")
         group = group or E(3)
         self.counts, self.reach, self.temperature, self.seed = tuple(counts), reach, temperature, seed
+        self.spacing, self.apart = spacing, apart
         self.layers = nn.ModuleList(
             PiecewiseFrameAverage(
                 SegmentNet(width if level else 0, width + 3, width),
                 group,
-                counts[0],
+                self._parts(level),
                 features=width,
                 vectors=1,
                 samples=samples,
@@ -157,9 +165,12 @@ class APEN(nn.Module):
         return answer
 
     def cells(self, pos: Tensor, generator: Generator) -> Tensor:
-        """The first partition: Voronoi cells ``[B, n]`` of far points from a random start."""
-        seeds = farthest_points(pos, self.counts[0], generator=generator)
-        return voronoi(pos, pos.gather(1, seeds[..., None].expand(-1, -1, 3)))
+        """The first partition: Voronoi cells ``[B, n]`` of random points that keep a distance."""
+        return scattered_cells(pos, self.counts[0], self.spacing, generator=generator)
+
+    def _parts(self, level: int) -> int:
+        """Most parts of a layer: its groups, and all those before that may stay as they are."""
+        return self.counts[level] + (0 if level == 0 or self.apart is None else self._parts(level - 1))
 
     @torch.no_grad()
     def _merge(
@@ -169,9 +180,10 @@ class APEN(nn.Module):
         merged = cluster_parts(
             ballots,
             labels,
-            self.counts[level],
+            self._parts(level),
             self.counts[level + 1],
             variance=self.temperature**2,
+            apart=None if self.apart is None else 3 * (self.apart * self.temperature) ** 2,  # in space: three axes
             generator=generator,
         )
         return merged.labels, merged.uncertainty
