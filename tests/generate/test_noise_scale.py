@@ -8,15 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.integrate
+import scipy.linalg
 import scipy.stats
 import torch
 from torch import Generator, Tensor, nn
 
+import erlangen as er
 from erlangen.errors import DataError, ErlangenError, ErlangenWarning, ShapeError
 from erlangen.generate import (
     Disturbance,
     EmpiricalDenoiser,
     GaussianMixture,
+    GradientField,
+    NoiseMLP,
     Preconditioned,
     StudentNoise,
     denoising_loss,
@@ -24,12 +28,15 @@ from erlangen.generate import (
     energy_distance,
     flow,
     flow_log_prob,
+    frechet_distance,
     heun_sample,
     mmd,
     noise_family,
     noise_levels,
     sliced_wasserstein,
 )
+from erlangen.solve import asymmetry
+from erlangen.testing import check_layer
 
 DIMENSIONS = (1.0, 2.5, 64.0, math.inf)
 
@@ -362,3 +369,77 @@ def test_distances_of_samples() -> None:
         mmd(a[:0], b)
     with pytest.raises(ErlangenError, match="bandwidths"):
         mmd(a, b, bandwidths=[0.0])
+
+
+def test_frechet_distance_is_that_of_scipys_root() -> None:
+    x, y = randn(200, 4) @ randn(4, 4, seed=1), 0.5 * randn(150, 4, seed=2) + 1
+    A, B = np.cov(x.numpy().T), np.cov(y.numpy().T)
+    root: Any = scipy.linalg.sqrtm(A @ B)
+    due = float((x.mean(0) - y.mean(0)).square().sum()) + float(np.trace(A + B - 2 * root.real))
+    assert frechet_distance(x, y).item() == pytest.approx(due, rel=1e-9)
+    assert frechet_distance(x, x).item() == pytest.approx(0, abs=1e-6)
+    flat = torch.cat([x, torch.zeros(200, 1, dtype=torch.float64)], 1)  # a covariance without full rank
+    assert frechet_distance(flat, flat + 2).item() == pytest.approx(20)
+    with pytest.raises(DataError, match="x has one sample"):
+        frechet_distance(x[:1], y)
+    with pytest.raises(ShapeError, match="coordinates"):
+        frechet_distance(x, flat)
+
+
+# --- targets and networks --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("D", [1.0, 64.0, math.inf])
+def test_targets_of_reference_samples_are_the_oracles(D: float) -> None:
+    points = 0.5 * randn(30, 3)
+    oracle = EmpiricalDenoiser(points, noise_family(D))
+
+    def net(x: Tensor, noise: Tensor) -> Tensor:
+        sigma = (4 * noise).exp()
+        total = (sigma.square() + 0.25).sqrt()[:, None]
+        return (oracle(x * total, sigma) - 0.25 / total * x) * total / (sigma[:, None] * 0.5)
+
+    model = Preconditioned(net)
+    assert float(denoising_loss(model, points, noise=noise_family(D), reference=points, generator=rng())) < 1e-18
+    alone = denoising_loss(
+        model, points[:1].expand(50, 3), noise=noise_family(D), reference=points[:1], generator=rng()
+    )
+    plain = denoising_loss(model, points[:1].expand(50, 3), noise=noise_family(D), generator=rng())
+    torch.testing.assert_close(alone, plain)
+    with pytest.raises(ShapeError, match="reference has shape"):
+        denoising_loss(model, points, reference=points[:, :2])
+
+
+class OnPairs(nn.Module):
+    """A network of points and levels, on one tree of both."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, pair: tuple[Tensor, Tensor]) -> Tensor:
+        return self.net(*pair)
+
+
+def test_networks_pass_the_contract_of_layers() -> None:
+    x = randn(5, 3).float(), randn(5, seed=1).float()
+    still = er.Symmetry(er.groups.O(3), input=("invariant", "invariant"), output="invariant")  # no symmetry is declared
+    assert "gradient" in check_layer(OnPairs(NoiseMLP(3, width=8, generator=rng())), x, still)
+    # The last bias of a potential moves no gradient, and one jvp within another is not what torch.compile takes whole.
+    field = GradientField(NoiseMLP(3, out=1, width=8, generator=rng()))
+    assert "vmap" in check_layer(OnPairs(field), x, still, skip={"compile"})
+    with pytest.raises(ShapeError, match=r"\[B, 3\]"):
+        NoiseMLP(3)(torch.zeros(2, 4), torch.zeros(2))
+    with pytest.raises(ShapeError, match="one number for each"):
+        GradientField(NoiseMLP(3))(torch.zeros(2, 3), torch.zeros(2))
+
+
+def test_a_gradient_field_is_one() -> None:
+    potential = NoiseMLP(3, out=1, width=8, generator=rng()).double()
+    x, noise = randn(5, 3).requires_grad_(), randn(5, seed=1)
+    (due,) = torch.autograd.grad(potential(x, noise).sum(), x)
+    field = GradientField(potential)
+    torch.testing.assert_close(field(x, noise), due)
+    model = Preconditioned(field)
+    sigma = (4 * noise).exp()
+    assert float(asymmetry(lambda at: model(at, sigma), x.detach()).detach().max()) < 1e-12
+    free = Preconditioned(NoiseMLP(3, width=8, generator=rng()).double())
+    assert float(asymmetry(lambda at: free(at, sigma), x.detach()).detach().max()) > 1e-6

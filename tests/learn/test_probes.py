@@ -67,6 +67,13 @@ def test_labels_against_logistic_regression() -> None:
     assert got.components is None
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int32, torch.uint8])
+def test_labels_of_any_whole_kind(dtype) -> None:
+    x, _ = rows(200)
+    y = (x[:, 0] > 0).to(dtype)
+    assert probe((x, y), (x, y), epochs=40, batch_size=40, lr=1e-2).score > 95
+
+
 def test_an_mlp_reads_what_a_linear_head_cannot() -> None:
     x, _ = rows()
     y = (x[:, 0] * x[:, 1] > 0).long()

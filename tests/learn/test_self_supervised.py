@@ -59,6 +59,7 @@ def test_unknown_rows_neither_ask_nor_answer() -> None:
     info_nce(x, y, known=known).backward()
     assert bool(x.grad.isfinite().all())
     assert not bool(x.grad[~known].any())
+    assert float(info_nce(x.detach(), y.detach(), known=~known & known)) == 0.0
     batch = torch.stack([pair()[0], pair(seed=1)[0]]), torch.stack([pair()[1], pair(seed=1)[1]])
     each = info_nce(*batch, reduction="none")
     torch.testing.assert_close(each[1], info_nce(*pair(seed=1), reduction="none"))

@@ -137,7 +137,8 @@ def test_lddt_by_a_loop_and_under_motions() -> None:
         (lambda: lddt(torch.zeros(4, 3), torch.zeros(5, 3)), ShapeError, r"give both \[..., N, 3\]"),
         (lambda: lddt(torch.zeros(4, 3), torch.zeros(4, 3), within=0), ErlangenError, "give positive numbers"),
         (lambda: lddt(torch.zeros(4, 3), torch.zeros(4, 3), residue=torch.zeros(3)), ShapeError, r"give \[4\]"),
-        (lambda: lddt(torch.zeros(4, 3), torch.zeros(4, 3) / 0), DataError, "not finite"),
+        (lambda: lddt(torch.zeros(4, 3), torch.zeros(4, 3) / 0), DataError, "true has entries that are not finite"),
+        (lambda: lddt(torch.zeros(4, 3) / 0, torch.zeros(4, 3)), DataError, "found has entries that are not finite"),
     ],
 )
 def test_bad_input_is_named(call, error, match) -> None:

@@ -130,6 +130,14 @@ def test_a_motor_pushes_its_hinge_and_controls_are_cut() -> None:
     assert LimbedBody.hopper(2).kinds == ("torso", "thigh", "foot")
 
 
+def test_a_lost_body_is_an_error_and_no_fresh_start(tmp_path, monkeypatch) -> None:
+    """MuJoCo resets what becomes infinite by itself, with finite numbers."""
+    monkeypatch.chdir(tmp_path)  # it writes a log there
+    body = LimbedBody.hopper(2, gear=1e14)
+    with pytest.raises(NotFiniteError, match="body 1: MuJoCo has lost it"):
+        body.step(body.start(2, generator=seeded()), torch.tensor([[0.0] * 6, [1.0] * 6]))
+
+
 def test_nobody_is_nobody() -> None:
     body = LimbedBody.hopper()
     empty = body.start(0)

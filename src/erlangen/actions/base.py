@@ -288,6 +288,12 @@ def expand_mask(group: Group, g: Tensor, known: Tensor, x: Tensor) -> Tensor:
     return known.expand(*broadcast_lead(batch, known.shape[:lead]), *known.shape[lead:])
 
 
+def check_axis(axis: int, what: str, example: int) -> None:
+    """Raise `ActionError` unless an axis is counted from the end."""
+    if not axis < 0:
+        raise ActionError(f"axis = {axis}: count the {what} from the end, for example axis={example}")
+
+
 def lead_view(t: Tensor, lead: int, x: Tensor) -> Tensor:
     """Insert axes so that ``t [*lead, *tail]`` broadcasts with ``x [*lead, *middle, *tail]``."""
     tail = t.ndim - lead

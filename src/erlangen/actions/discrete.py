@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, expand_mask, tree_structure
+from erlangen.actions.base import Action, Tree, broadcast_lead, check_axis, check_tensor, expand_mask, tree_structure
 from erlangen.actions.geometric import Invariant
 from erlangen.errors import ActionError, DtypeError, ShapeError, is_whole
 from erlangen.groups import MAX_ENUMERATION, Group, Shifts, Symmetric
@@ -88,8 +88,7 @@ class GroupAxis(Action):
     axis: int = -2
 
     def __post_init__(self) -> None:
-        if self.axis >= 0:
-            raise ActionError(f"axis = {self.axis}: count the axis of the elements from the end, for example axis=-2")
+        check_axis(self.axis, "axis of the elements", -2)
 
     @property
     def item_ndim(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -149,8 +148,7 @@ class Permuted(Action):
     fixed: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.axis >= 0:
-            raise ActionError(f"axis = {self.axis}: count the node axis from the end, for example axis=-2")
+        check_axis(self.axis, "node axis", -2)
         given: object = self.fixed
         if is_whole(given):
             object.__setattr__(self, "fixed", (given,))

@@ -9,7 +9,17 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from erlangen.actions.base import Action, Part, Tree, broadcast_lead, check_tensor, lead_view, matmul_rows, tree_map
+from erlangen.actions.base import (
+    Action,
+    Part,
+    Tree,
+    broadcast_lead,
+    check_axis,
+    check_tensor,
+    lead_view,
+    matmul_rows,
+    tree_map,
+)
 from erlangen.errors import ActionError, ShapeError, is_whole
 from erlangen.groups import SO, DirectProduct, Group, O, SemidirectProduct, Shifts
 from erlangen.groups.determinants import determinant
@@ -26,8 +36,7 @@ class _Coordinates(Action):
     axis: int = -1
 
     def __post_init__(self) -> None:
-        if self.axis >= 0:
-            raise ActionError(f"axis = {self.axis}: count the coordinate axis from the end, for example axis=-1")
+        check_axis(self.axis, "coordinate axis", -1)
 
     @property
     def item_ndim(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]

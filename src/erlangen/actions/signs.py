@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from erlangen.actions.base import Action, Tree, broadcast_lead, check_tensor, lead_view, tree_map, tree_structure
+from erlangen.actions.base import (
+    Action,
+    Tree,
+    broadcast_lead,
+    check_axis,
+    check_tensor,
+    lead_view,
+    tree_map,
+    tree_structure,
+)
 from erlangen.errors import ActionError, DtypeError, ShapeError, is_whole
 from erlangen.groups import Cyclic, DirectProduct, Group, Symmetric
 from erlangen.groups.determinants import determinant, parity
@@ -73,8 +82,7 @@ class Swap(Action):
     axis: int = -1
 
     def __post_init__(self) -> None:
-        if self.axis >= 0:
-            raise ActionError(f"axis = {self.axis}: count the axis from the end, for example axis=-1")
+        check_axis(self.axis, "axis", -1)
 
     @property
     def item_ndim(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -146,8 +154,7 @@ class Relabelled(Action):
         n = len(self.order)
         if not all(is_whole(i, 0, n - 1) for i in self.order) or any(self.order[self.order[i]] != i for i in range(n)):
             raise ActionError(f"order = {self.order}: give a permutation of 0, ..., {n - 1} that is its own inverse")
-        if not self.axis < 0:
-            raise ActionError(f"axis = {self.axis}: count the axis from the end, for example axis=-2")
+        check_axis(self.axis, "axis", -2)
 
     @property
     def item_ndim(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -15,6 +15,7 @@ nothing else must commute with it.
 
 from erlangen.causal.cycles import acyclicity, walk_sums
 from erlangen.causal.equations import Intervention, LinearSEM, NonlinearSEM, random_linear_sem, random_nonlinear_sem
+from erlangen.causal.families import InterventionFamily, Interventions
 from erlangen.causal.graphs import (
     MixedGraph,
     ancestors,
@@ -29,6 +30,8 @@ from erlangen.causal.scores import StructureScores, structure_scores, varsortabi
 
 __all__ = [
     "Intervention",
+    "InterventionFamily",
+    "Interventions",
     "LinearSEM",
     "MixedGraph",
     "NonlinearSEM",

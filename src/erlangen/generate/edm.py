@@ -69,9 +69,19 @@ def denoising_loss(
     noise: Noise | None = None,
     log_mean: float = -1.2,
     log_std: float = 1.2,
+    reference: Tensor | None = None,
     generator: Generator | None = None,
 ) -> Tensor:
     """Mean weighted squared error of the denoised ``y + sigma n``, with log-normal levels (Karras et al. 2022, equation 51).
+
+    Args:
+        model: the denoiser.
+        y: clean samples ``[B, ...]``.
+        noise: the family; normal by default.
+        log_mean, log_std: of the natural logarithm of the levels.
+        reference: clean samples ``[M, ...]`` whose mean, weighted by how likely each is to have become the noisy one, is the
+            target in place of y: less variance, and a bias that a larger M makes smaller (Xu et al., Stable target field, 2023).
+        generator: draws levels and noise.
 
     Warns with `ErlangenWarning` where the data's spread is not the model's `data_std` within a factor of two.
     """
@@ -88,7 +98,21 @@ def denoising_loss(
     level = sigma.view(-1, *(1,) * (y.ndim - 1))
     x = y + level * family.sample(tuple(y.shape), generator=generator, dtype=y.dtype)
     weight = (level.square() + model.data_std**2) / (level * model.data_std).square()
-    return (weight * (model(x, sigma) - y).square()).mean()
+    target = y if reference is None else _expected(x, sigma, reference, family)
+    return (weight * (model(x, sigma) - target).square()).mean()
+
+
+@torch.no_grad()
+def _expected(x: Tensor, sigma: Tensor, reference: Tensor, noise: Noise) -> Tensor:
+    """As `EmpiricalDenoiser`, and some ten times faster: `torch.cdist` has no forward derivative, which nobody needs here."""
+    if reference.shape[1:] != x.shape[1:] or not len(reference):
+        raise ShapeError(
+            f"reference has shape {tuple(reference.shape)}; give samples of the shape {tuple(x.shape[1:])}"
+        )
+    flat, known = x.flatten(1).double(), reference.flatten(1).double()
+    squared = torch.cdist(flat, known, compute_mode="donot_use_mm_for_euclid_dist").square()
+    weights = noise.log_kernel(squared, sigma.double()[:, None], flat.shape[1]).softmax(-1)
+    return (weights @ known).view(x.shape).to(x.dtype)
 
 
 def noise_levels(count: int, low: float = 0.002, high: float = 80.0, *, rho: float = 7.0) -> Tensor:

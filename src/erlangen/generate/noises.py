@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from abc import ABC, abstractmethod
 
 import torch
@@ -70,8 +71,10 @@ class StudentNoise(Noise):
     """
 
     def __init__(self, D: float) -> None:
-        if not (D > 0 and math.isfinite(D)):
-            raise ErlangenError(f"D = {D}; give a positive number, or use noise_family(float('inf')) for normal noise")
+        if not (_is_number(D) and D > 0 and math.isfinite(D)):
+            raise ErlangenError(
+                f"D = {D!r}; give a positive number, or use noise_family(float('inf')) for normal noise"
+            )
         self.D = float(D)
 
     @property
@@ -99,4 +102,9 @@ class StudentNoise(Noise):
 
 def noise_family(D: float) -> Noise:
     """Noise with D additional dimensions: `StudentNoise`, and `GaussianNoise` for D = inf."""
-    return GaussianNoise() if math.isinf(D) and D > 0 else StudentNoise(D)
+    return GaussianNoise() if _is_number(D) and math.isinf(D) and D > 0 else StudentNoise(D)
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is a real number, of Python or NumPy; a text or a bool is none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

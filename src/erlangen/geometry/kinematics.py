@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from erlangen.errors import DataError, ErlangenError, ShapeError, check_floating, is_whole
+from erlangen.geometry.poses import reflection
 
 __all__ = ["KinematicTree", "Placement", "skinned"]
 
@@ -162,8 +163,7 @@ class KinematicTree:
         n = torch.tensor(normal, dtype=local.dtype, device=local.device)
         if n.shape != (3,) or not bool(n.norm() > 0):
             raise ErlangenError(f"normal = {tuple(normal)}; give three numbers, not all zero")
-        n = n / n.norm()
-        M = torch.eye(3, dtype=local.dtype, device=local.device) - 2 * n[:, None] * n
+        M = reflection(n)[:3, :3]
         return M @ local[..., list(self.mirror), :, :] @ M, root @ M
 
     @cached_property

@@ -108,7 +108,7 @@ def probe(
     labels = not y.dtype.is_floating_point
     if labels and (int(torch.cat([y, v]).min()) < 0 or int(v.max()) > int(y.max())):
         raise DataError(f"labels must be 0, ..., C - 1 and those of test occur in train; test has {int(v.max())}")
-    y, v = (y, v) if labels else (y.reshape(len(y), -1), v.reshape(len(v), -1))
+    y, v = (y.long(), v.long()) if labels else (y.reshape(len(y), -1), v.reshape(len(v), -1))
     outputs = int(y.max()) + 1 if labels else y.shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

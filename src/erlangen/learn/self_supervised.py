@@ -33,7 +33,7 @@ def info_nce(
         x, y: ``[..., N, d]``; row i of both is one sample (or one point), all other rows of y are negatives.
         temperature: what cosines are divided by.
         known: bool ``[..., N]``; other rows are neither asked for nor negatives.
-        reduction: "mean" over the known rows, "sum", or "none" (``[..., N]``, zero for unknown rows).
+        reduction: "mean" over the known rows (zero where there are none), "sum", or "none" (``[..., N]``, zero for unknown rows).
 
     Returns:
         A scalar, or ``[..., N]``. In one direction; the mean with ``info_nce(y, x)`` is symmetric.
@@ -259,5 +259,5 @@ def _reduced(each: Tensor, rows: Tensor, reduction: Reduction) -> Tensor:
     if reduction == "sum":
         return each.sum()
     if reduction == "mean":
-        return each.sum() / rows.sum()
+        return each.sum() / rows.sum().clamp_min(1)
     raise UnknownNameError(f"reduction = {reduction!r}; give 'mean', 'sum' or 'none'")

@@ -96,6 +96,7 @@ def lddt(
     Raises:
         ShapeError: of different shape.
         ErlangenError: a radius or bound that is not positive.
+        DataError: a place that is not finite.
 
     Source: Mariani, Biasini, Barbato and Schwede, Bioinformatics 29 (2013).
     """
@@ -110,8 +111,9 @@ def lddt(
         residue = torch.arange(n, device=true.device)
     if residue.shape != (n,):
         raise ShapeError(f"residue has shape {tuple(residue.shape)}; give [{n}], a number for each row")
-    if not bool(true.isfinite().all()):
-        raise DataError("true has entries that are not finite; leave out atoms that are not known")
+    for name, x in (("found", found), ("true", true)):
+        if not bool(x.isfinite().all()):
+            raise DataError(f"{name} has entries that are not finite; leave out atoms that are not known")
     far = [torch.cdist(x.double(), x.double(), compute_mode="donot_use_mm_for_euclid_dist") for x in (found, true)]
     counted = (far[1] < within) & (residue[:, None] != residue[None])
     off = (far[0] - far[1]).abs()

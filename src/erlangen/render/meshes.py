@@ -13,7 +13,7 @@ from erlangen.render.hits import Hits, checked_rays, plane_hits
 _PAIRS = 2**16
 """Pairs of rays and triangles whose volumes are computed together: a few arrays of them stay in the cache."""
 
-_WHOLE = 2**19
+_WHOLE = 2**21
 """Up to this many pairs all are computed; beyond, groups that cannot meet are left out."""
 
 _RAYS = 256

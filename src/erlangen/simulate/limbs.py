@@ -214,6 +214,13 @@ class LimbedBody:
             self._data.ctrl[:] = control[i].detach().double().clamp(-1, 1).numpy()
             for _ in range(self.repeats):
                 self._mujoco.mj_step(self._model, self._data)
+            # MuJoCo puts a body that it lost back to where it started, with a warning of its own.
+            kinds = self._mujoco.mjtWarning
+            if any(
+                self._data.warning[int(kind)].number
+                for kind in (kinds.mjWARN_BADQPOS, kinds.mjWARN_BADQVEL, kinds.mjWARN_BADQACC)
+            ):
+                raise NotFiniteError(f"body {i}: MuJoCo has lost it; use smaller steps or controls")
             rows.append(self._read())
         after = {name: torch.stack([row[name] for row in rows]) if rows else state[name].double() for name in ACTIONS}
         for name, value in after.items():

@@ -10,6 +10,8 @@ from torch import Generator, Tensor
 
 from erlangen.errors import ErlangenError, check_sizes
 from erlangen.geometry import Rays
+from erlangen.geometry.poses import rigid, rigid_inverse
+from erlangen.groups import SO
 from erlangen.groups.rotations import standard_normal
 from erlangen.render import cast_boxes, cast_cylinders, nearest_hits
 
@@ -145,10 +147,10 @@ def traffic(
     rest = torch.zeros(count, things - users, dtype=torch.float64)
     speed, turn = torch.cat([speed, rest], 1), torch.cat([turn, rest], 1)
     at = torch.cat([middle, size[..., 2:] / 2], -1)
-    placed = _rigid(yaw, at)
+    placed = _placed(yaw, at)
     poses = [placed, placed @ _arc(speed, turn, seconds)]
     up = torch.tensor([0.0, 0.0, scanner.height], dtype=torch.float64).expand(count, 3)
-    start = _rigid(torch.zeros(count, dtype=torch.float64), up)
+    start = _placed(torch.zeros(count, dtype=torch.float64), up)
     scanners = [start, start @ _arc(own_speed, own_turn, seconds)]
 
     rays = scanner.directions()
@@ -161,11 +163,11 @@ def traffic(
         pos.append(torch.where(there[..., None], (distance + error)[..., None] * rays, 0.0))
         known.append(there)
         user.append(torch.where(there, thing, -1))
-    back = [_inverse(eye) for eye in scanners]
-    boxes = [torch.cat([_moved(b, p[:, :users, :3, 3]), size[:, :users], _yaw(b, p[:, :users])[..., None]], -1)
+    back = [rigid_inverse(eye) for eye in scanners]
+    boxes = [torch.cat([(b[:, None] @ p[:, :users])[..., :3, 3], size[:, :users], _yaw(b, p[:, :users])[..., None]], -1)
              for b, p in zip(back, poses, strict=True)]  # fmt: skip
     ego = back[1] @ scanners[0]
-    rigid = back[1][:, None] @ poses[1][:, :users] @ _inverse(poses[0][:, :users]) @ scanners[0][:, None]
+    rigid = back[1][:, None] @ poses[1][:, :users] @ rigid_inverse(poses[0][:, :users]) @ scanners[0][:, None]
     motions = torch.cat([rigid, ego[:, None]], 1)  # of users, and at index -1 of what stands still
     each = motions[torch.arange(count)[:, None], user[0]]
     then = (each[..., :3, :3] @ pos[0][..., None])[..., 0] + each[..., :3, 3]
@@ -211,26 +213,13 @@ def _arc(speed: Tensor, turn: Tensor, seconds: float) -> Tensor:
     safe = torch.where(small, 1.0, turn)
     ahead = torch.where(small, seconds, angle.sin() / safe)
     aside = torch.where(small, angle * seconds / 2, (1 - angle.cos()) / safe)
-    return _rigid(angle, torch.stack([speed * ahead, speed * aside, torch.zeros_like(speed)], -1))
+    return _placed(angle, torch.stack([speed * ahead, speed * aside, torch.zeros_like(speed)], -1))
 
 
-def _rigid(yaw: Tensor, at: Tensor) -> Tensor:
-    out = torch.eye(4, dtype=at.dtype).repeat(*yaw.shape, 1, 1)
-    c, s = yaw.cos(), yaw.sin()
-    out[..., 0, 0], out[..., 0, 1], out[..., 1, 0], out[..., 1, 1] = c, -s, s, c
-    out[..., :3, 3] = at
-    return out
-
-
-def _inverse(pose: Tensor) -> Tensor:
-    out = pose.clone()
-    out[..., :3, :3] = pose[..., :3, :3].mT
-    out[..., :3, 3] = -(pose[..., :3, :3].mT @ pose[..., :3, 3, None])[..., 0]
-    return out
-
-
-def _moved(pose: Tensor, points: Tensor) -> Tensor:
-    return points @ pose[:, :3, :3].mT + pose[:, None, :3, 3]
+def _placed(yaw: Tensor, at: Tensor) -> Tensor:
+    """The motion ``[..., 4, 4]`` from the axes of what stands at a place and looks along a yaw."""
+    turn = SO(3).exp(torch.stack([torch.zeros_like(yaw), torch.zeros_like(yaw), yaw], -1))
+    return rigid(turn, at)
 
 
 def _yaw(pose: Tensor, placed: Tensor) -> Tensor:

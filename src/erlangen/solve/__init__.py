@@ -1,9 +1,11 @@
 """Equations solved and differentiated: fixed points, derivatives by nudges, proximal maps, rates of convergence and growth;
-exact linear algebra modulo primes.
+roots followed along a path; proofs by intervals; exact linear algebra modulo primes.
 """
 
+from erlangen.solve.branches import root_branch
 from erlangen.solve.derivatives import asymmetry, nudged_derivative
 from erlangen.solve.fixed_points import FixedPoint, fixed_point
+from erlangen.solve.intervals import Proof, prove_positive
 from erlangen.solve.modular import (
     PRIMES,
     modular_inverse,
@@ -18,6 +20,7 @@ from erlangen.solve.rates import Rate, exponential_rate, power_rate
 __all__ = [
     "PRIMES",
     "FixedPoint",
+    "Proof",
     "Rate",
     "asymmetry",
     "exponential_rate",
@@ -29,5 +32,7 @@ __all__ = [
     "nudged_derivative",
     "power_prox",
     "power_rate",
+    "prove_positive",
     "rational_from_residues",
+    "root_branch",
 ]

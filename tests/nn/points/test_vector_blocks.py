@@ -102,6 +102,12 @@ def test_padding_does_not_matter(make):
         (lambda: VectorPool(4)(vectors(2, 0, 4, 3)), ShapeError, "no points to pool"),
         (lambda: VectorAttention(4)(vectors(2, 5, 4, 3), torch.ones(2, 4).bool()), ShapeError, "mask is torch.bool"),
         (lambda: VectorPool(4)(vectors(2, 5, 4, 3), torch.ones(2, 5)), ShapeError, "mask is torch.float32"),
+        (lambda: VectorPool(4)(vectors(2, 5, 4, 3), torch.eye(2, 5) > 1), ShapeError, r"mask\[0\] has no point"),
+        (
+            lambda: VectorAttention(4)(vectors(2, 5, 4, 3), torch.tensor([[True], [False]]).expand(2, 5)),
+            ShapeError,
+            r"mask\[1\] has no",
+        ),
     ],
 )
 def test_bad_input_is_named(call, error, match):

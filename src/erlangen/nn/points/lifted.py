@@ -322,26 +322,24 @@ def invariant_kernel_points(group: Group, radius: float) -> Tensor:
         GroupError: a group that is infinite or does not act on space by matrices.
     """
     turns = _matrices(group)
+    rotations = turns[1:][torch.linalg.det(turns[1:]) > 0]
+    axes = torch.linalg.svd(rotations - torch.eye(3, dtype=turns.dtype)).Vh[:, -1]
+    images = torch.einsum("gij,aj->agi", turns, axes)
+    images = torch.cat([images, -images], 1)  # both ends of each axis
     orbits: list[Tensor] = []
-    for g in turns[1:]:
-        vectors = torch.linalg.svd(g - torch.eye(3, dtype=g.dtype)).Vh
-        if float((g @ vectors[-1] - vectors[-1]).norm()) > 1e-9 or torch.linalg.det(g) < 0:
-            continue
-        orbit = _distinct(torch.cat([turns @ vectors[-1], -(turns @ vectors[-1])]))
-        if not any(float((orbit - known[0]).norm(dim=-1).min()) < 1e-6 for known in orbits):
-            orbits.append(orbit)
+    for points in images:
+        if not any(bool(_near(points[:1], known).any()) for known in orbits):
+            first = _near(points, points).byte().argmax(-1)  # of those that are one point
+            orbits.append(points[first == torch.arange(len(points))])
     orbits.sort(key=len)
     spheres = [radius * orbits[0]] if orbits else []
     spheres += [radius / 2 * orbits[1]] if len(orbits) > 1 else []
     return torch.cat([torch.zeros(1, 3, dtype=torch.float64), *spheres])
 
 
-def _distinct(points: Tensor) -> Tensor:
-    kept: list[Tensor] = []
-    for p in points:
-        if all(float((p - q).norm()) > 1e-6 for q in kept):
-            kept.append(p)
-    return torch.stack(kept)
+def _near(a: Tensor, b: Tensor) -> Tensor:
+    """Which points ``[A, 3]`` and ``[B, 3]`` are one, bool ``[A, B]``."""
+    return (a[:, None] - b).abs().amax(-1) < 1e-6
 
 
 def _matrices(group: Group) -> Tensor:

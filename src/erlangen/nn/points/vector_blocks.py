@@ -9,10 +9,11 @@ import torch
 from torch import Generator, Tensor, nn
 from typing_extensions import override
 
-from erlangen.errors import ErlangenError, ShapeError, UnknownNameError, check_sizes
+from erlangen.errors import ErlangenError, ShapeError, UnknownNameError, check_sizes, first_index
 from erlangen.groups import O
 from erlangen.nn.points.vector_channels import VectorLinear, check_channels
 from erlangen.symmetry import Symmetry
+from erlangen.tracing import is_traced
 
 __all__ = ["VectorAttention", "VectorNorm", "VectorPool"]
 
@@ -185,7 +186,8 @@ class VectorAttention(nn.Module):
 
         Args:
             x: vectors of N points.
-            mask: bool ``[..., N]``, which points there are; others are not looked at, and what they get has no meaning.
+            mask: bool ``[..., N]``, which points there are, at least one in each cloud; others are not looked at, and what they
+                get has no meaning.
 
         Raises:
             ShapeError: shapes do not fit.
@@ -216,4 +218,6 @@ def _known(x: Tensor, mask: Tensor | None) -> Tensor | None:
         raise ShapeError(f"x has shape {tuple(x.shape)}; pass [..., N, channels, n], the vectors of N points")
     if mask is not None and (mask.shape != x.shape[:-2] or mask.dtype != torch.bool):
         raise ShapeError(f"mask is {mask.dtype} {tuple(mask.shape)}; give bool [..., N] = {tuple(x.shape[:-2])}")
+    if mask is not None and not is_traced() and not bool(mask.any(-1).all()):
+        raise ShapeError(f"mask{list(first_index(~mask.any(-1)))} has no point; leave clouds without points out")
     return mask

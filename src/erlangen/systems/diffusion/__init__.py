@@ -1,0 +1,1 @@
+"""Systems for diffusion: generative models along a scale of noise, and what their fields know of the data."""
