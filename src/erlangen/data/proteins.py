@@ -31,7 +31,7 @@ def backbones() -> list[Backbone]:
 
     >>> chains = backbones()
     >>> sorted({chain.family for chain in chains})[:3]
-    ['chemokine', 'cytochrome c', 'dehydrogenase']
+    ['Kunitz domain', 'OB fold', 'chemokine']
 
     Source and licence lie beside the file in the package. Side chains are in the files of the source, see `pdb_protein`.
     """

@@ -101,19 +101,19 @@ def soft_torsions(pos: Tensor, modes: int = 10, *, within: float = 12.0) -> Soft
     moved = torch.linalg.cross(axis[:, None].expand(-1, len(pos), 3), ca[None] - origin[:, None])
     after = torch.arange(len(pos)) > torch.arange(len(pos)).repeat_interleave(2)[:, None]
     # Those of the first residue turn all that the network sees as a whole, those of the last one nothing.
-    J = (moved * after[..., None])[2:-2].flatten(1).mT  # [3N, 2N - 4]
+    slopes = (moved * after[..., None])[2:-2].flatten(1).mT  # [3N, 2N - 4]
     eye = torch.eye(3).to(pos)
     turns = torch.stack([torch.linalg.cross(axis_.expand_as(ca), ca) for axis_ in eye])
     whole = torch.cat([eye[:, None].expand(3, len(pos), 3), turns]).flatten(1).mT
     Q = torch.linalg.qr(whole).Q
-    J = J - Q @ (Q.mT @ J)
+    slopes = slopes - Q @ (Q.mT @ slopes)
     i, j = torch.triu_indices(len(pos), len(pos), 1)
     step = ca[j] - ca[i]
     close = step.norm(dim=-1) < within
     i, j, step = i[close], j[close], step[close]
-    rows = J.unflatten(0, (len(pos), 3))
+    rows = slopes.unflatten(0, (len(pos), 3))
     stretch = ((rows[j] - rows[i]) * step[..., None]).sum(1) / step.square().sum(-1, keepdim=True)
-    mass = J.mT @ J / len(pos)
+    mass = slopes.mT @ slopes / len(pos)
     root = torch.linalg.cholesky(mass + 1e-9 * mass.diagonal().mean() * torch.eye(len(mass)).to(pos))
     inner = torch.linalg.solve_triangular(root, stretch.mT, upper=False)
     values, vectors = torch.linalg.eigh(inner @ inner.mT)

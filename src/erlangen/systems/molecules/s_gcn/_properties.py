@@ -39,8 +39,8 @@ def network(order: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> SG
     torch.manual_seed(seed)
     model = SGCN(order).to(dtype).eval()
     for norm in model.norms.values():
-        nn.init.uniform_(norm.weight, 0.5, 1.5)
-        nn.init.normal_(norm.bias)
+        nn.init.uniform_(torch.as_tensor(norm.weight), 0.5, 1.5)
+        nn.init.normal_(torch.as_tensor(norm.bias))
         nn.init.normal_(torch.as_tensor(norm.running_mean))
     for layer in model.convolutions:
         # Sums over ten neighbours and 25 filters would drive the sigmoid into its ends.

@@ -107,13 +107,12 @@ class SGCN(nn.Module):
         if order > HIGHEST_ORDER or variant not in ("plain", "s", "r"):
             raise UnknownNameError(f"order = {order}, variant = {variant!r}; give 1 to 10, and plain, s or r")
         self.order, self.variant = order, variant
-        widths = widths or ((20, 16, 14, 12, 8) if variant == "s" else (20, 16, 8, 4, 1))
-        widths = (INPUTS, *widths)
-        self.layers = nn.ModuleList(SphericalConvolution(a, b, order) for a, b in itertools.pairwise(widths))
-        self.norms = nn.ModuleDict({"1": nn.BatchNorm1d(widths[2]), "3": nn.BatchNorm1d(widths[4])})
+        sizes = (INPUTS, *(widths or ((20, 16, 14, 12, 8) if variant == "s" else (20, 16, 8, 4, 1))))
+        self.layers = nn.ModuleList(SphericalConvolution(a, b, order) for a, b in itertools.pairwise(sizes))
+        self.norms = nn.ModuleDict({"1": nn.BatchNorm1d(sizes[2]), "3": nn.BatchNorm1d(sizes[4])})
         self.dropout = nn.Dropout(dropout)
         self.head = (
-            nn.Sequential(nn.Linear(widths[-1], 128), nn.ELU(), nn.Dropout(0.1), nn.Linear(128, 64), nn.ELU(), nn.Dropout(0.1))
+            nn.Sequential(nn.Linear(sizes[-1], 128), nn.ELU(), nn.Dropout(0.1), nn.Linear(128, 64), nn.ELU(), nn.Dropout(0.1))
             .append(nn.Linear(64, 1))
             if variant == "s"
             else nn.Identity()
@@ -132,13 +131,13 @@ class SGCN(nn.Module):
                 ``[B, N, K]``, "mask" bool ``[B, N]``; see `residue_graph` and `padded`.
         """
         h, mask = x["features"], x["mask"]
-        Y = directions(x["pos"], x["neighbors"], mask, self.order)
+        angular = directions(x["pos"], x["neighbors"], mask, self.order)
         if self.variant == "r":
-            Y = Y * (x["area"] / x["area"].sum(-1, keepdim=True).clamp(min=1e-9))[..., None]
+            angular = angular * (x["area"] / x["area"].sum(-1, keepdim=True).clamp(min=1e-9))[..., None]
         neighbors = x["neighbors"].clamp(min=0)
         last = len(self.layers) - 1
         for k, layer in enumerate(self.layers):
-            h = layer(h, Y, neighbors)
+            h = layer(h, angular, neighbors)
             if k < last or self.variant == "s":
                 h = nn.functional.elu(h)
             if str(k) in self.norms:

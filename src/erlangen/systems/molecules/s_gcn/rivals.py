@@ -36,7 +36,7 @@ class ContactGCN(nn.Module):
         self.begin = nn.Sequential(*(m for a, b in itertools.pairwise(first) for m in (nn.Linear(a, b), nn.ELU())))
         pairs = list(itertools.pairwise(middle))
         self.own = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
-        self.others = nn.ModuleList(nn.ModuleList(nn.Linear(a, b, bias=False) for _ in range(6)) for a, b in pairs)
+        self.others = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairs for _ in range(6))
         head = [m for a, b in itertools.pairwise(last) for m in (nn.Linear(a, b), nn.ELU())]
         self.head = nn.Sequential(*head[:-1])
 
@@ -47,10 +47,10 @@ class ContactGCN(nn.Module):
         which = (x["separation"] - 1).clamp(0, 5) if self.channels == "six" else torch.full_like(x["separation"], 5)
         A = nn.functional.one_hot(which, 6) * share[..., None]  # [B, N, K, 6]
         h = self.begin(x["features"])
-        for own, others in zip(self.own, self.others, strict=True):
+        for k, own in enumerate(self.own):
             near = A.mT @ gathered(h, neighbors)  # [B, N, 6, d]
             new = own(h)
-            for r, other in enumerate(others):
+            for r, other in enumerate(self.others[6 * k : 6 * k + 6]):
                 new = new + nn.functional.elu(other(near[..., r, :]))
             h = nn.functional.elu(new)
         return self.head(h)[..., 0].sigmoid() * x["mask"]
