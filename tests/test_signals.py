@@ -41,7 +41,12 @@ def test_embedding_is_indexing() -> None:
         assert E.shape == (2, 3 * p, L)
         j, c, t = int(rng.integers(p)), int(rng.integers(3)), int(rng.integers(L))
         np.testing.assert_array_equal(E[:, 3 * j + c, t], X[:, c, j * lag + t])
+        O = delay_embedding(X, p, lag, official_window=True)
+        np.testing.assert_array_equal(O, E[..., : 60 - p * lag] if p > 1 else X)
     np.testing.assert_array_equal(delay_embedding(X, 1), X)
+    with pytest.raises(ErlangenError, match=r"order of 29 at most"):
+        delay_embedding(X, 30, 2, official_window=True)
+    assert DelayCovariances(29, 2, official_window=True).fit_transform(X).shape == (2, 87, 87)
     with pytest.raises(ErlangenError, match=r"order of 30 at most"):
         delay_embedding(X, 40, 2)
     assert delay_embedding(X, 30, 2).shape[-1] == 2
@@ -135,7 +140,16 @@ def test_it_is_an_estimator_of_scikit_learn() -> None:
     assert search.best_params_["delaycovariances__order"] == 2  # the classes differ in their frequencies alone
     assert search.best_score_ > 0.9
     one = DelayCovariances(3, 2, "lwf")
-    assert clone(one).get_params() == one.get_params() == {"order": 3, "lag": 2, "estimator": "lwf"}
+    assert (
+        clone(one).get_params()
+        == one.get_params()
+        == {
+            "order": 3,
+            "lag": 2,
+            "estimator": "lwf",
+            "official_window": False,
+        }
+    )
     assert one.__sklearn_tags__().input_tags.three_d_array
     # Shuffled in time the classes are alike.
     rng = np.random.default_rng(0)

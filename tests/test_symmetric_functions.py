@@ -8,7 +8,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.func import hessian, vmap
 
 from erlangen import _symmetric
-from erlangen.numerics import sym_exp, sym_invsqrt, sym_log, sym_sqrt
+from erlangen.numerics import sym_exp, sym_floor, sym_invsqrt, sym_log, sym_sqrt
 
 GAPS = [1e-1, 1e-3, 1e-5, 1e-7, 1e-9, 1e-12, 0.0]
 FUNCTIONS = {
@@ -133,3 +133,18 @@ def test_third_derivatives_of_distinct_eigenvalues():
     step = 1e-5
     difference = (second_along(sym_exp, A + step * D, D) - second_along(sym_exp, A - step * D, D)) / (2 * step)
     assert value.item() == pytest.approx(difference[0, 1].item(), rel=1e-7)
+
+
+# --- eigenvalues raised to a floor -----------------------------------------------------------------------------------
+def test_floor_is_the_nearest_matrix_above() -> None:
+    A = turned([-1.0, 0.2, 0.2, 3.0])
+    wanted = turned([0.5, 0.5, 0.5, 3.0])
+    assert float((sym_floor(A, 0.5) - wanted).abs().max()) < 1e-14
+
+
+@pytest.mark.parametrize("values", [[2.0, 2.0, 2.0], [0.1, 0.1, 3.0], [0.1, 2.0, 2.0], [0.1, 0.2, 1.0]])
+def test_derivatives_of_the_floor(values) -> None:
+    """Finite differences, at eigenvalues that are equal too, on one side of the kink or on both."""
+    A = turned(values).requires_grad_()
+    assert gradcheck(lambda A: sym_floor((A + A.mT) / 2, 0.5), A)
+    assert gradgradcheck(lambda A: sym_floor((A + A.mT) / 2, 0.5), A)

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from erlangen import (
         causal,
         claims,
+        equations,
         explorer,
         generate,
         geometry,
@@ -123,6 +124,7 @@ __all__ = [
     "data",
     "discover",
     "enforce",
+    "equations",
     "equivariance_error",
     "errors",
     "explore",
@@ -156,6 +158,7 @@ __all__ = [
 _ROOMS = {
     "causal",
     "claims",
+    "equations",
     "explorer",
     "generate",
     "geometry",

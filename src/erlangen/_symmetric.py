@@ -8,6 +8,7 @@ written so that nothing cancels where their points come together.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -250,3 +251,21 @@ EXP = Function(torch.exp, _exp_difference, _exp_second, None)
 LOG = Function(torch.log, _log_difference, _log_second, 0.0)
 ROOT = Function(_root, _root_difference, _root_second, 0.5)
 RSQRT = Function(torch.rsqrt, _rsqrt_difference, _rsqrt_second, -0.5)
+
+
+@functools.cache
+def floor_function(least: float) -> Function:
+    """max(l, least), piecewise linear: where two points lie on both sides of the kink, the slope of their chord."""
+
+    def difference(a: Tensor, b: Tensor) -> Tensor:
+        high, low = torch.maximum(a, b), torch.minimum(a, b)
+        gap = torch.where(high > low, high - low, 1.0)
+        across = (high > least) & (low < least)
+        return torch.where(across, (high - least) / gap, (low >= least).to(a.dtype))
+
+    def second(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        low, middle, high = _ordered(a, b, c)
+        across = (high > least) & (low < least)
+        return torch.where(across, _quotient(difference, low, middle, high, across), 0.0)
+
+    return Function(lambda values: values.clamp(min=least), difference, second, None)

@@ -14,7 +14,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from erlangen._symmetric import EXP, LOG, ROOT, RSQRT, Function, SymFunction, full_precision, largest_value, round_off
+from erlangen._symmetric import (
+    EXP,
+    LOG,
+    ROOT,
+    RSQRT,
+    Function,
+    SymFunction,
+    floor_function,
+    full_precision,
+    largest_value,
+    round_off,
+)
 from erlangen._threads import compose_symmetric, decompose_symmetric
 from erlangen.errors import DtypeError, MatrixFunctionError, ShapeError, check_finite, check_floating, first_index
 from erlangen.tracing import carries_derivative, is_recorded, is_traced
@@ -185,6 +196,15 @@ def sym_sqrt(A: Tensor, *, check: bool = True) -> Tensor:
     return _sym_function(A, eig, ROOT)
 
 
+def sym_floor(A: Tensor, least: float, *, check: bool = True) -> Tensor:
+    """Symmetric matrices ``[..., n, n]`` with eigenvalues below `least` raised to it, as the layer ReEig does.
+
+    Derivatives are those of `sym_log`, exact at equal eigenvalues too; at an eigenvalue of `least` itself it is the one from
+    above. `check` and errors are those of `eigh`.
+    """
+    return _sym_function(A, eigh(A, check=check), floor_function(least))
+
+
 def lyapunov(P: Tensor, C: Tensor, *, check: bool = True) -> Tensor:
     """Symmetric X ``[..., n, n]`` with ``P X + X P = C`` for symmetric positive definite P and the symmetric part of C.
 
@@ -320,11 +340,15 @@ class _Eigh(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, bool], output: tuple[Tensor, Tensor]) -> None:
         ctx.save_for_backward(*output)
         ctx.save_for_forward(*output)
+        ctx.set_materialize_grads(False)  # functions of matrices ask for nothing here until their third derivative
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, None]:
+        if grads[0] is None and grads[1] is None:
+            return None, None
         values, vectors = ctx.saved_tensors
-        grad_values, grad_vectors = grads
+        grad_values = torch.zeros_like(values) if grads[0] is None else grads[0]
+        grad_vectors = torch.zeros_like(vectors) if grads[1] is None else grads[1]
         with full_precision(values):
             inner = vectors.mT @ grad_vectors
             rotation = (inner - inner.mT) / 2 * _safe_reciprocal_differences(values)

@@ -33,7 +33,7 @@ Floats = NDArray[np.floating[Any]]
 Estimator = Literal["cov", "oas", "lwf"]
 
 
-def delay_embedding(X: Floats, order: int, lag: int = 1) -> Floats:
+def delay_embedding(X: Floats, order: int, lag: int = 1, *, official_window: bool = False) -> Floats:
     """Signals beside their own past: ``[..., order C, L]`` from ``[..., C, T]``, L = T - (order - 1) lag.
 
     >>> delay_embedding(np.arange(6.0)[None], order=3, lag=2)
@@ -41,7 +41,8 @@ def delay_embedding(X: Floats, order: int, lag: int = 1) -> Floats:
            [2., 3.],
            [4., 5.]])
 
-    Blocks of C rows begin at the samples 0, lag, 2 lag, ..., the oldest first (Takens 1981).
+    Blocks of C rows begin at the samples 0, lag, 2 lag, ..., the oldest first (Takens 1981). With `official_window` the last
+    `lag` samples are left out for orders above one, as in the code of Carrara and Papadopoulo and in MOABB.
 
     Raises:
         ErlangenError: the signal is too short; the message says which order it allows.
@@ -50,9 +51,10 @@ def delay_embedding(X: Floats, order: int, lag: int = 1) -> Floats:
     check_integer("lag", lag, 1)
     if X.ndim < 2:
         raise ShapeError(f"X has shape {X.shape}; give signals [..., channels, samples]")
-    length = X.shape[-1] - (order - 1) * lag
+    left_out = lag if official_window and order > 1 else 0
+    length = X.shape[-1] - (order - 1) * lag - left_out
     if length < 2:
-        most = 1 + max(0, X.shape[-1] - 2) // lag
+        most = max(1, 1 + max(0, X.shape[-1] - 2 - (lag if official_window else 0)) // lag)
         raise ErlangenError(f"order = {order}, lag = {lag}: {X.shape[-1]} samples allow an order of {most} at most")
     return np.concatenate([X[..., k * lag : k * lag + length] for k in range(order)], axis=-2)
 
@@ -70,12 +72,16 @@ class DelayCovariances(TransformerMixin, BaseEstimator):
         lag: tau, in samples.
         estimator: "cov", the sample covariance; "oas" or "lwf", shrunk towards a multiple of the identity (Chen et al. 2010,
             Ledoit and Wolf 2004), regular for few samples too, but no longer equivariant under mixing of channels.
+        official_window: see `delay_embedding`.
     """
 
-    def __init__(self, order: int = 1, lag: int = 1, estimator: Estimator = "oas") -> None:
+    def __init__(
+        self, order: int = 1, lag: int = 1, estimator: Estimator = "oas", official_window: bool = False
+    ) -> None:
         self.order = order
         self.lag = lag
         self.estimator = estimator
+        self.official_window = official_window
 
     def fit(self, X: Floats, y: Any = None) -> DelayCovariances:
         """Look at the shape of the signals; nothing else is learned."""
@@ -95,7 +101,9 @@ class DelayCovariances(TransformerMixin, BaseEstimator):
         self._check(X)
         if X.shape[1] != self.n_channels_in_:
             raise ShapeError(f"X has {X.shape[1]} channels, and there were {self.n_channels_in_} in fit")
-        embedded = delay_embedding(np.asarray(X, dtype=float), self.order, self.lag)
+        embedded = delay_embedding(
+            np.asarray(X, dtype=float), self.order, self.lag, official_window=self.official_window
+        )
         width, length = embedded.shape[-2:]
         if self.estimator == "cov" and width >= length - 1:
             raise ErlangenError(

@@ -9,7 +9,7 @@ from scipy import stats
 from torch import nn
 
 from erlangen.errors import DataError, ErlangenError, ShapeError, UnknownNameError
-from erlangen.measure import accuracy, relative_change, spearman
+from erlangen.measure import accuracy, distance_correlation, relative_change, spearman
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -84,3 +84,28 @@ def test_rank_correlation_against_scipy() -> None:
 def test_bad_input(call: Callable[[], object], error: type[ErlangenError], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_distance_correlation_is_its_definition() -> None:
+    x, y = torch.randn(12, 2, dtype=torch.float64), torch.randn(12, 3, dtype=torch.float64)
+    n = range(12)
+
+    def entries(z: torch.Tensor) -> list[list[float]]:
+        a = [[float((z[i] - z[j]).norm()) for j in n] for i in n]
+        rows = [sum(row) / 12 for row in a]
+        return [[a[i][j] - rows[i] - rows[j] + sum(rows) / 12 for j in n] for i in n]
+
+    def mean_product(a: list[list[float]], b: list[list[float]]) -> float:
+        return sum(a[i][j] * b[i][j] for i in n for j in n) / 144
+
+    A, B = entries(x), entries(y)
+    due = (mean_product(A, B) / (mean_product(A, A) * mean_product(B, B)) ** 0.5) ** 0.5
+    assert distance_correlation(x, y) == pytest.approx(due, rel=1e-10)
+    turn = torch.linalg.qr(torch.randn(2, 2, dtype=torch.float64)).Q
+    assert distance_correlation(3 * x @ turn + 5, y) == pytest.approx(due, rel=1e-10)
+    assert distance_correlation(x, -2 * x + 1) == pytest.approx(1, abs=1e-12)
+    big = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0))
+    assert distance_correlation(big[:, 0], big[:, 1]) < 0.12
+    for bad in ((x, y[:11]), (x[:1], y[:1]), (0 * x, y)):
+        with pytest.raises(DataError):
+            distance_correlation(*bad)

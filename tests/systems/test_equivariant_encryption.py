@@ -36,13 +36,16 @@ from erlangen.systems.learning.equivariant_encryption._attacks import (
     match_contexts,
     match_frequencies,
     match_rows,
+    nearest_elsewhere,
     recover_key,
     search,
 )
 from erlangen.systems.learning.equivariant_encryption._properties import (
     TRANSFORMERS,
+    cases,
     changed,
     convolutions_case,
+    operations,
     other_keys_do_not_commute,
     perceptron_case,
     transformer_case,
@@ -373,6 +376,68 @@ def test_what_is_sent() -> None:
     ids, later = windows(1, 3, 20, 0)
     assert torch.equal(ids[:, 1:], later[:, :-1])
     assert torch.equal(ids, windows(1, 3, 20, 0)[0])
+
+
+# --- what a key leaves alone -----------------------------------------------------------------------------------------
+def test_the_server_computes_as_much() -> None:
+    for _, net, key, client, x in cases(0, torch.float32):
+        server = obfuscate(net, key)
+        assert operations(net, x) == operations(server, client.encode(x)) > 0
+        assert {n: t.shape for n, t in net.state_dict().items()} == {n: t.shape for n, t in server.state_dict().items()}
+        assert [n for n, _ in net.named_parameters()] == [n for n, _ in server.named_parameters()]
+
+
+def test_orthogonal_keys_keep_singular_values_and_inner_products() -> None:
+    """Those of the embedding and the head, and of all features: the server has them in the clear, and of no other text."""
+    _, net, key, client, x = transformer_case("rms, rotary", 0, torch.float64)
+    server = obfuscate(net, key)
+    assert isinstance(net, LanguageModel)
+    assert isinstance(server, LanguageModel)
+    for name in ("embed.weight", "head.weight"):
+        mine, theirs = (torch.linalg.svdvals(state[name]) for state in (net.state_dict(), server.state_dict()))
+        torch.testing.assert_close(theirs, mine, rtol=1e-10, atol=0)
+    other = torch.randint(40, x.shape, generator=generator(1))
+    with torch.no_grad():
+        seen = [f.flatten(0, 1) for f in (net.features(x), server.features(client.encode(x)), net.features(other))]
+    assert not torch.allclose(seen[0], seen[1])
+    pairs = torch.triu_indices(len(seen[0]), len(seen[0]), 1)
+    grams = [(s @ s.mT)[pairs[0], pairs[1]] for s in seen]
+    torch.testing.assert_close(grams[1], grams[0], rtol=1e-10, atol=1e-10)
+    assert float(torch.corrcoef(torch.stack(grams[1:]))[0, 1].abs()) < 0.2
+
+
+def test_permutations_keep_all_entries() -> None:
+    _, net, _, _, _ = transformer_case("rms, rotary", 0, torch.float32)
+    assert isinstance(net, LanguageModel)
+    streams = net.streams(Symmetric(32)).only("vocabulary", "residual")
+    server = obfuscate(net, ObfuscationKey.generate(streams, b"permutations")).state_dict()
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor.flatten().sort()[0], server[name].flatten().sort()[0])
+    assert not torch.equal(net.embed.weight, server["embed.weight"])
+
+
+def test_gates_allow_signs_too() -> None:
+    """The second branch of a gated unit times any numbers, what reads it divided by them."""
+    g = generator()
+    x, gate, up, down = (torch.randn(s, generator=g, dtype=torch.float64) for s in ((50, 8), (16, 8), (16, 8), (8, 16)))
+    factors = torch.randn(16, generator=g, dtype=torch.float64)
+    gated = nn.functional.silu(x @ gate.mT)
+    due, found = (gated * (x @ (f[:, None] * up).mT) @ (down / f).mT for f in (torch.ones_like(factors), factors))
+    torch.testing.assert_close(found, due, rtol=1e-10, atol=1e-10)
+
+
+def test_each_id_once_gives_the_vocabulary() -> None:
+    places = Symmetric(96).sample(1, generator=generator())[0]
+    text = torch.randperm(96, generator=generator(1))
+    assert torch.equal(known_names(text, places[text], 96)[places], torch.arange(96))
+
+
+def test_nearest_by_inner_products() -> None:
+    """Of each feature that of another text with the largest cosine; what follows both is compared."""
+    turn = O(2).sample(1, generator=generator(), dtype=torch.float64)[0]
+    features = torch.tensor([[[1.0, 0.0], [1.0, 0.1]], [[0.0, 3.0], [5.0, 1.0]]], dtype=torch.float64)
+    assert nearest_elsewhere(features).tolist() == [3, 3, 1, 1]
+    assert nearest_elsewhere(features @ turn.mT).tolist() == [3, 3, 1, 1]
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------

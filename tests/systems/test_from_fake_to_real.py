@@ -36,6 +36,8 @@ from erlangen.systems.learning.from_fake_to_real import (
     train_stage,
 )
 from erlangen.systems.learning.from_fake_to_real._groups import contingency, mutual_information, worst_group_interval
+from erlangen.systems.learning.from_fake_to_real._losses import GroupDRO
+from erlangen.systems.learning.from_fake_to_real._properties import report, tables
 from erlangen.systems.learning.from_fake_to_real.method import ASB, USB, carry_over
 
 
@@ -254,6 +256,29 @@ def test_order_and_names_of_groups_change_nothing() -> None:
     assert 0 < float(found.min()) < float(found.mean()) < 1
     data = Grouped(torch.zeros(300, 1), y, b, s)
     assert torch.equal(data[order].groups, data.groups[order])
+
+
+def test_mixtures_of_random_sets() -> None:
+    """Filled groups are alike; a part that is added equally tells nothing; budgets differ by less than one for each group."""
+    for counts in tables(rng()):
+        assert report(fill_to_max(counts), counts).background == 0
+        alone = report(add_equal(counts), torch.zeros_like(counts))
+        assert (alone.background, alone.pair, alone.source_entropy) == (0, 0, 0)
+        assert 0 <= int(fill_to_max(counts).sum() - add_equal(counts).sum()) < counts.numel()
+
+
+def test_weights_of_groups_stay_on_the_simplex() -> None:
+    """In 200 batches of random losses, in most of which groups are absent."""
+    g = rng()
+    dro = GroupDRO(5, eta=0.5)
+    for _ in range(200):
+        before = dro.q
+        losses, groups = 10 * torch.rand(8, generator=g), torch.randint(5, (8,), generator=g)
+        dro(losses, groups)
+        assert float(dro.q.sum()) == pytest.approx(1, abs=1e-6)
+        assert float(dro.q.min()) >= 0
+        absent = torch.bincount(groups, minlength=5) == 0
+        assert bool((dro.q[absent] <= before[absent] + 1e-6).all())  # the others have losses above 0
 
 
 def test_group_accuracies_one_by_one() -> None:

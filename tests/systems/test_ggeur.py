@@ -1,14 +1,15 @@
 """GGEUR: guide sets by hand, moments of what is drawn, counts, what is sent, what is refused."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from erlangen.errors import DataError, ErlangenError, NotFiniteError, ShapeError
-from erlangen.learn import ClassStatistics, run_federated
+from erlangen.learn import ClassStatistics, federated_average, run_federated
 from erlangen.systems.learning.ggeur import (
     aggregate,
     collect,
@@ -19,6 +20,7 @@ from erlangen.systems.learning.ggeur import (
     method,
     shapes,
 )
+from erlangen.systems.learning.ggeur._clients import METHODS, FedAvg, FedDyn, FedNTD, FedOpt, FedProx, Moon, Scaffold
 from erlangen.systems.learning.ggeur._embeddings import DOMAINS, pictures
 from erlangen.systems.learning.ggeur.rivals import domain_arms, filled, label_arms, round_shape
 
@@ -144,6 +146,107 @@ def test_ways_of_filling_differ_in_the_shape_alone() -> None:
         assert [torch.bincount(y).tolist() for _, y in clients] == [[15, 15], [20, 15]], how
     values = [clients[0][0] for clients in made.values()]
     assert all(not torch.equal(a, b) for i, a in enumerate(values) for b in values[:i])
+
+
+# --- federated methods -----------------------------------------------------------------------------------------------
+def number(value: float) -> nn.Linear:
+    """A network of one weight."""
+    net = nn.Linear(1, 1, bias=False).double()
+    nn.init.constant_(net.weight, value)
+    return net
+
+
+def served(local: FedAvg, rounds: int, rate: float = 0.1, steps: int = 200) -> float:
+    """Three clients with parabolas of other curvature and place; they minimise theirs by many steps, the server averages."""
+    curves = ((1.0, 0.0), (2.0, 3.0), (9.0, 1.0))
+    net = number(0.5)
+
+    def train(net: nn.Module, client: int, step: int) -> float:
+        curve, place = curves[client]
+        local.begin(net, client, step)
+        for _ in range(steps):
+            (w,) = net.parameters()
+            nothing = torch.zeros(1)
+            loss = curve / 2 * (w - place).square().sum() + local.penalty(net, nothing, nothing, nothing)
+            (gradient,) = torch.autograd.grad(loss, w)
+            with torch.no_grad():
+                w -= rate * gradient
+        local.end(net, steps, rate)
+        return 1.0
+
+    federated_average(net, train, clients=3, rounds=rounds, weights="uniform")
+    return float(net.weight.detach())
+
+
+def test_corrected_clients_find_the_minimum_of_all() -> None:
+    """It is (0 + 6 + 9) / 12; clients alone find 0, 3 and 1, and their mean."""
+    assert served(FedAvg(), 3) == pytest.approx(4 / 3)
+    assert served(FedDyn(), 120, steps=40) == pytest.approx(15 / 12, abs=1e-5)
+    assert served(Scaffold(), 300, rate=0.01, steps=10) == pytest.approx(15 / 12, abs=1e-6)
+
+
+def test_controls_are_mean_gradients_and_wait_for_the_round() -> None:
+    local = Scaffold()
+    served(local, 1, rate=0.01, steps=2)
+    # The first client: 0.5, and 0.5 - 0.01 * 0.5 after a step; the others alike.
+    due = {0: (0.5 + 0.495) / 2, 1: 2 * (-2.5 - 2.45) / 2, 2: 9 * (-0.5 - 0.455) / 2}
+    assert {client: float(control) for client, control in local.controls.items()} == pytest.approx(due)
+    local.begin(number(0), 1, 1)
+    assert float(local.mean) == pytest.approx(sum(due.values()) / 3)
+    local.controls[1] = torch.full((1,), 99.0).double()
+    local.begin(number(0), 2, 1)
+    assert float(local.mean) == pytest.approx(sum(due.values()) / 3)
+
+
+def test_the_server_goes_half_the_way() -> None:
+    assert served(FedOpt(), 1) == pytest.approx((0.5 + 4 / 3) / 2)
+
+
+def test_distances_to_the_server() -> None:
+    local, net = FedProx(), number(2.0)
+    local.begin(net, 0, 0)
+    nn.init.constant_(net.weight, 5.0)
+    nothing = torch.zeros(1)
+    assert float(local.penalty(net, nothing, nothing, nothing).detach()) == pytest.approx(0.01 / 2 * 9)
+
+
+def test_answers_are_drawn_to_the_server_and_off_the_last_round() -> None:
+    local, net = Moon(), nn.Linear(2, 2, bias=False)
+    z, y = torch.tensor([[1.0, 0.0]]), torch.tensor([1])
+    local.begin(net, 3, 0)
+    first = local.penalty(net, z, y, net(z))
+    assert float(first.detach()) == pytest.approx(math.log(2))
+    (gradient,) = torch.autograd.grad(first, net.weight)
+    assert float(gradient.abs().max()) < 1e-6  # both are one network
+    with torch.no_grad():
+        net.weight.copy_(torch.eye(2))
+    local.end(net, 1, 0.1)
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    local.begin(net, 3, 1)  # the server says (0, 1), the last round said (1, 0)
+    logits = torch.tensor([[3.0, 4.0]])
+    due = -math.log(math.exp(0.8 / 0.5) / (math.exp(0.8 / 0.5) + math.exp(0.6 / 0.5)))
+    assert float(local.penalty(net, z, y, logits)) == pytest.approx(due)
+
+
+def test_distilled_without_the_true_class() -> None:
+    local, net = FedNTD(), nn.Linear(1, 3)
+    with torch.no_grad():
+        net.weight.zero_()
+        net.bias.copy_(torch.tensor([9.0, 0.0, math.log(3)]))
+    local.begin(net, 0, 0)
+    z, y = torch.zeros(2, 1), torch.tensor([0, 0])
+    assert float(local.penalty(net, z, y, net(z)).detach()) == pytest.approx(0, abs=1e-6)
+    # The server says 1/4 and 3/4 of the last two, these logits a half each.
+    due = 0.5 * (0.25 * math.log(0.25 / 0.5) + 0.75 * math.log(0.75 / 0.5))
+    assert float(local.penalty(net, z, y, torch.tensor([[5.0, 1.0, 1.0]] * 2))) == pytest.approx(due)
+
+
+def test_every_method_stands_with_and_without() -> None:
+    for arms in (label_arms(1), domain_arms(1)):
+        for name, kind in METHODS.items():
+            assert arms[name][1] is arms[f"{name} + GGEUR"][1] is kind
+    assert set(label_arms(1, ("FedAvg", "FedProx"))) < set(label_arms(1))
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

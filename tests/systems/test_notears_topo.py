@@ -398,6 +398,9 @@ def test_covariances_that_are_refused(S: Tensor, word: str) -> None:
         ({"size_large": 0}, ErlangenError, "size_large = 0"),
         ({"large_searches": -1}, ErlangenError, "large_searches = -1"),
         ({"operation": "turn"}, UnknownNameError, "swap, later, earlier"),
+        ({"steps": -1}, ErlangenError, "steps = -1"),
+        ({"ranking": lambda W: W[0]}, ShapeError, "ranking gives"),
+        ({"start": torch.full((2, 2), math.nan)}, NotFiniteError, "W has"),
     ],
 )
 def test_searches_that_are_refused(changes: dict[str, Any], error: type[Exception], word: str) -> None:
@@ -418,6 +421,22 @@ def test_cycles_are_refused() -> None:
         refitted(score, W)
 
 
+@pytest.mark.parametrize(
+    "call", [promising, kkt_violation, lambda W, s: refitted(s, W), lambda W, s: post_process(s, W)]
+)
+def test_weights_of_other_nodes(call: Callable[[Tensor, CovarianceScore], object]) -> None:
+    with pytest.raises(ShapeError, match="the score is for 2 nodes"):
+        call(torch.zeros(3, 3, dtype=torch.float64), CovarianceScore(PAIR))
+
+
+def test_one_node_has_one_order() -> None:
+    found = topo(CovarianceScore.of(samples()[:, :1]), torch.arange(1))
+    assert found.batches == ()
+    assert found.weights.tolist() == [[0.0]]
+    with pytest.raises(ErlangenError, match="nodes = 0"):
+        default_sizes(0)
+
+
 def test_penalties_and_links_that_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="linear, logistic"):
         PenalizedScore.of(samples(), link=cast("Any", "probit"))
@@ -433,6 +452,8 @@ def test_penalties_and_links_that_are_refused() -> None:
 def test_networks_that_are_refused() -> None:
     with pytest.raises(ShapeError, match="two columns"):
         NetworkScore(torch.ones(5, 1))
+    with pytest.raises(ShapeError, match="1 samples"):
+        NetworkScore(torch.ones(1, 3))
     with pytest.raises(ErlangenError, match="hidden = 0"):
         NetworkScore(curved(), 0)
     with pytest.raises(ErlangenError, match="l1 = -1"):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from erlangen.causal import InterventionFamily, LinearSEM
 from erlangen.errors import (
     DataError,
     DegenerateFrameWarning,
+    DtypeError,
     ErlangenError,
     ErlangenWarning,
+    NotFiniteError,
     ShapeError,
     UnknownNameError,
 )
@@ -61,6 +64,7 @@ def environments(n: int = 8, seed: int = 0) -> Environments:
 
 
 EYE = torch.eye(2, dtype=torch.float64)
+FLAT = Environments(torch.tensor([1.0, 1, 0]).diag()[None], 0)
 
 
 # --- populations -----------------------------------------------------------------------------------------------------
@@ -383,6 +387,58 @@ def test_arguments_that_do_not_fit() -> None:
         search_linear(seen, 1, -1.0)
     with pytest.raises(ErlangenError, match="more samples than rows"):
         excess_interval(torch.ones(1), torch.ones(1), torch.tensor([3]), 3, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "word"),
+    [
+        (
+            lambda s: Environments(torch.tensor([[[1.0, 2], [2, 1]]]), 0),
+            DataError,
+            r"covariance\[0\] has a correlation above",
+        ),
+        (lambda s: Environments(-torch.eye(2)[None], 0), DataError, "negative variance"),
+        (lambda s: Environments(torch.eye(2).long()[None], 0), DtypeError, r"call covariance\.double"),
+        (lambda s: Environments(torch.eye(2).half()[None], 0), DtypeError, r"call covariance\.double"),
+        (lambda s: Environments(torch.eye(2)[None], 1.0), DataError, "target = 1.0"),  # pyright: ignore
+        (lambda s: Environments(torch.eye(2)[None], 0, torch.tensor([5, 6])), ShapeError, "each of 1 environments"),
+        (lambda s: Environments(torch.eye(2)[None], 0, torch.tensor([0])), ShapeError, "positive number"),
+        (lambda s: s[0:0], ShapeError, "n >= 1"),
+        (lambda s: s.mixed(EYE * math.nan), NotFiniteError, "covariance has"),
+        (lambda s: excess_risk(s, EYE * math.nan, torch.ones(2)), NotFiniteError, "phi has"),
+        (lambda s: half_gradient(s, EYE, torch.ones(2) * math.inf), NotFiniteError, "w has"),
+        (lambda s: certify(SubsetClass.fit(s[:2]), environments(), 0.1), ShapeError, "predictors are for 2 features"),
+        (
+            lambda s: certify(SubsetClass.fit(s[:2]), Environments(s.covariance.float(), 1), 0.1),
+            ShapeError,
+            "same .* dtype",
+        ),
+        (lambda s: search_subsets(s, 0.1, level=2.0), ErlangenError, "level = 2.0"),
+        (lambda s: search_subsets(s, 0.1, at_most=0), ErlangenError, "at_most = 0"),
+        (lambda s: search_linear(s, 1.5, 1.0), ShapeError, "rows = 1.5"),  # pyright: ignore
+        (lambda s: search_linear(s, 1, math.inf), ErlangenError, "penalty = inf"),
+        (lambda s: irm_v1(s, math.nan), ErlangenError, "penalty = nan"),
+        (lambda s: search_linear(FLAT, 1, 1.0), DataError, "feature 1 is constant"),
+        (lambda s: irm_v1(FLAT, 1.0), DataError, "feature 1 is constant"),
+        (
+            lambda s: excess_interval(torch.full((1,), math.nan), torch.ones(1), torch.ones(1) * 9, 1, 0.1),
+            NotFiniteError,
+            "excess",
+        ),
+        (lambda s: Environments.from_samples([torch.full((9, 3), math.nan)], 1), NotFiniteError, r"tables\[0\]"),
+    ],
+)
+def test_what_is_no_environment_or_predictor(
+    call: Callable[[Environments], object], error: type[Exception], word: str
+) -> None:
+    with pytest.raises(error, match=word):
+        call(Environments.draw(noisy(), 1, 5, generator=generator()))
+
+
+def test_one_environment_and_no_rows() -> None:
+    seen = Environments.draw(noisy(), 1, 1, generator=generator())
+    assert bool(search_subsets(seen, 1e-9).accepted.all())  # each is fitted to the only environment
+    assert torch.equal(excess_risk(seen, torch.zeros(0, 2), torch.zeros(0)), torch.zeros(1, dtype=torch.float64))
 
 
 def test_certificates_from_the_same_environments_are_refused() -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 import erlangen as er
-from erlangen.errors import ErlangenError, ErlangenWarning, ShapeError
+from erlangen.errors import DtypeError, ErlangenError, ErlangenWarning, NotFiniteError, ShapeError
 from erlangen.generate import EmpiricalDenoiser, NoiseMLP, noise_levels
 from erlangen.survey import Split
 from erlangen.systems.diffusion.pfgmpp import PoissonFlow, poisson_field, radius, rounded_weights, sample_radius
@@ -160,6 +160,7 @@ def test_rounded_weights_lie_on_a_grid_with_zero(bits: int) -> None:
         if before.ndim < 2:
             assert torch.equal(before, after), name
             continue
+        before, after = before.detach(), after.detach()
         step = float(before.max() - before.min()) / (2**bits - 1)
         assert len(after.unique()) <= 2**bits
         assert float((after - before).abs().max()) <= step * (0.5 if bits > 1 else 1) + step / 2 + 1e-6
@@ -195,6 +196,18 @@ def test_every_rival_is_in_the_table(smoke: Callable[[str], dict[str, Any]]) -> 
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
+def broken() -> nn.Linear:
+    layer = nn.Linear(2, 2)
+    nn.init.constant_(layer.weight, math.nan)
+    return layer
+
+
+def test_one_sample_is_a_batch() -> None:
+    model = PoissonFlow(NoiseMLP(2, width=4, generator=rng()), (2,), 8.0)
+    assert math.isfinite(float(model.loss(torch.ones(1, 2), generator=rng()).detach()))
+    assert model(torch.zeros(0, 2), torch.zeros(0)).shape == (0, 2)
+
+
 @pytest.mark.parametrize("D", [0, -1.0, math.nan, -math.inf, "8", None, True])
 def test_what_is_no_number_of_dimensions(D: Any) -> None:
     with pytest.raises(ErlangenError, match=r"D = .*give a positive number"):
@@ -226,6 +239,24 @@ def test_what_is_no_number_of_dimensions(D: Any) -> None:
         (lambda _: sample_radius(5, 0, 8.0, 1.0), ErlangenError, "dim"),
         (lambda _: poisson_field(randn(3, 2), randn(3, 4)), ShapeError, r"\[K, M\]"),
         (lambda _: rounded_weights(nn.Linear(2, 2), 0), ErlangenError, "bits"),
+        (lambda _: rounded_weights(broken(), 4), NotFiniteError, "weight has"),
+        (lambda m: m(randn(3, 2) / 0, torch.ones(3)), NotFiniteError, "x has"),
+        (lambda m: m(randn(3, 2), torch.ones(3) / 0), ErlangenError, "positive and finite"),
+        (lambda m: m(randn(3, 2), torch.ones(4)), ShapeError, "one level for each of the 3 samples"),
+        (lambda m: m.loss(randn(3, 2) * math.nan), NotFiniteError, "y has"),
+        (lambda m: m.loss(randn(0, 2)), ShapeError, "at least one sample"),
+        (lambda m: m.loss(torch.ones(3, 2).long()), DtypeError, "y has dtype"),
+        (lambda m: m.sample(3, start=randn(3, 2) / 0), NotFiniteError, "start has"),
+        (lambda m: m.sample(3, share=-1.0), ErlangenError, "share = -1"),
+        (lambda m: m.sample(3, share=math.nan), ErlangenError, "share = nan"),
+        (lambda m: m.sample(3, start=randn(3, 2), levels=torch.tensor([math.inf, 1.0])), ErlangenError, "noise_levels"),
+        (lambda m: m.prior(3, -1.0), ErlangenError, "high = -1"),
+        (lambda _: PoissonFlow(nn.Identity(), 2, 8.0), ErlangenError, "shape = 2"),  # pyright: ignore
+        (lambda _: PoissonFlow(nn.Identity(), (2.5,), 8.0), ErlangenError, "shape ="),  # pyright: ignore
+        (lambda _: radius(math.inf, 8.0), ErlangenError, "sigma = inf"),
+        (lambda _: poisson_field(randn(3, 2), randn(3, 2)), ErlangenError, "lies on a charge"),
+        (lambda _: poisson_field(randn(3, 2), randn(0, 2)), ShapeError, "at least one charge"),
+        (lambda _: poisson_field(randn(3, 2) / 0, randn(3, 2)), NotFiniteError, "x has"),
     ],
 )
 def test_what_is_refused(call: Callable[[PoissonFlow], object], error: type[Exception], word: str) -> None:

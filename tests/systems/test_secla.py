@@ -29,7 +29,7 @@ from erlangen.systems.learning.secla import (
     similarity,
 )
 from erlangen.systems.learning.secla._easy_to_hard import unmatched
-from erlangen.systems.learning.secla._properties import drawn
+from erlangen.systems.learning.secla._properties import LOSSES, drawn, network, off, padded
 from erlangen.systems.learning.secla.data import (
     hashed_names,
     news,
@@ -156,6 +156,45 @@ def test_projectors_are_those_of_the_paper() -> None:
     z = small(x)
     rows = nn.Sequential(small.name_layer, nn.ReLU(), small.name_projector)(x.names)
     torch.testing.assert_close(z.names, rows[:, : z.names.shape[1]])
+
+
+def test_padding_changes_no_bit() -> None:
+    """Padded faces and names are appended to features, before the projectors, which have biases."""
+    x, net = drawn(seeded()), network(seeded())
+    for loss in LOSSES:
+        assert torch.equal(loss(embed(net, padded(x))), loss(embed(net, x)))
+
+
+def test_options_are_the_four_ablations() -> None:
+    z = drawn(seeded())
+    names, faces, agreement = SetLoss().parts(z)
+    due = {
+        SetLoss(0, "names"): names,
+        SetLoss(0, "faces"): faces,
+        SetLoss(0): names + faces,
+        SetLoss(0.15): names + faces + 0.15 * agreement,
+    }
+    assert min(float(part) for part in (names, faces, agreement)) > 0.01
+    assert all(torch.equal(loss(z), value) for loss, value in due.items())
+
+
+@pytest.mark.parametrize("agree", ["diag", "full"])
+def test_agreement_is_a_square(agree: Any) -> None:
+    """It grows c squared times where all products grow c times."""
+    z, loss = drawn(seeded()), SetLoss(agree=agree)
+    larger = z._replace(faces=3 * z.faces)
+    assert off(loss.parts(larger).agreement, 9 * loss.parts(z).agreement) < 1e-12
+
+
+def test_mixing_reaches_both_networks() -> None:
+    x, new, old = drawn(seeded()), network(seeded(1)), network(seeded(2))
+    for beta, alone in ((0.0, new), (1.0, old)):
+        for here, due in zip(
+            set_similarities(embed(Mixed(new, old, beta), x)), set_similarities(embed(alone, x)), strict=True
+        ):
+            assert torch.equal(here, due)
+    between = set_similarities(embed(Mixed(new, old, 0.5), x)).names
+    assert not torch.allclose(between, set_similarities(embed(new, x)).names)
 
 
 # --- decisions and the score -----------------------------------------------------------------------------------------

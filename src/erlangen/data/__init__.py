@@ -47,10 +47,11 @@ from erlangen.data.motion import (
     pedestrians,
 )
 from erlangen.data.noise_textures import textures
+from erlangen.data.photo_textures import MATERIALS, texture_photos
 from erlangen.data.protein_files import AMINO_ACIDS, Protein, pdb_protein
 from erlangen.data.proteins import Backbone, backbones
 from erlangen.data.segmentation import Superpixels, superpixels
-from erlangen.data.sensors import SensorData, basic_motions
+from erlangen.data.sensors import SensorData, basic_motions, electrode_trials
 from erlangen.data.texts import CHARACTERS, character_ids, common_words, library_text, word_ids, words
 from erlangen.files import size_limit
 
@@ -59,6 +60,7 @@ __all__ = [
     "CHARACTERS",
     "FONTS",
     "JOINTS",
+    "MATERIALS",
     "PARENTS",
     "SKIPS",
     "Backbone",
@@ -89,6 +91,7 @@ __all__ = [
     "digits",
     "drifting_digits",
     "drug_like_smiles",
+    "electrode_trials",
     "extended_xyz",
     "fashion",
     "fused_ring_systems",
@@ -117,6 +120,7 @@ __all__ = [
     "strongly_regular_graphs",
     "structural_alerts",
     "superpixels",
+    "texture_photos",
     "textures",
     "triangular_graph",
     "tu_graphs",

@@ -12,7 +12,14 @@ import torch
 from torch import Generator, Tensor, nn
 from typing_extensions import override
 
-from erlangen.errors import ErlangenError, ErlangenWarning, ShapeError, check_integer
+from erlangen.errors import (
+    ErlangenError,
+    ErlangenWarning,
+    ShapeError,
+    check_finite,
+    check_floating,
+    check_integer,
+)
 from erlangen.generate.noises import GaussianNoise, Noise
 
 __all__ = ["Preconditioned", "denoising_loss", "heun_sample", "noise_levels"]
@@ -57,8 +64,8 @@ def _levels(sigma: Tensor, x: Tensor) -> Tensor:
     level = sigma.expand(len(x)) if sigma.ndim == 0 else sigma
     if level.shape != x.shape[:1]:
         raise ShapeError(f"sigma has shape {tuple(sigma.shape)}; give one level for each of the {len(x)} samples")
-    if bool((level <= 0).any()):
-        raise ErlangenError(f"sigma = {float(level.min()):.4g}; levels of noise are positive")
+    if not bool(((level > 0) & level.isfinite()).all()):
+        raise ErlangenError(f"sigma = {float(level.min()):.4g}; levels of noise are positive and finite")
     return level.to(x.dtype).view(-1, *(1,) * (x.ndim - 1))
 
 
@@ -84,8 +91,15 @@ def denoising_loss(
         generator: draws levels and noise.
 
     Warns with `ErlangenWarning` where the data's spread is not the model's `data_std` within a factor of two.
+
+    Raises:
+        DtypeError, NotFiniteError, ShapeError: y is not floating, holds NaN or Inf, or is empty; `reference` does not fit.
     """
-    spread = float(y.detach().std())
+    check_floating(y, "y")
+    check_finite(y, "y")
+    if not len(y):
+        raise ShapeError(f"y has shape {tuple(y.shape)}; give at least one sample")
+    spread = float(y.detach().std()) if len(y) > 1 else model.data_std
     if not 0.5 < spread / model.data_std < 2:
         warnings.warn(
             f"the data have the standard deviation {spread:.3g}, and the model data_std = {model.data_std:.3g}; scale the one or "
@@ -131,6 +145,10 @@ class Disturbance:
     share: float
     generator: Generator | None = None
 
+    def __post_init__(self) -> None:
+        if not (self.share >= 0 and math.isfinite(self.share)):
+            raise ErlangenError(f"share = {self.share}; give a number that is not negative")
+
 
 @torch.no_grad()
 def heun_sample(
@@ -158,10 +176,12 @@ def heun_sample(
         last: end with a step of Euler to sigma = 0.
         disturbance: noise before each step.
     """
-    if levels.ndim != 1 or len(levels) < 2 or not bool((levels.diff() < 0).all()) or float(levels[-1]) <= 0:
+    steps = levels.diff() if levels.ndim == 1 else levels.new_zeros(0)
+    if not len(steps) or not bool((steps < 0).all()) or float(levels[-1]) <= 0 or math.isinf(float(levels[0])):
         raise ErlangenError(
             f"levels {tuple(levels.shape)} must be at least two positive numbers that decrease; see noise_levels"
         )
+    check_finite(x, "x")
 
     def slope(x: Tensor, sigma: Tensor) -> Tensor:
         return (x - denoiser(x, sigma.to(x).expand(len(x))).to(x)) / sigma.to(x)

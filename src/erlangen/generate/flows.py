@@ -9,7 +9,17 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from erlangen.errors import ErlangenError, ShapeError, check_integer
+from erlangen.errors import (
+    DtypeError,
+    ErlangenError,
+    NotFiniteError,
+    ShapeError,
+    check_finite,
+    check_floating,
+    check_integer,
+    is_finite,
+)
+from erlangen.tracing import is_traced
 
 __all__ = ["Flowed", "divergence", "flow", "flow_log_prob"]
 
@@ -65,6 +75,14 @@ def _jacobian(field: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return torch.stack([_pushed(field, x, axis.expand_as(x)) for axis in eye], -1)
 
 
+def _valued(field: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Values ``[B, N]`` and Jacobians ``[B, N, N]`` by one call, on N copies of each sample that move along one axis each."""
+    B, N = x.shape
+    axes = torch.eye(N, dtype=x.dtype, device=x.device).repeat(B, 1)
+    both: tuple[Tensor, ...] = torch.func.jvp(field, (x.repeat_interleave(N, 0),), (axes,))
+    return both[0][::N], both[1].view(B, N, N).mT
+
+
 def flow(
     score: Field,
     x: Tensor,
@@ -87,10 +105,18 @@ def flow(
         jacobian: carry the derivative by the starting points along.
         stretch: carry the logarithm of its determinant along, the integral of the divergence.
         probes, generator: of `divergence`.
+
+    Raises:
+        ShapeError, DtypeError, NotFiniteError: x is not points of a floating dtype, or the field does not give as many numbers of
+            that dtype, or leads out of all bounds.
+        ErlangenError: levels that are not positive, or Jacobians of more than 200 dimensions.
     """
     if x.ndim != 2:
         raise ShapeError(f"x has shape {tuple(x.shape)}; give points [B, N]")
-    if levels.ndim != 1 or len(levels) < 2 or bool((levels <= 0).any()):
+    check_floating(x, "x")
+    if not is_traced():
+        check_finite(x, "x")
+    if levels.ndim != 1 or len(levels) < 2 or not bool(((levels > 0) & levels.isfinite()).all()):
         raise ErlangenError(
             f"levels {tuple(levels.shape)} must be at least two positive numbers: the score grows without bound at 0"
         )
@@ -104,12 +130,17 @@ def flow(
         sigma = log_sigma.exp().to(x)
 
         def field(at: Tensor) -> Tensor:
-            return -sigma.square() * score(at, sigma.expand(len(at)))
+            found = score(at, sigma.expand(len(at)))
+            if found.shape != at.shape:
+                raise ShapeError(f"score maps {tuple(at.shape)} to {tuple(found.shape)}; a field keeps the shape")
+            if found.dtype != at.dtype:
+                raise DtypeError(f"score maps {at.dtype} to {found.dtype}; convert the model or x, so that both agree")
+            return -sigma.square() * found
 
         at, moved, total = now
-        if jacobian:
-            J = _jacobian(field, at)
-            return field(at), J @ moved, J.diagonal(dim1=-2, dim2=-1).sum(-1)
+        if jacobian or (stretch and probes is None):
+            value, J = _valued(field, at)
+            return value, J @ moved if jacobian else moved, J.diagonal(dim1=-2, dim2=-1).sum(-1)
         opened = divergence(field, at, probes=probes, generator=generator) if stretch else torch.zeros_like(total)
         return field(at), moved, opened
 
@@ -125,6 +156,10 @@ def flow(
         d = rate(end, shifted(state, h, c))
         total = tuple((p + 2 * q + 2 * r + s) / 6 for p, q, r, s in zip(a, b, c, d, strict=True))
         state = shifted(state, h, total)
+    if not is_traced() and not is_finite(state[0]):
+        raise NotFiniteError(
+            "score has led points to values that are not finite; it has NaN somewhere, or needs more levels"
+        )
     return Flowed(state[0], state[1] if jacobian else None, state[2] if jacobian or stretch else None)
 
 

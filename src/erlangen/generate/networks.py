@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 from typing_extensions import override
 
-from erlangen.errors import ShapeError, check_sizes
+from erlangen.errors import ErlangenError, ShapeError, check_sizes
 from erlangen.nn import mlp
 
 __all__ = ["GradientField", "NoiseMLP"]
@@ -56,6 +56,19 @@ class NoiseMLP(nn.Module):
         return self.layers(torch.cat([x, turns.sin(), turns.cos()], -1))
 
 
+_PIECEWISE = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.RReLU,
+    nn.Hardtanh,
+    nn.Hardsigmoid,
+    nn.Hardshrink,
+    nn.Threshold,
+)
+
+
 class GradientField(nn.Module):
     """The gradient of a potential by its point: a field whose Jacobian is symmetric, whatever the weights.
 
@@ -63,14 +76,22 @@ class GradientField(nn.Module):
     >>> field(torch.tensor([[1.0, 2.0]]), torch.zeros(1))
     tensor([[1., 2.]])
 
-    A potential of ReLUs is linear in pieces, and its gradient constant in pieces: take smooth activations.
-
     Args:
         potential: ``potential(x, noise)``, one number ``[B, 1]`` or ``[B]`` for each of the points ``[B, N]``.
+
+    Raises:
+        ErlangenError: the potential has an activation such as ReLU, that is linear in pieces: its gradient is constant in pieces.
     """
 
     def __init__(self, potential: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
+        if isinstance(potential, nn.Module):
+            for name, module in potential.named_modules():
+                if isinstance(module, _PIECEWISE):
+                    raise ErlangenError(
+                        f"potential: {name} is {type(module).__name__}, linear in pieces, and the gradient would be constant in "
+                        "pieces; take a smooth activation such as nn.SiLU"
+                    )
         self.potential = potential
 
     @override

@@ -59,6 +59,7 @@ from erlangen.geometry.points import (
 )
 from erlangen.geometry.poses import look_at, reflection
 from erlangen.geometry.quotients import rotation_distance
+from erlangen.geometry.shells import IcosahedralShell, icosahedral_shell
 from erlangen.geometry.tours import optimal_tours, rewrite_tours, tour_lengths
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "Clustering",
     "EgoNetworks",
     "Groups",
+    "IcosahedralShell",
     "KinematicTree",
     "Mixture",
     "Multigraph",
@@ -94,6 +96,7 @@ __all__ = [
     "gram_distance",
     "gram_schmidt",
     "harden",
+    "icosahedral_shell",
     "injective_terms",
     "interpolate_points",
     "is_computable",

@@ -2,6 +2,7 @@
 
 from erlangen.groups.affine import SE, Affine, E, SemidirectProduct, Similarity, Translation
 from erlangen.groups.base import MAX_ENUMERATION, Group
+from erlangen.groups.conjugacy import SubgroupClass, burnside, orbits, subgroups_up_to_conjugacy
 from erlangen.groups.decompositions import SVD, Iwasawa, Polar, PolarSqrt, iwasawa, polar, polar_sqrt, svd
 from erlangen.groups.finite import (
     Cyclic,
@@ -81,18 +82,21 @@ __all__ = [
     "Stabilizer",
     "StabilizerGroup",
     "Subgroup",
+    "SubgroupClass",
     "Symmetric",
     "Tetrahedral",
     "Translation",
     "TrivialGroup",
     "Wreath",
     "axis_angle_to_matrix",
+    "burnside",
     "circle_grid",
     "domain",
     "group",
     "iwasawa",
     "matrix_to_axis_angle",
     "matrix_to_quaternion",
+    "orbits",
     "planar_rotation",
     "polar",
     "polar_sqrt",
@@ -103,5 +107,6 @@ __all__ = [
     "rotation_angle",
     "so3_grid",
     "sphere_grid",
+    "subgroups_up_to_conjugacy",
     "svd",
 ]

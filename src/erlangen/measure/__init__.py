@@ -7,7 +7,7 @@ invariant network confuses, `separation_table` does so for networks and families
 `median_times` say what a computation costs.
 """
 
-from erlangen.measure.alignment import RegistrationErrors, lddt, registration_errors
+from erlangen.measure.alignment import PoseErrors, RegistrationErrors, lddt, pose_errors, registration_errors
 from erlangen.measure.audit import audit
 from erlangen.measure.calls import per_sample
 from erlangen.measure.contact_scores import cad_score, voronota_cad_score
@@ -27,7 +27,7 @@ from erlangen.measure.onnx_files import OnnxModel, onnx
 from erlangen.measure.orbit import Orbit, orbit
 from erlangen.measure.report import AuditReport
 from erlangen.measure.retrieval import Retrieval, retrieval
-from erlangen.measure.scores import accuracy, r_squared, relative_change, spearman
+from erlangen.measure.scores import accuracy, distance_correlation, r_squared, relative_change, spearman
 from erlangen.measure.separation import Separator, equal_pairs, separation_table
 from erlangen.measure.trajectories import average_displacement, best_of, final_displacement
 from erlangen.measure.weights import function_of_weights, stack_weights
@@ -43,6 +43,7 @@ __all__ = [
     "Model",
     "OnnxModel",
     "Orbit",
+    "PoseErrors",
     "RegistrationErrors",
     "Retrieval",
     "Separator",
@@ -54,6 +55,7 @@ __all__ = [
     "average_precision",
     "best_of",
     "cad_score",
+    "distance_correlation",
     "equal_pairs",
     "equivariance_error",
     "final_displacement",
@@ -68,6 +70,7 @@ __all__ = [
     "peak_memory",
     "per_sample",
     "r_squared",
+    "pose_errors",
     "registration_errors",
     "relative_change",
     "report_page",

@@ -92,6 +92,33 @@ def spearman(a: Tensor, b: Tensor) -> float:
     return float(torch.corrcoef(ranks)[0, 1])
 
 
+def distance_correlation(a: Tensor, b: Tensor) -> float:
+    """Distance correlation of two samples ``[N, ...]``, from 0 for what is independent to 1 (Szekely, Rizzo and Bakirov 2007).
+
+    >>> x = torch.linspace(-1, 1, 50)
+    >>> round(distance_correlation(x, 3 - 2 * x), 6), distance_correlation(x, x.square()) > 0.3
+    (1.0, True)
+
+    The V-statistic, with Euclidean distances of flattened samples; it does not change when either sample is turned, moved or
+    scaled.
+
+    Raises:
+        DataError: fewer than two samples, different numbers, or a sample without variation.
+    """
+    if len(a) != len(b) or len(a) < 2:
+        raise DataError(f"{len(a)} and {len(b)} samples; give as many of each, at least 2")
+    centred: list[Tensor] = []
+    for x in (a, b):
+        flat = x.detach().double().reshape(len(x), -1)
+        apart = torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist")
+        centred.append(apart - apart.mean(0) - apart.mean(1, keepdim=True) + apart.mean())
+    A, B = centred
+    sizes = (A.square().mean() * B.square().mean()).sqrt()
+    if not float(sizes) > 0:
+        raise DataError("a sample does not vary, or is not finite; its distance correlation is not defined")
+    return float(((A * B).mean().clamp(min=0) / sizes).sqrt())
+
+
 def r_squared(found: Tensor, y: Tensor) -> float:
     """Share of the variation that is explained, ``1 - sum (y - found)^2 / sum (y - mean)^2``, in float64.
 

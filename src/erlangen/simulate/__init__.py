@@ -1,9 +1,10 @@
 """Data that obeys known laws, with exact labels.
 
 Particles under pair forces, molecules, particles carried by a flow, posed and moving bodies, furnished rooms, pairs of
-partial scans, streets under a laser scanner, surfaces, solids, decoys of proteins.
+partial scans, streets under a laser scanner, surfaces, solids, decoys of proteins, rhythms; spins at a temperature.
 """
 
+from erlangen.simulate.assembly import Assembly, ShellState, fold_angles, shell_energy
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
 from erlangen.simulate.charges import charges_ahead, drifted
 from erlangen.simulate.decoys import (
@@ -20,22 +21,24 @@ from erlangen.simulate.laws import Hooke, InverseSquare, PairLaw
 from erlangen.simulate.limbs import Limb, LimbedBody, LimbFrames
 from erlangen.simulate.mesh_shapes import machined_parts, mesh_clouds, mesh_points
 from erlangen.simulate.molecular import MolecularMotion, Molecule, ethanol, xtb_trajectory
+from erlangen.simulate.monte_carlo import Estimate, Tempering, correlated_mean, parallel_tempering, spin_sweep
 from erlangen.simulate.nbody import NBody, charged, evolve, gravity, springs
 from erlangen.simulate.particles import ParticleImages, Vortices, particle_images
 from erlangen.simulate.rooms import FURNITURE, Rooms, room_clouds
 from erlangen.simulate.scans import ScanPairs, partial_scans
 from erlangen.simulate.shapes import Surfaces, surfaces
 from erlangen.simulate.solid_families import solids
+from erlangen.simulate.sources import mixing, rhythms
 from erlangen.simulate.streets import ROAD_USERS, Scanner, Traffic, traffic
 
 __all__ = [
-    "DECOYS",
-    "FURNITURE",
-    "PARTS",
-    "ROAD_USERS",
+    "Assembly",
     "BodyClouds",
+    "DECOYS",
     "Decoy",
     "DecoyKind",
+    "Estimate",
+    "FURNITURE",
     "Hooke",
     "Humanoid",
     "InverseSquare",
@@ -45,31 +48,42 @@ __all__ = [
     "MolecularMotion",
     "Molecule",
     "NBody",
+    "PARTS",
     "PairLaw",
     "ParticleImages",
+    "ROAD_USERS",
     "Rooms",
     "ScanPairs",
     "Scanner",
+    "ShellState",
     "SoftTorsions",
     "Surfaces",
+    "Tempering",
     "Traffic",
     "Vortices",
     "charged",
     "charges_ahead",
+    "correlated_mean",
     "decoy_maker",
     "drifted",
     "ethanol",
     "evolve",
+    "fold_angles",
     "gravity",
     "ideal_cb",
     "machined_parts",
     "mesh_clouds",
     "mesh_points",
+    "mixing",
+    "parallel_tempering",
     "partial_scans",
     "particle_images",
+    "rhythms",
     "room_clouds",
+    "shell_energy",
     "soft_torsions",
     "solids",
+    "spin_sweep",
     "springs",
     "surfaces",
     "traffic",

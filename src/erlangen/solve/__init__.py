@@ -1,10 +1,11 @@
 """Equations solved and differentiated: fixed points, derivatives by nudges, proximal maps, rates of convergence and growth;
-roots followed along a path; proofs by intervals; exact linear algebra modulo primes.
+roots followed along a path; proofs by intervals; normal expectations; exact linear algebra modulo primes.
 """
 
 from erlangen.solve.branches import root_branch
 from erlangen.solve.derivatives import asymmetry, nudged_derivative
 from erlangen.solve.fixed_points import FixedPoint, fixed_point
+from erlangen.solve.gaussian import log_cosh, normal_nodes
 from erlangen.solve.intervals import Proof, prove_positive
 from erlangen.solve.modular import (
     PRIMES,
@@ -25,10 +26,12 @@ __all__ = [
     "asymmetry",
     "exponential_rate",
     "fixed_point",
+    "log_cosh",
     "modular_inverse",
     "modular_matmul",
     "modular_nullspace",
     "modular_rank",
+    "normal_nodes",
     "nudged_derivative",
     "power_prox",
     "power_rate",

@@ -57,7 +57,8 @@ def root_branch(coefficients: ArrayLike, start: complex, *, clear: float = 0.5) 
     for column in table.T:  # Horner's rule for the polynomial and its derivative
         value, slope = value * found + column, slope * found + value
     step = np.divide(value, slope, out=np.zeros_like(value), where=slope != 0)
-    return np.asarray(found - step, dtype=np.complex128)
+    found -= step
+    return found
 
 
 def _all_roots(table: NDArray[np.complex128]) -> NDArray[np.complex128]:

@@ -114,18 +114,18 @@ class AffineInvariant(SPDManifold):
 
     @override
     def inner(self, base: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        W = sym_invsqrt(base)
+        W = sym_invsqrt(base, check=not is_traced())
         return _inner(W @ u @ W, W @ v @ W)
 
     @override
     def exp(self, base: Tensor, tangent: Tensor) -> Tensor:
-        R, W = sym_roots(base)
-        return _symmetric(R @ sym_exp(W @ tangent @ W) @ R)
+        R, W = sym_roots(base, check=not is_traced())
+        return _symmetric(R @ sym_exp(W @ tangent @ W, check=not is_traced()) @ R)
 
     @override
     def log(self, base: Tensor, point: Tensor) -> Tensor:
-        R, W = sym_roots(base)
-        return _symmetric(R @ sym_log(W @ point @ W) @ R)
+        R, W = sym_roots(base, check=not is_traced())
+        return _symmetric(R @ sym_log(W @ point @ W, check=not is_traced()) @ R)
 
     @override
     def dist(self, x: Tensor, y: Tensor) -> Tensor:
@@ -153,8 +153,8 @@ class AffineInvariant(SPDManifold):
 
     @override
     def transport(self, tangent: Tensor, start: Tensor, end: Tensor) -> Tensor:
-        R, W = sym_roots(start)
-        E = R @ sym_sqrt(W @ end @ W) @ W  # (end start^-1)^(1/2)
+        R, W = sym_roots(start, check=not is_traced())
+        E = R @ sym_sqrt(W @ end @ W, check=not is_traced()) @ W  # (end start^-1)^(1/2)
         return _symmetric(E @ tangent @ E.mT)
 
 
@@ -174,7 +174,7 @@ class BuresWasserstein(SPDManifold):
 
     @override
     def inner(self, base: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        return _inner(lyapunov(base, u), v) / 2
+        return _inner(lyapunov(base, u, check=not is_traced()), v) / 2
 
     @override
     def exp(self, base: Tensor, tangent: Tensor) -> Tensor:
@@ -204,8 +204,8 @@ class BuresWasserstein(SPDManifold):
 
     def map(self, start: Tensor, end: Tensor) -> Tensor:
         """The optimal transport map T ``[..., n, n]``, symmetric, with T start T = end."""
-        R, W = sym_roots(start)
-        return _symmetric(W @ sym_sqrt(R @ end @ R) @ W)
+        R, W = sym_roots(start, check=not is_traced())
+        return _symmetric(W @ sym_sqrt(R @ end @ R, check=not is_traced()) @ W)
 
     @override
     def dist(self, x: Tensor, y: Tensor) -> Tensor:
@@ -262,7 +262,9 @@ class BuresWasserstein(SPDManifold):
         return _symmetric(lifted @ end + end @ lifted)
 
     def _turned(self, base: Tensor, tangent: Tensor) -> Tensor:
-        return torch.eye(base.shape[-1], dtype=base.dtype, device=base.device) + lyapunov(base, tangent)
+        return torch.eye(base.shape[-1], dtype=base.dtype, device=base.device) + lyapunov(
+            base, tangent, check=not is_traced()
+        )
 
 
 def _commute(A: Tensor, B: Tensor) -> bool:
@@ -431,7 +433,7 @@ class Deformed(_Charted):
     def __init__(self, target: SPDManifold, *, matrix: Tensor | None = None, power: float = 1.0) -> None:
         if power == 0 or power != power:
             raise ErlangenError(f"power = {power}; give a number that is not zero (LogEuclidean is the limit)")
-        if matrix is not None:
+        if matrix is not None and not is_traced():
             target.check(matrix, "matrix")
         self.target, self.matrix, self.power = target, matrix, power
         self.factor = 1 / abs(power)
@@ -442,13 +444,13 @@ class Deformed(_Charted):
         x = _power(x, self.power)
         if self.matrix is None:
             return x
-        W = sym_invsqrt(self.matrix).to(x)
+        W = sym_invsqrt(self.matrix, check=not is_traced()).to(x)
         return _symmetric(W @ x @ W)
 
     @override
     def unchart(self, z: Tensor) -> Tensor:
         if self.matrix is not None:
-            R = sym_sqrt(self.matrix).to(z)
+            R = sym_sqrt(self.matrix, check=not is_traced()).to(z)
             z = _symmetric(R @ z @ R)
         return _power(z, 1 / self.power)
 

@@ -81,6 +81,8 @@ class NetworkScore:
         check_finite(self.X, "X")
         if self.X.ndim != 2 or self.X.shape[1] < 2:
             raise ShapeError(f"X has shape {tuple(self.X.shape)}; give [n, d] with two columns or more")
+        if len(self.X) < 2:
+            raise ShapeError(f"X has {len(self.X)} samples; give two or more")
         check_integer("hidden", self.hidden, 1)
         if min(self.l1, self.l2) < 0:
             raise ErlangenError(f"l1 = {self.l1}, l2 = {self.l2}; give numbers of at least 0")

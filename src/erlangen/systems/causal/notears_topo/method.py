@@ -117,6 +117,7 @@ def topo(
     large = min(check_integer("size_large", large if size_large is None else size_large, 1), d * (d - 1) // 2)
     if large_searches is not None:
         check_integer("large_searches", large_searches, 0)
+    check_integer("steps", steps, 0)
     order = topological_order(start) if start.ndim == 2 else start
     order_mask(order)  # raises where it is no order
     now = first = float(score.columns(order).sum())
@@ -154,6 +155,7 @@ def default_sizes(nodes: int) -> tuple[int, int]:
     >>> default_sizes(20), default_sizes(100)
     ((30, 110), (150, 1980))
     """
+    check_integer("nodes", nodes, 1)
     most = min(math.floor(math.sqrt(nodes) * (nodes - 1) * math.log10(nodes)), nodes * (nodes - 1) // 2)
     return max(1, min(3 * nodes // 2, most)), max(3 * nodes // 2, most)
 
@@ -169,6 +171,8 @@ def candidates(W: Tensor, order: Tensor, count: int, *, ranking: Ranking | None 
     forbidden = torch.ones(d, d, dtype=torch.bool).triu(1).nonzero()  # [first, last]
     # In the order of places the matrix is triangular, where sums over walks are exact: what is zero is zero.
     rank = walk_sums(sorted_W.abs()).mT if ranking is None else ranking(sorted_W)
+    if rank.shape != (d, d):
+        raise ShapeError(f"ranking gives {tuple(rank.shape)}; it must give a number for each pair of places, {(d, d)}")
     return forbidden[rank[forbidden[:, 0], forbidden[:, 1]].argsort(stable=True)[:count]]
 
 
@@ -185,6 +189,7 @@ def promising(W: Tensor, score: Score, *, tau: float = 0.0, xi: float = 0.0, s: 
     Raises:
         ErlangenError: the spectral radius of |W| is s or more.
     """
+    _check_size(W, score)
     closes = walk_sums(W.abs(), s=s)
     pairs = (closes <= tau) & (score.violation(W) > xi)
     return pairs.fill_diagonal_(False).nonzero()
@@ -198,6 +203,7 @@ def kkt_violation(W: Tensor, score: Score) -> float:
     Raises:
         ErlangenError: W has a cycle.
     """
+    _check_size(W, score)
     check_finite(W, "W")
     order = topological_order(W)
     walks = torch.zeros_like(W)
@@ -233,12 +239,20 @@ def post_process(score: Score, W: Tensor, *, threshold: float = 0.3, **options: 
 
     The result is never worse than the best weights of that order.
     """
+    _check_size(W, score)
     return topo(score, topological_order(threshold_to_dag(W, threshold)), **options)  # pyright: ignore[reportArgumentType]
 
 
 def refitted(score: Score, W: Tensor) -> tuple[Tensor, float]:
     """An order of an acyclic graph and the score of its dense regressions: what may be compared with `Ordered.score`."""
+    _check_size(W, score)
     if not is_dag(W):
         raise ErlangenError("W has a cycle and so no order; cut it by threshold_to_dag")
     order = topological_order(W)
     return order, float(score.columns(order).sum())
+
+
+def _check_size(W: Tensor, score: Score) -> None:
+    d = score.nodes
+    if W.shape != (d, d):
+        raise ShapeError(f"W has shape {tuple(W.shape)}, but the score is for {d} nodes; give weights [{d}, {d}]")

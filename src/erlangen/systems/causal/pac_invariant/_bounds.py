@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from erlangen.causal import InterventionFamily, is_dag
-from erlangen.errors import ErlangenError, UnknownNameError, check_integer
+from erlangen.errors import ErlangenError, UnknownNameError, check_finite, check_integer
 
 
 def check_open(name: str, value: float) -> None:
@@ -156,6 +156,8 @@ def excess_interval(
         level: chance of each end.
     """
     check_open("level", level)
+    check_finite(excess, "excess")
+    check_finite(residual, "residual")
     N, p = np.asarray(samples, dtype=float), np.asarray(rows, dtype=float)
     if bool((p >= N).any()):
         raise ErlangenError(

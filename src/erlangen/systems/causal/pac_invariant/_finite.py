@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from erlangen.errors import ErlangenError, UnknownNameError, check_integer
+from erlangen.errors import ErlangenError, ShapeError, UnknownNameError, check_integer
 from erlangen.systems.causal.pac_invariant._bounds import check_open, excess_interval, tau_finite
 from erlangen.systems.causal.pac_invariant.method import Environments, Predictor, solved
 
@@ -90,6 +90,7 @@ class SubsetClass:
 
     def excess_risk(self, environments: Environments) -> Tensor:
         """`excess_risk` of each ``[H, n]``."""
+        _check_features(self, environments)
         found: list[Tensor] = [environments.xx.new_zeros(0, len(environments))]
         for columns, w in zip(self.columns, self.weights, strict=True):
             A, c = _blocks(environments, columns)
@@ -99,6 +100,7 @@ class SubsetClass:
 
     def residual_risk(self, environments: Environments) -> Tensor:
         """What the best predictor on each subset leaves, R_e(w_e) ``[H, n]``."""
+        _check_features(self, environments)
         found: list[Tensor] = [environments.xx.new_zeros(0, len(environments))]
         for columns in self.columns:
             A, c = _blocks(environments, columns)
@@ -107,6 +109,7 @@ class SubsetClass:
 
     def gradient_norm(self, environments: Environments) -> Tensor:
         """Norm of `half_gradient` of each ``[H, n]``."""
+        _check_features(self, environments)
         found: list[Tensor] = [environments.xx.new_zeros(0, len(environments))]
         for columns, w in zip(self.columns, self.weights, strict=True):
             A, c = _blocks(environments, columns)
@@ -117,6 +120,15 @@ class SubsetClass:
     def sizes(self) -> Tensor:
         """Features of each ``[H]``."""
         return torch.cat([torch.full((len(c),), c.shape[1]) for c in self.columns])
+
+
+def _check_features(predictors: SubsetClass, environments: Environments) -> None:
+    own = predictors.fitted_on
+    if (own.features, own.xx.dtype) != (environments.features, environments.xx.dtype):
+        raise ShapeError(
+            f"predictors are for {own.features} features in {own.xx.dtype}, environments have {environments.features} in "
+            f"{environments.xx.dtype}; fit them on environments with the same variables and dtype"
+        )
 
 
 def _blocks(environments: Environments, columns: Tensor) -> tuple[Tensor, Tensor]:

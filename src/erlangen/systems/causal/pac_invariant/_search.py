@@ -9,9 +9,10 @@ import torch
 from scipy.optimize import minimize
 from torch import Generator, Tensor
 
-from erlangen.errors import ErlangenError, ShapeError, check_integer
+from erlangen.errors import ErlangenError, ShapeError, check_integer, is_whole
+from erlangen.systems.causal.pac_invariant._bounds import check_open
 from erlangen.systems.causal.pac_invariant._finite import SubsetClass, within
-from erlangen.systems.causal.pac_invariant.method import Environments, Predictor
+from erlangen.systems.causal.pac_invariant.method import Environments, Predictor, check_penalty, check_units
 
 
 class SubsetSearch(NamedTuple):
@@ -58,8 +59,9 @@ def search_subsets(
             instead of trying all subsets.
 
     Raises:
-        ErlangenError: eps is negative, or there are too many subsets.
+        ErlangenError: eps is negative, level not in (0, 1), or there are too many subsets.
     """
+    check_open("level", level)
     each = level / len(environments)
     if not greedy:
         tried = SubsetClass.fit(environments, at_most)
@@ -117,15 +119,14 @@ def search_linear(
 
     Raises:
         ShapeError: more rows than features.
-        ErlangenError: a penalty that is negative.
+        ErlangenError: a penalty that is negative; DataError: a feature that is constant.
     """
     f = environments.features
-    if not 1 <= rows <= f:
+    if not is_whole(rows, 1, f):
         raise ShapeError(f"rows = {rows}; give 1 to {f}, the number of features")
-    if not penalty >= 0:
-        raise ErlangenError(f"penalty = {penalty}; give a number that is not negative")
+    check_penalty(penalty)
     check_integer("starts", starts, 1)
-    scale = environments.pooled.xx[0].diagonal().sqrt()
+    scale = check_units(environments)
     S = (environments.xx / (scale[:, None] * scale)).double().numpy()
     s, yy = (environments.xy / scale).double().numpy(), float(environments.yy.mean())
     S_mean, s_mean, n = S.mean(0), s.mean(0), len(S)

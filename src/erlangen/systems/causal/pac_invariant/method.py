@@ -19,9 +19,12 @@ from erlangen.causal import InterventionFamily, LinearSEM
 from erlangen.errors import (
     DataError,
     DegenerateFrameWarning,
+    DtypeError,
+    ErlangenError,
     ErlangenWarning,
     ShapeError,
     check_finite,
+    is_whole,
 )
 
 
@@ -42,8 +45,9 @@ class Environments:
         samples: degrees of freedom of each covariance ``[n]``; None where it is that of the population.
 
     Raises:
-        ShapeError: not square matrices, or none.
-        DataError: a covariance that is not symmetric, or a target that is no variable.
+        ShapeError: not square matrices, or none; samples that are not a number for each.
+        DtypeError: neither float32 nor float64.
+        DataError: what is no covariance, or a target that is no variable.
     """
 
     covariance: Tensor
@@ -54,12 +58,27 @@ class Environments:
         S = self.covariance
         if S.ndim != 3 or S.shape[1] != S.shape[2] or S.shape[1] < 2 or not len(S):
             raise ShapeError(f"covariance has shape {tuple(S.shape)}; give [n, d, d], with n >= 1 environments, d >= 2")
+        if S.dtype not in (torch.float32, torch.float64):
+            raise DtypeError(f"covariance has dtype {S.dtype}; call covariance.double()")
         check_finite(S, "covariance")
-        if not 0 <= self.target < S.shape[1]:
+        if not is_whole(self.target, 0, S.shape[1] - 1):
             raise DataError(f"target = {self.target}; the variables are 0 to {S.shape[1] - 1}")
         gap = (S - S.mT).abs().amax((1, 2)) > 1e-6 * S.abs().amax((1, 2))
         if bool(gap.any()):
             raise DataError(f"covariance[{int(gap.nonzero()[0])}] is not symmetric; pass covariances, X.mT @ X / N")
+        variances = S.diagonal(dim1=1, dim2=2)
+        most = (variances.clamp(min=0)[:, :, None] * variances.clamp(min=0)[:, None, :]).sqrt()
+        # A necessary condition, which costs no decomposition: no correlation is above one.
+        beyond = (variances < 0).any(1) | ((S.abs() - most) > 1e-4 * most.amax((1, 2), keepdim=True)).any((1, 2))
+        if bool(beyond.any()):
+            raise DataError(
+                f"covariance[{int(beyond.nonzero()[0])}] has a correlation above one or a negative variance; pass covariances, "
+                "X.mT @ X / N"
+            )
+        if self.samples is not None and (self.samples.shape != (len(S),) or bool((self.samples < 1).any())):
+            raise ShapeError(
+                f"samples has shape {tuple(self.samples.shape)}; give a positive number for each of {len(S)} environments"
+            )
 
     @classmethod
     def observational(cls, model: LinearSEM, target: int) -> Environments:
@@ -248,7 +267,23 @@ def _checked(environments: Environments, phi: Tensor, w: Tensor) -> tuple[Tensor
         raise ShapeError(
             f"w has shape {tuple(w.shape)} and phi {tuple(phi.shape)}; give w a number for each row of phi"
         )
+    check_finite(phi, "phi")
+    check_finite(w, "w")
     return phi.to(environments.xx), w.to(environments.xx)
+
+
+def check_units(environments: Environments) -> Tensor:
+    """Standard deviations ``[d - 1]`` of the features, pooled; none may be zero where features are scaled by them."""
+    scale = environments.pooled.xx[0].diagonal().sqrt()
+    if bool((scale == 0).any()):
+        raise DataError(f"feature {int((scale == 0).nonzero()[0])} is constant in all environments; remove it")
+    return scale
+
+
+def check_penalty(penalty: float) -> None:
+    """Raise unless it is a finite number of at least zero."""
+    if not (penalty >= 0 and math.isfinite(penalty)):
+        raise ErlangenError(f"penalty = {penalty}; give a number that is not negative")
 
 
 def _rows(phi: Tensor) -> Tensor:

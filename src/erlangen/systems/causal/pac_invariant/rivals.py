@@ -9,7 +9,13 @@ import torch
 from scipy.optimize import minimize
 from torch import Generator
 
-from erlangen.systems.causal.pac_invariant.method import Environments, Predictor, best_weights
+from erlangen.systems.causal.pac_invariant.method import (
+    Environments,
+    Predictor,
+    best_weights,
+    check_penalty,
+    check_units,
+)
 
 
 def pooled_regression(environments: Environments, columns: tuple[int, ...] | None = None) -> Predictor:
@@ -34,7 +40,8 @@ def irm_v1(
     Mean over environments of the risk plus a penalty times the squared derivative of the risk in a factor at one. Features are
     scaled to pooled variance one, since the penalty depends on scale. L-BFGS from the pooled regression and from random points.
     """
-    scale = environments.pooled.xx[0].diagonal().sqrt()
+    check_penalty(penalty)
+    scale = check_units(environments)
     S = (environments.xx / (scale[:, None] * scale)).double().numpy()
     s, yy = (environments.xy / scale).double().numpy(), float(environments.yy.mean())
     S_mean, s_mean = S.mean(0), s.mean(0)

@@ -13,8 +13,9 @@ import torch
 from torch import Generator, Tensor, nn
 from typing_extensions import override
 
-from erlangen.errors import ErlangenError, ShapeError, check_integer
+from erlangen.errors import ErlangenError, ShapeError, check_finite, check_integer, is_whole
 from erlangen.generate import Disturbance, Preconditioned, denoising_loss, heun_sample, noise_family, noise_levels
+from erlangen.tracing import is_traced
 
 
 class PoissonFlow(nn.Module):
@@ -45,8 +46,8 @@ class PoissonFlow(nn.Module):
         self, net: Callable[..., Tensor], shape: tuple[int, ...], D: float, *, data_std: float = 0.5, classes: int = 0
     ) -> None:
         super().__init__()
-        if not shape or min(shape) < 1:
-            raise ErlangenError(f"shape = {shape}; give that of one sample, such as (3, 32, 32)")
+        if not isinstance(shape, tuple | list) or not shape or not all(is_whole(size, 1) for size in shape):
+            raise ErlangenError(f"shape = {shape!r}; give that of one sample, such as (3, 32, 32)")
         check_integer("classes", classes, 0)
         self.noise = noise_family(D)
         self.net, self.shape, self.D, self.data_std, self.classes = net, tuple(shape), float(D), data_std, classes
@@ -77,6 +78,7 @@ class PoissonFlow(nn.Module):
     def prior(self, n: int, high: float = 80.0, *, generator: Generator | None = None) -> Tensor:
         """Starting points ``[n, ...]``, float64: the kernel around the origin at the level `high`."""
         check_integer("n", n, 1)
+        _check_level("high", high)
         return high * self.noise.sample((n, *self.shape), generator=generator, dtype=torch.float64)
 
     def sample(
@@ -120,6 +122,8 @@ class PoissonFlow(nn.Module):
                 f"{name} has shape {tuple(x.shape)}, but a sample has the shape {self.shape}: the law of the noise depends on "
                 "their number of entries, so build another PoissonFlow"
             )
+        if not is_traced():
+            check_finite(x, name)
         if (labels is not None) != (self.classes > 0):
             word = "give labels [B]" if self.classes else "leave labels out, or say how many there are by classes="
             raise ErlangenError(f"labels = {'given' if labels is not None else None}, classes = {self.classes}: {word}")
@@ -131,14 +135,18 @@ class PoissonFlow(nn.Module):
                 )
 
 
+def _check_level(name: str, level: float) -> None:
+    if not (level > 0 and math.isfinite(level)):
+        raise ErlangenError(f"{name} = {level}; give a positive number")
+
+
 def radius(sigma: float, D: float) -> float:
     """The norm ``r = sigma sqrt(D)`` in the additional dimensions at which the kernel has the scale sigma (section 4).
 
     >>> radius(0.5, 64.0)
     4.0
     """
-    if not sigma > 0:
-        raise ErlangenError(f"sigma = {sigma}; give a positive number")
+    _check_level("sigma", sigma)
     noise_family(D)  # refuses what is no D
     return sigma * math.sqrt(D)
 
@@ -169,9 +177,16 @@ def poisson_field(x: Tensor, points: Tensor) -> Tensor:
     ``sum_i (x - y_i) / |x - y_i|^M``: a gradient without divergence outside of the charges, as data have it in N + D = M
     dimensions.
     """
-    if x.ndim != 2 or points.ndim != 2 or x.shape[1] != points.shape[1]:
-        raise ShapeError(f"x {tuple(x.shape)}, points {tuple(points.shape)}; give [B, M] and [K, M]")
+    if x.ndim != 2 or points.ndim != 2 or x.shape[1] != points.shape[1] or not len(points):
+        raise ShapeError(
+            f"x {tuple(x.shape)}, points {tuple(points.shape)}; give [B, M] and [K, M], at least one charge"
+        )
     apart = x[:, None] - points[None]
+    if not is_traced():
+        check_finite(x, "x")
+        check_finite(points, "points")
+        if bool((apart == 0).all(-1).any()):
+            raise ErlangenError("x lies on a charge at some points, where the field has no value; move these away")
     return (apart / apart.norm(dim=-1, keepdim=True) ** x.shape[1]).sum(1)
 
 
@@ -190,6 +205,7 @@ def rounded_weights(model: nn.Module, bits: int) -> nn.Module:
         for name, weight in model.named_parameters():
             if name.rpartition(".")[2] != "weight" or weight.ndim < 2:
                 continue
+            check_finite(weight, name)
             low, high = float(weight.min().clamp(max=0)), float(weight.max().clamp(min=0))
             if high == low:
                 continue

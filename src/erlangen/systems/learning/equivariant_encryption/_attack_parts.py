@@ -1,4 +1,4 @@
-"""Five attacks on obfuscated models that are trained here; the sixth, inner products in the clear, is a property."""
+"""Six attacks on obfuscated models that are trained here."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from erlangen.systems.learning.equivariant_encryption._attacks import (
     match_contexts,
     match_frequencies,
     match_rows,
+    nearest_elsewhere,
     recover_key,
     row_signs,
     search,
@@ -241,6 +242,44 @@ def frequencies_part(run: Run[Budget]) -> Part:
             table.beats(f"contexts-beat-the-note-{n}-characters", f"contexts, {n} characters", rivals, "share of text")
         )
     return table.part(*claims)
+
+
+# --- attack 4: inner products ----------------------------------------------------------------------------------------
+def products_part(run: Run[Budget], models: Models) -> Part:
+    """Which places of the user's texts are followed by the same character, from nothing but inner products of features.
+
+    Renamed ids show where the character itself is the same: the rival is a random place of another text with the same id.
+    """
+
+    def method(how: str, seed: int) -> Mapping[str, Any]:
+        public, g = models("transformer", seed), Generator().manual_seed(seed)
+        ids, later = (part[:50] for part in public.parts.user)
+        server, net = public.obfuscated.server, public.model
+        assert isinstance(server, LanguageModel)
+        assert isinstance(net, LanguageModel)
+        with torch.no_grad():
+            if how == "inner products":
+                found = nearest_elsewhere(server.features(public.client.encode(ids)))
+            elif how == "no protection":
+                found = nearest_elsewhere(net.features(ids))
+            else:
+                text = torch.arange(len(ids)).repeat_interleave(ids.shape[1])
+                chance = torch.rand(ids.numel(), ids.numel(), generator=g).masked_fill(text[:, None] == text, -2.0)
+                if how == "equal ids":  # where no other text has this id, any place
+                    chance = chance - (ids.flatten()[:, None] != ids.flatten()).float()
+                found = chance.argmax(1)
+        return {"share followed alike": float((later.flatten()[found] == later.flatten()).double().mean())}
+
+    names = ("inner products", "no protection", "equal ids", "any place")
+    methods = {name: functools.partial(method, name) for name in names}
+    table = sweep("inner products", methods, run=run, larger=("share",))
+    return table.part(
+        table.beats(
+            "inner-products-tell-what-follows", "inner products", ["equal ids", "any place"], "share followed alike",
+            statement="Share of places in the user's texts that are followed by the same character as the place of another text "
+            "whose features have the largest cosine for the server, over that of places with the same id.",
+        )
+    )  # fmt: skip
 
 
 # --- attack 5: distributions -----------------------------------------------------------------------------------------

@@ -205,6 +205,13 @@ def _until(seconds: float) -> Iterator[None]:
 
 
 # --- statistics of vectors -------------------------------------------------------------------------------------------
+def nearest_elsewhere(features: Tensor) -> Tensor:
+    """Of each vector of texts ``[B, T, d]`` the one of another text with the largest cosine: numbers ``[B * T]``."""
+    x = nn.functional.normalize(features.double(), dim=-1).flatten(0, 1)
+    text = torch.arange(len(features)).repeat_interleave(features.shape[1])
+    return (x @ x.mT).masked_fill(text[:, None] == text, -torch.inf).argmax(1)
+
+
 def align_distributions(seen: Tensor, reference: Tensor, components: int, *, moments: bool = True) -> Tensor:
     """Vectors ``[n, d]`` decoded without any pair: principal axes of what the server sees laid on those of reference data.
 

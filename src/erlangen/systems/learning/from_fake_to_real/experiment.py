@@ -41,7 +41,7 @@ class Budget:
 
 BUDGETS = {
     "smoke": Budget(1, (0.95, 0.99), Sizes(400, 260, 200), 1, 4),
-    "full": Budget(3, (0.95, 0.99), Sizes(6000, 1000, 2000), 4, 8),
+    "full": Budget(3, (0.95, 0.99), Sizes(6000, 1000, 2000), 5, 8),
     "paper": Budget(5, (0.9, 0.95, 0.97, 0.99, 0.999), Sizes(50_000, 10_000, 10_000), 50, 32),
 }
 
@@ -124,7 +124,7 @@ def digits_part(run: Run[Budget], rate: float) -> Part:
     b = run.budget
     # Of the authors: Adam at a constant rate without a schedule, decay 1e-5, batches of 128.
     how = Training(
-        cross_entropy, b.epochs, 128, rates=(3e-3, 1e-3), optimizer=torch.optim.Adam, decay=1e-5, schedule=None, widen=1
+        cross_entropy, b.epochs, 128, rates=(3e-3, 1e-3), optimizer=torch.optim.Adam, decay=1e-5, schedule=None
     )
     table = compare(
         f"digits, r = {rate:g}",

@@ -15,9 +15,10 @@ from erlangen.geometry import orthogonal_frame, subspace_similarity
 from erlangen.learn import ClassStatistics, dirichlet_partition
 from erlangen.measure import accuracy
 from erlangen.survey import Part, Result, Run, Sizes, Split, Training, bound, compare, exact, largest, properties, sweep
+from erlangen.systems.learning.ggeur._clients import METHODS, FedAvg
 from erlangen.systems.learning.ggeur._embeddings import DOMAINS, WIDTH, embedded
 from erlangen.systems.learning.ggeur.method import aggregate, collect, draw, fill, shapes
-from erlangen.systems.learning.ggeur.rivals import Fill, Head, domain_arms, federated, label_arms, local_steps
+from erlangen.systems.learning.ggeur.rivals import Arms, Head, domain_arms, federated, label_arms, local_steps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -143,7 +144,7 @@ def one_client_with_all_rows_is_centralised(run: Run[Budget]) -> float:
             rival.fit(head, split, 0.01, Training(torch.nn.functional.cross_entropy, 2, 64, (0.01,)), run.generator())
         else:
             for step in range(2):
-                local_steps(head, z, y, 7, 64, 0.01, 0.0, run.generator().initial_seed() + 1000 * step)
+                local_steps(head, z, y, 7, 64, 0.01, run.generator().initial_seed() + 1000 * step, FedAvg())
         heads.append(head)
     pairs = zip(heads[0].parameters(), heads[1].parameters(), strict=True)
     return max(float((a - b).detach().abs().max()) for a, b in pairs)
@@ -200,12 +201,16 @@ def row(model: Any, x: dict[str, Tensor], y: Tensor, generator: Generator) -> Ma
     return {"accuracy": float(np.mean(parts)), "accuracy, best round on the test": model.best_round}
 
 
-def _compared(
-    name: str, run: Run[Budget], arms: dict[str, tuple[Fill, float]], draw_split: Callable[[int], Split]
-) -> Any:
+def _small(run: Run[Budget]) -> Budget:
+    """The budget, and in a dry run the smallest: rows that are drawn and steps are no sizes that it shrinks."""
+    return BUDGETS["smoke"] if run.dry else run.budget
+
+
+def _compared(name: str, run: Run[Budget], arms: Arms, draw_split: Callable[[int], Split]) -> Any:
     b, make = run.budget, partial(Head, WIDTH, 10)
-    rivals = {arm: federated(make, fill, b.steps, proximal=weight) for arm, (fill, weight) in arms.items()}
-    how = Training(torch.nn.functional.cross_entropy, b.rounds, 64, rates=(1e-2, 3e-3), schedule=None)
+    steps = _small(run).steps
+    rivals = {arm: federated(make, fill, steps, method) for arm, (fill, method) in arms.items()}
+    how = Training(torch.nn.functional.cross_entropy, b.rounds, 64, rates=(1e-2, 3e-3), schedule=None, widen=3)
     return compare(name, rivals, draw_split, how, row, best="accuracy", run=run)
 
 
@@ -228,9 +233,11 @@ def label_part(run: Run[Budget], alpha: float, source: Callable[[str, str], tupl
         return Split((one, y[first]), (_plain(z[held]), y[held]), (_plain(test), labels))
 
     name = f"labels, alpha {alpha:g}"
-    table = _compared(name, run, label_arms(run.budget.target), draw_split)
-    if alpha > 0.2:
-        return table.part()  # nearly even: nothing is asked of it
+    even = alpha > 0.2  # nearly: nothing is asked, and two methods are enough
+    methods = ("FedAvg", "FedProx") if even else tuple(METHODS)
+    table = _compared(name, run, label_arms(_small(run).target, methods), draw_split)
+    if even:
+        return table.part()
     return table.part(*_claims(table, f"labels-{alpha:g}".replace(".", "-")))
 
 
@@ -270,7 +277,7 @@ def domain_part(run: Run[Budget], alpha: float | None, source: Callable[[str, st
         return Split(*parts)
 
     name, key = ("domains", "domains") if alpha is None else (f"domains and labels, alpha {alpha:g}", "both")
-    table = _compared(name, run, domain_arms(run.budget.target), draw_split)
+    table = _compared(name, run, domain_arms(_small(run).target), draw_split)
     return table.part(*_claims(table, key))
 
 
@@ -278,7 +285,7 @@ def _claims(table: Any, key: str) -> list[Any]:
     published = "significantly better than without"
     return [
         table.not_worse(f"{key}-helps-{method.lower()}", f"{method} + GGEUR", method, "accuracy", published=published)
-        for method in ("FedAvg", "FedProx")
+        for method in METHODS
     ]
 
 
@@ -290,7 +297,7 @@ def _plain(z: Tensor) -> dict[str, Tensor]:
 # --- all -------------------------------------------------------------------------------------------------------------
 def experiment(run: Run[Budget]) -> Result:
     """Properties, shapes, label skew at all concentrations, domain skew, both."""
-    small = BUDGETS["smoke"] if run.dry else run.budget
+    small = _small(run)
     source = partial(embedded, per_class=small.letters, epochs=small.letter_epochs)
     labels = [label_part(run, alpha, source) for alpha in run.budget.skews]
     domains = [domain_part(run, alpha, source) for alpha in (None, 0.1)]

@@ -1,8 +1,8 @@
-"""What is compared: federated averaging on what clients have, on copies of it, and on rows drawn in several ways."""
+"""What is compared: federated methods on what clients have, on copies of it, and on rows drawn in several ways."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,9 +10,11 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from erlangen.errors import NotFiniteError
 from erlangen.learn import federated_average
 from erlangen.measure import accuracy
 from erlangen.survey import Rival, Split, Training
+from erlangen.systems.learning.ggeur._clients import METHODS, FedAvg
 from erlangen.systems.learning.ggeur.method import aggregate, collect, fill, fill_across_domains, shapes
 
 Rows = list[tuple[Tensor, Tensor]]
@@ -85,8 +87,8 @@ def round_shape(factors: Tensor) -> Tensor:
 
 
 # --- training --------------------------------------------------------------------------------------------------------
-def federated(make: Callable[[], Head], prepare: Fill, steps: int, *, proximal: float = 0.0) -> Rival:
-    """Federated averaging of a linear head, so many steps of Adam per round and client; FedProx with a proximal term.
+def federated(make: Callable[[], Head], prepare: Fill, steps: int, method: type[FedAvg] = FedAvg) -> Rival:
+    """A federated method for a linear head, so many local steps per round and client.
 
     All arms take the same number of steps: a client with more rows goes through them fewer times, and central training takes
     those of all clients.
@@ -100,10 +102,12 @@ def federated(make: Callable[[], Head], prepare: Fill, steps: int, *, proximal: 
         rows = prepare(rows, model.out_features, Generator().manual_seed(seed))
         rows = [(z, names) for z, names in rows if len(z)]  # a client without rows takes no part
         each = steps * clients if prepare is pooled else steps  # one model for all takes the steps of all
-        best = [0.0]
+        best, local = [0.0], method()
 
         def train(net: nn.Module, client: int, step: int) -> float:
-            local_steps(net, *rows[client], each, training.batch, rate, proximal, seed + 1000 * step + client)
+            local.begin(net, client, step)
+            local_steps(net, *rows[client], each, training.batch, rate, seed + 1000 * step + client, local)
+            local.end(net, each, rate)
             return 1.0
 
         def evaluate(net: nn.Module, step: int) -> dict[str, float]:
@@ -113,47 +117,47 @@ def federated(make: Callable[[], Head], prepare: Fill, steps: int, *, proximal: 
         federated_average(model, train, clients=len(rows), rounds=training.epochs, weights="uniform", evaluate=evaluate)
         model.best_round = best[0]
 
-    return Rival(make, fit=fit)
+    return Rival(make, fit=fit, rates=method.rates)
 
 
 def local_steps(
-    net: nn.Module, z: Tensor, y: Tensor, steps: int, batch: int, rate: float, proximal: float, seed: int
+    net: nn.Module, z: Tensor, y: Tensor, steps: int, batch: int, rate: float, seed: int, local: FedAvg
 ) -> None:
-    """Steps of a new Adam on batches of shuffled rows."""
-    start = [p.detach().clone() for p in net.parameters()]
-    optimizer = torch.optim.Adam(net.parameters(), lr=rate)
+    """Steps of a new optimiser on batches of shuffled rows."""
+    optimizer = local.optimizer(net.parameters(), lr=rate)  # pyright: ignore[reportCallIssue]
     g = Generator().manual_seed(seed)
     order = torch.cat([torch.randperm(len(z), generator=g) for _ in range(-(-steps * batch // len(z)))])
     for piece in order[: steps * batch].split(batch):
-        loss = cross_entropy(net(z[piece]), y[piece])
-        if proximal:
-            loss = loss + proximal / 2 * sum(
-                (p - q).square().sum() for p, q in zip(net.parameters(), start, strict=True)
-            )
+        logits = net(z[piece])
+        loss = cross_entropy(logits, y[piece]) + local.penalty(net, z[piece], y[piece], logits)
+        if not bool(loss.isfinite()):
+            raise NotFiniteError(f"the loss is {float(loss.detach())} at the rate {rate:g}; take a smaller one")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
 
-def label_arms(target: int) -> dict[str, tuple[Fill, float]]:
-    """Preparation and proximal weight of the arms with label skew."""
+Arms = dict[str, tuple[Fill, type[FedAvg]]]
+"""What clients train on, and by which method."""
+
+
+def label_arms(target: int, methods: Sequence[str] = tuple(METHODS)) -> Arms:
+    """The arms with label skew."""
     ways = {how: partial(filled, how, target) for how in ("copies", "isotropic", "own covariance", "GGEUR")}
-    return {
-        "FedAvg": (as_they_are, 0.0),
-        **{f"FedAvg + {how}": (way, 0.0) for how, way in ways.items()},
-        "FedProx": (as_they_are, 0.01),
-        "FedProx + GGEUR": (ways["GGEUR"], 0.01),
-        "centralised": (pooled, 0.0),
-    }
+    return _arms(ways, methods)
 
 
-def domain_arms(target: int) -> dict[str, tuple[Fill, float]]:
+def domain_arms(target: int) -> Arms:
     """Those with domain skew."""
-    ways = {how: partial(filled_across, how, target) for how in ("copies", "GGEUR")}
-    return {
-        "FedAvg": (as_they_are, 0.0),
-        **{f"FedAvg + {how}": (way, 0.0) for how, way in ways.items()},
-        "FedProx": (as_they_are, 0.01),
-        "FedProx + GGEUR": (ways["GGEUR"], 0.01),
-        "centralised": (pooled, 0.0),
-    }
+    return _arms({how: partial(filled_across, how, target) for how in ("copies", "GGEUR")}, tuple(METHODS))
+
+
+def _arms(ways: dict[str, Fill], methods: Sequence[str]) -> Arms:
+    """Federated averaging with all ways of filling, the other methods with and without GGEUR, central training."""
+    arms: Arms = {}
+    for name in methods:
+        arms[name] = as_they_are, METHODS[name]
+        arms |= {
+            f"{name} + {how}": (way, METHODS[name]) for how, way in ways.items() if name == "FedAvg" or how == "GGEUR"
+        }
+    return arms | {"centralised": (pooled, FedAvg)}

@@ -1,0 +1,1 @@
+"""Systems whose data are points of a curved space."""
