@@ -59,6 +59,17 @@ def test_a_convolution_is_the_sum_it_says() -> None:
         torch.testing.assert_close(found[i], total)
 
 
+def test_filters_start_apart_or_as_one_matrix() -> None:
+    """Variances of Xavier's rule: of each matrix for itself, or of all of them on top of each other."""
+    torch.manual_seed(0)
+    for start, inputs in (("each", 40), ("joint", 25 * 40)):
+        layer = SphericalConvolution(40, 60, 5, start=start)
+        assert float(layer.filters.detach().var()) == pytest.approx(2 / (inputs + 60), rel=0.03)
+        assert float(layer.own.detach().var()) == pytest.approx(2 / 100, rel=0.1)
+    with pytest.raises(UnknownNameError, match="start = 'both'; give each or joint"):
+        SphericalConvolution(40, 60, 5, start="both")  # pyright: ignore[reportArgumentType]
+
+
 def test_a_node_without_neighbours_has_its_own_part() -> None:
     conv = SphericalConvolution(3, 2, 5).double()
     h = torch.randn(1, 4, 3, dtype=torch.float64)
@@ -207,6 +218,12 @@ def test_families_do_not_straddle() -> None:
     split = drawn(2, Sizes(4, 8, 8), 4)
     for (_, y), families in zip(split, FOLDS[2], strict=True):
         assert {chains()[k].family for k in y["target"].tolist()} <= set(families)
+
+
+def test_chains_that_train_may_have_more_models() -> None:
+    split = drawn(2, Sizes(6, 2, 4), 2, training=3)
+    for (_, y), each in zip(split, (3, 2, 2), strict=True):
+        assert set(y["target"].unique(return_counts=True)[1].tolist()) == {each}
 
 
 def test_natives_have_the_best_score() -> None:

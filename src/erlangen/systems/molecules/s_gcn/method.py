@@ -46,17 +46,24 @@ class SphericalConvolution(nn.Module):
     Args:
         inputs, outputs: channels.
         order: L, so that there are L^2 harmonics; 1 to 10.
+        start: "each" draws every matrix by Xavier's rule for itself, as the authors do, so that the sum over harmonics is L times
+            as large; "joint" draws the filters as one matrix from L^2 times as many inputs.
+
+    Raises:
+        UnknownNameError: another start.
     """
 
-    def __init__(self, inputs: int, outputs: int, order: int) -> None:
+    def __init__(self, inputs: int, outputs: int, order: int, *, start: Literal["each", "joint"] = "each") -> None:
         super().__init__()
         check_integer("order", order, 1)
+        if start not in ("each", "joint"):
+            raise UnknownNameError(f"start = {start!r}; give each or joint")
         self.order = order
         self.own = nn.Parameter(torch.empty(inputs, outputs))
         self.filters = nn.Parameter(torch.empty(order**2, inputs, outputs))
         self.bias = nn.Parameter(torch.zeros(outputs))
         nn.init.xavier_normal_(self.own)
-        for one in self.filters:
+        for one in self.filters if start == "each" else (self.filters.flatten(0, 1),):
             nn.init.xavier_normal_(one)
 
     def forward(self, h: Tensor, Y: Tensor, neighbors: Tensor) -> Tensor:
@@ -83,6 +90,7 @@ class SGCN(nn.Module):
         variant: "plain"; "s", with a perceptron in the end; "r", whose harmonics are weighted by areas of contact.
         dropout: after the first four layers; 0.02 in the authors' script.
         widths: of the five layers, in place of the authors'.
+        start: see `SphericalConvolution`.
     """
 
     symmetry = Symmetry(
@@ -101,6 +109,7 @@ class SGCN(nn.Module):
         *,
         dropout: float = 0.02,
         widths: tuple[int, int, int, int, int] | None = None,
+        start: Literal["each", "joint"] = "each",
     ) -> None:
         super().__init__()
         check_integer("order", order, 1)
@@ -108,7 +117,9 @@ class SGCN(nn.Module):
             raise UnknownNameError(f"order = {order}, variant = {variant!r}; give 1 to 10, and plain, s or r")
         self.order, self.variant = order, variant
         sizes = (INPUTS, *(widths or ((20, 16, 14, 12, 8) if variant == "s" else (20, 16, 8, 4, 1))))
-        self.layers = nn.ModuleList(SphericalConvolution(a, b, order) for a, b in itertools.pairwise(sizes))
+        self.layers = nn.ModuleList(
+            SphericalConvolution(a, b, order, start=start) for a, b in itertools.pairwise(sizes)
+        )
         self.norms = nn.ModuleDict({"1": nn.BatchNorm1d(sizes[2]), "3": nn.BatchNorm1d(sizes[4])})
         self.dropout = nn.Dropout(dropout)
         self.head = (
