@@ -122,14 +122,11 @@ def collated(samples: Sequence[Sample], target: str = "score") -> tuple[dict[str
     return x, y
 
 
-def drawn(seed: int, sizes: Sizes, each: int, target: str = "score", *, training: int | None = None) -> Split:
-    """Samples of the fold of a seed: `each` models of every chain, whole families in one part alone.
-
-    Of chains that train there are `training` models each, where it is given.
-    """
+def drawn(seed: int, sizes: Sizes, each: int, target: str = "score") -> Split:
+    """Samples of the fold of a seed: `each` models of every chain, whole families in one part alone."""
     pieces: list[Sample] = []
     for part, (families, size) in enumerate(zip(FOLDS[seed % len(FOLDS)], sizes, strict=True)):
-        per = min(each if part or training is None else training, size)
+        per = min(each, size)
         targets = members(families, -(-size // max(per, 1))) if size else []
         again = [targets[:k].count(t) for k, t in enumerate(targets)]  # other decoys where a chain comes again
         found = [

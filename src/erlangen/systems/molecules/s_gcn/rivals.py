@@ -57,7 +57,7 @@ class ContactGCN(nn.Module):
 
 
 class DistanceGNN(nn.Module):
-    """As `SGCN` with a joint start, with Gaussians of the distance of CA in place of harmonics of the direction.
+    """As `SGCN`, with Gaussians of the distance of CA in place of harmonics of the direction.
 
     Args:
         bases: how many; with 25 it has as many parameters as order 5.
@@ -66,7 +66,7 @@ class DistanceGNN(nn.Module):
 
     def __init__(self, bases: int = 25, reach: float = 15.0) -> None:
         super().__init__()
-        self.inner = SGCN(max(2, math.isqrt(bases)), start="joint")
+        self.inner = SGCN(max(2, math.isqrt(bases)))
         if self.inner.order**2 != bases:
             raise ErlangenError(f"bases = {bases}; give a square number")
         self.register_buffer("centers", torch.linspace(3.0, reach, bases))
