@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.integrate
 import torch
 from torch import Generator, Tensor, nn
 
@@ -17,7 +18,7 @@ from erlangen.generate import EmpiricalDenoiser, NoiseMLP, noise_levels
 from erlangen.survey import Split
 from erlangen.systems.diffusion.pfgmpp import PoissonFlow, poisson_field, radius, rounded_weights, sample_radius
 from erlangen.systems.diffusion.pfgmpp.experiment import FINITE, Scaling
-from erlangen.systems.diffusion.pfgmpp.rivals import LargeBatchFlow, from_large_batch
+from erlangen.systems.diffusion.pfgmpp.rivals import NORM, BoundedNoise, LargeBatchFlow, ToyNetwork, from_large_batch
 
 
 def rng(seed: int = 0) -> Generator:
@@ -180,6 +181,47 @@ def test_rounding_is_that_of_numpy() -> None:
     np.testing.assert_allclose(rounded_weights(layer, 5).get_parameter("weight").detach().numpy(), due, atol=1e-6)
 
 
+# --- rivals ----------------------------------------------------------------------------------------------------------
+def test_bounded_noise_is_that_of_one_dimension_up_to_its_bound() -> None:
+    plain = PoissonFlow(nn.Identity(), (16,), 1.0).noise.sample((5000, 16), generator=rng(), dtype=torch.float64)
+    got = BoundedNoise().sample((5000, 16), generator=rng(), dtype=torch.float64)
+    longest = 4 * NORM
+    assert float(got.norm(dim=1).max()) <= longest * (1 + 1e-12)
+    near = plain.norm(dim=1) <= longest
+    assert 0.3 < float(near.double().mean()) < 0.7
+    assert torch.equal(got[near], plain[near])
+    torch.testing.assert_close(got[~near].norm(dim=1), torch.full((int((~near).sum()),), longest).double())
+    torch.testing.assert_close(torch.cosine_similarity(got, plain), torch.ones(5000).double())
+
+
+@pytest.mark.parametrize("as_published", [True, False])
+def test_what_the_preconditioner_passes_by_the_network_of_the_notebook(as_published: bool) -> None:
+    """A network whose own answer is zero: D = c_skip c_in x as published, and c_skip x."""
+    net = ToyNetwork(6, 4, as_published=as_published).double()
+    nn.init.zeros_(net.last.weight)
+    nn.init.zeros_(net.last.bias)
+    x, sigma = randn(9, 6), randn(9, seed=1).exp()
+    share = 1 / (1 + sigma.square())[:, None]
+    due = share * x * (share.sqrt() if as_published else 1)
+    torch.testing.assert_close(PoissonFlow(net, (6,), 100.0, data_std=1.0)(x, sigma), due)
+
+
+def test_noise_stays_where_the_answer_of_a_network_has_no_rank() -> None:
+    """Off the span of its answers the flow is linear: from sigma = S it leaves 1 / sqrt(1 + S^2) of a start, or as published the
+    integral of 1 - (1 + sigma^2)^(-3/2) by log(sigma)."""
+    start = 50 * randn(3, 6)
+    for as_published, due in ((False, 1 / math.sqrt(1 + 2500)), (True, None)):
+        net = ToyNetwork(6, 4, as_published=as_published).double()
+        nn.init.zeros_(net.last.weight)
+        nn.init.zeros_(net.last.bias)
+        model = PoissonFlow(net, (6,), math.inf, data_std=1.0)
+        found = model.sample(3, start=start, levels=torch.logspace(math.log10(50), -4, 2000, dtype=torch.float64))
+        if due is None:
+            rate = scipy.integrate.quad(lambda s: (1 - (1 + s * s) ** -1.5) / s, 0, 50)[0]
+            due = math.exp(-rate)
+        torch.testing.assert_close(found, due * start, rtol=1e-4, atol=0)
+
+
 # --- the experiment --------------------------------------------------------------------------------------------------
 def test_pixels_and_coordinates() -> None:
     scaling, x = Scaling(0.2, 0.3), torch.rand(4, 5, generator=rng())
@@ -191,7 +233,7 @@ def test_pixels_and_coordinates() -> None:
 def test_every_rival_is_in_the_table(smoke: Callable[[str], dict[str, Any]]) -> None:
     rows = smoke("pfgmpp")["rows"]
     digits = [row["model"] for row in rows if row["part"] == "digits"]
-    assert digits == ["PFGM", "D=1", *(f"D={D}" for D in FINITE), "D=inf"]
+    assert digits == ["PFGM", "D=1, bounded norms", "D=1", *(f"D={D}" for D in FINITE), "D=inf"]
     assert len({row["parameters"] for row in rows if row["part"] == "digits"}) == 1
 
 

@@ -79,6 +79,11 @@ def has_alert(smiles: Sequence[str]) -> Tensor:
     return structural_alerts(smiles).long()
 
 
+def has_screening_alert(smiles: Sequence[str]) -> Tensor:
+    """1 for molecules with a fragment of the list of the Molecular Libraries Small Molecule Repository, as ChEMBL has it."""
+    return structural_alerts(smiles, "CHEMBL_MLSMR").long()
+
+
 def has_fused_rings(smiles: Sequence[str]) -> Tensor:
     """1 for molecules with rings that share atoms."""
     return (fused_ring_systems(smiles) > 0).long()

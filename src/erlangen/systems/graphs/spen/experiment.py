@@ -42,6 +42,7 @@ from erlangen.systems.graphs.spen.data import (
     folds_of,
     has_alert,
     has_fused_rings,
+    has_screening_alert,
     molecules,
     skip_links,
 )
@@ -61,7 +62,11 @@ if TYPE_CHECKING:
 PENALTIES = (1e-1, 1e-3, 1e-2, 1.0, 10.0)
 """Of the kernel."""
 
-CLASSES = {"alerts": "a structural alert", "fused rings": "rings that share atoms"}
+CLASSES = {
+    "alerts": "a structural alert",
+    "fused rings": "rings that share atoms",
+    "screening alerts": "an alert of another list, on which nothing was chosen,",
+}
 """What statements call the classes of molecules."""
 
 BATCH_NORM = "SPEN, batch normalisation"
@@ -322,7 +327,7 @@ def not_different(name: str, what: str, table: Table, column: str, ours: str = "
 
 # --- all -------------------------------------------------------------------------------------------------------------
 def experiment(run: Run[Budget], tu: str = "") -> Result:
-    """All five parts; `tu` is the path of a set for cross-validation, in a form that `erlangen.data.tu_graphs` reads."""
+    """All parts; `tu` is the path of a set for cross-validation, in a form that `erlangen.data.tu_graphs` reads."""
     budget = run.budget
     few = molecules(has_alert, 12 if run.dry else budget.few)
     parts = [
@@ -332,6 +337,7 @@ def experiment(run: Run[Budget], tu: str = "") -> Result:
         memory_part(run),
         molecules_part(run, "alerts", has_alert, budget.alert_epochs, variants=budget.choices),
         molecules_part(run, "fused rings", has_fused_rings, budget.ring_epochs, variants=False),
+        molecules_part(run, "screening alerts", has_screening_alert, budget.alert_epochs, variants=False),
         folds_part(run, "few molecules", few, few.balanced(24 if run.dry else budget.few, run.seed)),
     ]
     if tu:

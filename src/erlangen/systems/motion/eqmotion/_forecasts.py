@@ -151,7 +151,7 @@ def rivals_of(shape: Shape, widths: Widths, *, masked: bool = False) -> dict[str
     }
 
 
-def training(epochs: int, batch: int, rates: Sequence[float] = RATES, widen: int = 2) -> Training:
+def training(epochs: int, batch: int, rates: Sequence[float] = RATES, widen: int = 3) -> Training:
     """How all are trained."""
     return Training(displacement, epochs, batch, tuple(rates), schedule=one_cycle, clip=1.0, widen=widen)
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COORDINATES, MEMORY = "EqMotion, guess from coordinates", "EqMotion, memory 1"
-SPRING_RATES = (4e-3, 2e-3)
+SPRING_RATES = (4e-3, 8e-3)
 SMALL = Widths()
 SAMPLES = 20
 """Answers for pedestrians, the best of which counts, as published."""
@@ -143,7 +143,7 @@ def springs_table(run: Run[Budget]) -> Table:
     }
     if budget.variants:
         rivals[MEMORY] = Rival(partial(network, shape, widths, memory=1), fit=sharpened)
-    how = training(budget.spring_epochs, budget.spring_batch, SPRING_RATES, widen=1)
+    how = training(budget.spring_epochs, budget.spring_batch, SPRING_RATES)
     draw = partial(data.particles, "springs", run.sizes(budget.springs), frames, interval=200)
     return compare("springs", rivals, draw, how, measure, best="ADE", run=run, validate=validate)
 

@@ -105,7 +105,7 @@ def training_of(run: Run[Any], epochs: int) -> Training:
     """What all models get alike."""
     adam = partial(torch.optim.AdamW, fused=True)
     return Training(
-        displacement, epochs, run.budget.batch, RATES, optimizer=adam, schedule=one_cycle, clip=1.0, widen=1
+        displacement, epochs, run.budget.batch, RATES, optimizer=adam, schedule=one_cycle, clip=1.0, widen=3
     )
 
 

@@ -215,8 +215,8 @@ def forces_part(run: Run[Any], molecule: str = "") -> Part:
     """Ethanol by GFN2-xTB, where tblite is installed; with `molecule`, the files of that folder are a table, too."""
     sizes = run.sizes(run.budget.frames)
     how = Training(
-        squares, run.budget.frame_epochs, run.budget.molecule_batch, rates=(1e-2, 5e-3), optimizer=torch.optim.Adam,
-        schedule=one_cycle, clip=1.0, widen=1,
+        squares, run.budget.frame_epochs, run.budget.molecule_batch, rates=(1e-2, 2e-2), optimizer=torch.optim.Adam,
+        schedule=one_cycle, clip=1.0, widen=3,
     )  # fmt: skip
 
     def measure(model: nn.Module, x: Mapping[str, Frames], y: Any, generator: Generator) -> dict[str, float]:
