@@ -222,7 +222,7 @@ def task_part(run: Run[Budget], task: Task, sizes: Sizes, epochs: int) -> Part:
             row |= bounds(model.net, y["unseen"]["exact"][few], moved[few], part[few])
         return row
 
-    how = Training(class_loss, epochs, 4, rates=(5e-3, 2e-3), clip=1.0, widen=1)
+    how = Training(class_loss, epochs, 4, rates=(5e-3, 2e-3), clip=1.0, widen=3)
     table = compare(
         task.name,
         make_rivals(task),
