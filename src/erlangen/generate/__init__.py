@@ -10,6 +10,7 @@ from erlangen.generate.distances import energy_distance, frechet_distance, mmd, 
 from erlangen.generate.edm import Disturbance, Preconditioned, denoising_loss, heun_sample, noise_levels
 from erlangen.generate.flows import Flowed, divergence, flow, flow_log_prob
 from erlangen.generate.gaussians import CenteredGaussian
+from erlangen.generate.latents import LatentResult, optimize_latent
 from erlangen.generate.networks import GradientField, NoiseMLP
 from erlangen.generate.noises import GaussianNoise, Noise, StudentNoise, noise_family
 from erlangen.generate.oracles import EmpiricalDenoiser, GaussianMixture
@@ -24,6 +25,7 @@ __all__ = [
     "GaussianMixture",
     "GaussianNoise",
     "GradientField",
+    "LatentResult",
     "Noise",
     "NoiseMLP",
     "Preconditioned",
@@ -40,5 +42,6 @@ __all__ = [
     "mmd",
     "noise_family",
     "noise_levels",
+    "optimize_latent",
     "sliced_wasserstein",
 ]

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
+from torch.utils.checkpoint import checkpoint as recompute
 
-from erlangen.errors import ErlangenError, ShapeError
+from erlangen.errors import ErlangenError, ShapeError, UnknownNameError
 from erlangen.generate.gaussians import CenteredGaussian
 
 __all__ = ["Denoiser", "Diffusion"]
@@ -208,6 +210,64 @@ class Diffusion:
                 x = x + math.sqrt(variance) * drawn(k + 1)
             # The start divides by the signal that is left, which magnifies rounding out of the subspace.
             x = self.project(x, mask)
+        return x
+
+    def decode(
+        self,
+        denoiser: Denoiser,
+        z: Tensor,
+        *,
+        steps: int | None = None,
+        predicts: Literal["noise", "start"] = "noise",
+        checkpoint: bool = True,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """The sample ``[B, ...]`` that noise z of this shape becomes: the map of `sample` with ``eta=0``, with gradients.
+
+        >>> from erlangen.generate import cosine_betas
+        >>> z = torch.ones(1, 2, requires_grad=True)
+        >>> x = Diffusion(cosine_betas(50)).decode(lambda x, t: x, z, steps=5)
+        >>> torch.allclose(torch.autograd.grad(x.sum(), z)[0], x)  # it is linear, and z is one
+        True
+
+        For a fixed z it is always the same, so that z may be optimised for what is wanted of the sample.
+
+        Args:
+            denoiser: see `Denoiser`.
+            z: the start of the chain.
+            steps: how many of the T steps are taken, evenly; all without it.
+            predicts: what the denoiser answers with: the noise, or the ``x_0`` that it sees, which loses no digits where little
+                but noise is left.
+            checkpoint: keep the ends of steps alone, and compute inner values again for gradients: the memory of one step, and a
+                second call of the denoiser for each.
+            mask: what exists, bool ``[B, ...]`` without the last axis.
+
+        Raises:
+            ErlangenError: `steps` is out of range.
+            UnknownNameError: another `predicts`.
+        """
+        count = self.steps if steps is None else steps
+        if not 1 <= count <= self.steps:
+            raise ErlangenError(f"steps = {steps}; take 1 to {self.steps}")
+        if predicts not in ("noise", "start"):
+            raise UnknownNameError(f"predicts = {predicts!r}; give 'noise' or 'start'")
+        times = self.times(count)
+
+        def back(x: Tensor, k: int) -> Tensor:
+            t = torch.full((len(x),), times[k], device=x.device)
+            answer = self.project(denoiser(x, t), mask)
+            start = self.start_of(x, t, answer) if predicts == "noise" else answer
+            if k + 1 == count:
+                return self.project(start, mask)
+            kept = float(self.alpha_bars[times[k]])
+            seen = answer if predicts == "noise" else (x - math.sqrt(kept) * start) / math.sqrt(1 - kept)
+            before = float(self.alpha_bars[times[k + 1]])
+            return self.project(math.sqrt(before) * start + math.sqrt(1 - before) * seen, mask)
+
+        x = self.project(z, mask)
+        for k in range(count):
+            kept = checkpoint and torch.is_grad_enabled()
+            x = recompute(back, x, k, use_reentrant=False) if kept else back(x, k)
         return x
 
     def times(self, count: int) -> list[int]:

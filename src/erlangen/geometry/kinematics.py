@@ -202,7 +202,9 @@ class KinematicTree:
             raise ShapeError(f"{name} has shape {tuple(x.shape)}; give [..., {rows}, n]")
 
 
-def skinned(vertices: Tensor, weights: Tensor, tree: KinematicTree, placement: Placement) -> Tensor:
+def skinned(
+    vertices: Tensor, weights: Tensor, tree: KinematicTree, placement: Placement, *, rest: Tensor | None = None
+) -> Tensor:
     """Linear blend skinning: each vertex is the mean of where its joints would carry it.
 
     >>> tree = KinematicTree((-1, 0), torch.tensor([[0.0, 0, 0], [1, 0, 0]]))
@@ -217,6 +219,7 @@ def skinned(vertices: Tensor, weights: Tensor, tree: KinematicTree, placement: P
         weights: of the joints for each vertex, ``[V, J]``; rows sum to 1.
         tree: whose rest pose it is.
         placement: of its joints, ``[..., J, 3, 3]`` and ``[..., J, 3]``.
+        rest: places of the joints in the rest pose ``[..., J, 3]``, of bodies with other bones; by default those of the tree.
 
     Returns:
         ``[..., V, 3]``.
@@ -236,6 +239,7 @@ def skinned(vertices: Tensor, weights: Tensor, tree: KinematicTree, placement: P
         raise DataError(f"weights of vertex {int(off.argmax())} sum to {1 + float(off.max()):.4g}; rows must sum to 1")
     R, t = placement
     # R_j (v - rest_j) + t_j, blended: the blend of matrices first, which is smaller than that of vertices.
-    shift = t - (R @ tree.rest.to(R)[..., None]).squeeze(-1)
+    joints = (tree.rest if rest is None else rest).to(R)
+    shift = t - (R @ joints[..., None]).squeeze(-1)
     blend = torch.einsum("vj,...jab->...vab", weights, R)
     return (blend @ vertices[..., None]).squeeze(-1) + weights @ shift

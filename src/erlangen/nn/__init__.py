@@ -2,6 +2,22 @@
 
 from erlangen.nn.backbones import PointNet, mlp
 from erlangen.nn.edges import edge_harmonics
+from erlangen.nn.fields import (
+    AutoDecoder,
+    EquivariantField,
+    FieldAttention,
+    FieldInvariants,
+    FourierFeatures,
+    FourierNetwork,
+    Latents,
+    PeriodicEncoding,
+    SineLayer,
+    Siren,
+    inner_sgd,
+    latent_action,
+    latent_grid,
+    repeat_latents,
+)
 from erlangen.nn.graphs import (
     EGNN,
     GIN,
@@ -75,13 +91,14 @@ from erlangen.nn.points import (
 from erlangen.nn.products import ManyBodyProduct, TensorProduct, edge_gaunt, tensor_product
 from erlangen.nn.reps import EMLP, BilinearLayer, EquivariantLinear, Gate, NormActivation, gated, hidden_rep
 from erlangen.nn.segments import dense_batch, segment_max, segment_mean, segment_sum, sparse_batch
-from erlangen.nn.siren import SineLayer, Siren
+from erlangen.nn.solvers import LeastSquares, LinearProjection
 
 __all__ = [
     "AdjacencyNetwork",
     "Anchored",
     "AnchoredConv2d",
     "AnchoredPatchEmbed",
+    "AutoDecoder",
     "BareGIN",
     "BilinearLayer",
     "CentredMover",
@@ -89,9 +106,14 @@ __all__ = [
     "DriftingStates",
     "EGNN",
     "EMLP",
+    "EquivariantField",
     "EquivariantLinear",
     "FeatureField",
     "FiberConv",
+    "FieldAttention",
+    "FieldInvariants",
+    "FourierFeatures",
+    "FourierNetwork",
     "GIN",
     "Gate",
     "GatedNonlinearity2d",
@@ -105,11 +127,14 @@ __all__ = [
     "GroupPool",
     "IrrepsNetwork",
     "KernelBasis",
+    "Latents",
     "LiftedPointConv",
+    "LeastSquares",
     "LieConv",
     "LieLift",
     "LieProject",
     "LiftConv2d",
+    "LinearProjection",
     "ManyBodyProduct",
     "MessageLayer",
     "MatrixProgram",
@@ -119,6 +144,7 @@ __all__ = [
     "NormActivation",
     "NormNonlinearity2d",
     "PPGNBlock",
+    "PeriodicEncoding",
     "PermutationLinear",
     "PointNet",
     "Pointer",
@@ -148,10 +174,14 @@ __all__ = [
     "gated",
     "generic_gin",
     "hidden_rep",
+    "inner_sgd",
     "invariant_kernel_points",
+    "latent_action",
+    "latent_grid",
     "lift_to_directions",
     "mlp",
     "polyphase",
+    "repeat_latents",
     "roll_samples",
     "segment_max",
     "segment_mean",

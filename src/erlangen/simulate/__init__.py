@@ -1,12 +1,23 @@
 """Data that obeys known laws, with exact labels.
 
 Particles under pair forces, molecules, particles carried by a flow, posed and moving bodies, furnished rooms, pairs of
-partial scans, streets under a laser scanner, surfaces, solids, decoys of proteins, rhythms; spins at a temperature.
+partial scans, streets under a laser scanner, surfaces, solids, decoys of proteins, rhythms; spins at a temperature; flow past
+airfoils, a stretched cell with a void.
 """
 
 from erlangen.simulate.assembly import Assembly, ShellState, fold_angles, shell_energy
 from erlangen.simulate.bodies import PARTS, BodyClouds, Humanoid
 from erlangen.simulate.charges import charges_ahead, drifted
+from erlangen.simulate.continua import (
+    AirfoilFlow,
+    ElasticCell,
+    airfoil_flow,
+    elastic_cell,
+    joukowski,
+    naca4,
+    outline_distance,
+    void_radii,
+)
 from erlangen.simulate.decoys import (
     DECOYS,
     Decoy,
@@ -27,16 +38,19 @@ from erlangen.simulate.particles import ParticleImages, Vortices, particle_image
 from erlangen.simulate.rooms import FURNITURE, Rooms, room_clouds
 from erlangen.simulate.scans import ScanPairs, partial_scans
 from erlangen.simulate.shapes import Surfaces, surfaces
+from erlangen.simulate.skinned_bodies import PosedBody, SkinnedBody
 from erlangen.simulate.solid_families import solids
 from erlangen.simulate.sources import mixing, rhythms
 from erlangen.simulate.streets import ROAD_USERS, Scanner, Traffic, traffic
 
 __all__ = [
+    "AirfoilFlow",
     "Assembly",
     "BodyClouds",
     "DECOYS",
     "Decoy",
     "DecoyKind",
+    "ElasticCell",
     "Estimate",
     "FURNITURE",
     "Hooke",
@@ -51,30 +65,37 @@ __all__ = [
     "PARTS",
     "PairLaw",
     "ParticleImages",
-    "ROAD_USERS",
+    "PosedBody",
     "Rooms",
     "ScanPairs",
     "Scanner",
+    "SkinnedBody",
+    "ROAD_USERS",
     "ShellState",
     "SoftTorsions",
     "Surfaces",
     "Tempering",
     "Traffic",
     "Vortices",
+    "airfoil_flow",
     "charged",
     "charges_ahead",
     "correlated_mean",
     "decoy_maker",
     "drifted",
+    "elastic_cell",
     "ethanol",
     "evolve",
     "fold_angles",
     "gravity",
     "ideal_cb",
+    "joukowski",
     "machined_parts",
     "mesh_clouds",
     "mesh_points",
     "mixing",
+    "naca4",
+    "outline_distance",
     "parallel_tempering",
     "partial_scans",
     "particle_images",
@@ -88,5 +109,6 @@ __all__ = [
     "surfaces",
     "traffic",
     "turn_torsions",
+    "void_radii",
     "xtb_trajectory",
 ]

@@ -1,5 +1,6 @@
 """Equations solved and differentiated: fixed points, derivatives by nudges, proximal maps, rates of convergence and growth;
-roots followed along a path; proofs by intervals; normal expectations; exact linear algebra modulo primes.
+roots followed along a path; least squares and linear constraints in batches; proofs by intervals; normal expectations; exact
+linear algebra modulo primes.
 """
 
 from erlangen.solve.branches import root_branch
@@ -15,17 +16,20 @@ from erlangen.solve.modular import (
     modular_rank,
     rational_from_residues,
 )
+from erlangen.solve.nonlinear import Fitted, least_squares, project_linear
 from erlangen.solve.proximal import power_prox
 from erlangen.solve.rates import Rate, exponential_rate, power_rate
 
 __all__ = [
     "PRIMES",
+    "Fitted",
     "FixedPoint",
     "Proof",
     "Rate",
     "asymmetry",
     "exponential_rate",
     "fixed_point",
+    "least_squares",
     "log_cosh",
     "modular_inverse",
     "modular_matmul",
@@ -35,6 +39,7 @@ __all__ = [
     "nudged_derivative",
     "power_prox",
     "power_rate",
+    "project_linear",
     "prove_positive",
     "rational_from_residues",
     "root_branch",

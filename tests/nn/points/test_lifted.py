@@ -197,3 +197,14 @@ def test_layers_keep_the_contract() -> None:
 def test_bad_input_is_named(call, error, match) -> None:
     with pytest.raises(error, match=match):
         call()
+
+
+def test_another_precision_starts_from_exact_kernel_points() -> None:
+    group = Icosahedral()
+    conv = LiftedPointConv(1, 2, group, radius=1.0)
+    there = conv.double().kernel_points
+    assert torch.equal(there, invariant_kernel_points(group, 0.7))
+    assert torch.equal(conv.float().double().kernel_points, there)
+    own = conv.kernel_points.clone() + 0.1
+    conv.load_state_dict(conv.state_dict() | {"kernel_points": own})
+    assert torch.allclose(conv.float().kernel_points, own.float())  # what was loaded is kept

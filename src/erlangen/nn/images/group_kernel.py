@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from erlangen.errors import GroupError, UnknownNameError, check_integer
 from erlangen.groups import SO, GLPlus, GroupSamples, LinearGroup, PolarChart
-from erlangen.nn.siren import Siren
+from erlangen.nn.fields.siren import Siren
 
 Mask = Literal["hard", "sigmoid"]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -93,6 +94,7 @@ class LiftedPointConv(nn.Module):
         far = (turned[:, :, None] - points).norm(dim=-1)
         closed = bool((far.amin(-1) <= 1e-6 * points.norm(dim=-1).max().clamp_min(1e-12)).all())
         self.group, self.radius, self.sigma = group, radius, sigma
+        self._exact = points, turned
         self.register_buffer("kernel_points", points.to(torch.get_default_dtype()))
         self.register_buffer("_turned", turned.to(torch.get_default_dtype()), persistent=False)
         self.register_buffer("_place", far.argmin(-1) if closed else None, persistent=False)
@@ -102,6 +104,16 @@ class LiftedPointConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         given = (GroupAxis(-2), "points", "points", "invariant")
         self.symmetry = Symmetry(group, input=given, output=GroupAxis(-2))
+
+    @override
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        # Another precision starts from the exact points: a set that is rounded to float32 is not quite mapped onto itself.
+        points, turned = self._exact
+        given = torch.equal(self.kernel_points.cpu(), points.to(self.kernel_points.dtype))
+        super()._apply(fn, recurse)
+        if given:
+            self.kernel_points, self._turned = points.to(self.kernel_points), turned.to(self._turned)
+        return self
 
     def forward(
         self,

@@ -52,7 +52,7 @@ class Budget:
 BUDGETS = {
     "smoke": Budget(1, Sizes(48, 8, 8), Sizes(48, 16, 16), Sizes(48, 20, 20), 1),
     "full": Budget(
-        3, Sizes(280, 60, 80), Sizes(120, 60, 80), Sizes(500, 200, 600), 9, (8, 4, 16), classifier=8,
+        3, Sizes(280, 60, 80), Sizes(120, 60, 80), Sizes(500, 200, 600), 9, (8, 4, 4), classifier=8,
     ),
     "paper": Budget(
         5, Sizes(60_000, 1000, 10_000), Sizes(60_000, 1000, 10_000), Sizes(60_000, 1000, 10_000), 50,

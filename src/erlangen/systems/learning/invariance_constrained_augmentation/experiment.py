@@ -31,7 +31,7 @@ from erlangen.systems.learning.invariance_constrained_augmentation.rivals import
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RATES = (3e-3, 1e-3)
+RATES = (3e-3, 9e-3)
 SHARES = (0.6, 0.3, 1.0)
 """Shares of moved samples to choose from."""
 DRIFT = 0.2
@@ -86,7 +86,7 @@ def learning_rates(run: Run[Budget], world: World, how: Training) -> dict[str, t
 def world_table(run: Run[Budget], world: World) -> Table:
     """All methods in one world: each its learning rate, then its number."""
     budget = run.budget
-    how = Training(cross_entropy, budget.epochs, budget.batch, RATES, schedule=None, widen=1)
+    how = Training(cross_entropy, budget.epochs, budget.batch, RATES, schedule=None, widen=3)
     # A run that settles nothing chooses nothing.
     rates = learning_rates(run, world, how) if run.settles else dict.fromkeys(METHODS, (RATES[0], f"{RATES[0]:g}"))
     rivals = {
