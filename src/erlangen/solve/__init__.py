@@ -8,7 +8,6 @@ from erlangen.solve.derivatives import asymmetry, nudged_derivative
 from erlangen.solve.fixed_points import FixedPoint, fixed_point
 from erlangen.solve.gaussian import log_cosh, normal_nodes
 from erlangen.solve.intervals import Proof, prove_positive
-from erlangen.solve.nonlinear import Fitted, least_squares, project_linear
 from erlangen.solve.modular import (
     PRIMES,
     modular_inverse,
@@ -17,6 +16,7 @@ from erlangen.solve.modular import (
     modular_rank,
     rational_from_residues,
 )
+from erlangen.solve.nonlinear import Fitted, least_squares, project_linear
 from erlangen.solve.proximal import power_prox
 from erlangen.solve.rates import Rate, exponential_rate, power_rate
 

@@ -39,7 +39,9 @@ def trained_frames(model: nn.Module, x: Tensor, y: Tensor, generator: Generator)
 
 def training(run: Run[Any], loss: Callable[[Tensor, Tensor], Tensor], batch: int) -> Training:
     """Adam, a rate that rises and falls, gradients cut to norm 1."""
-    return Training(loss, run.budget.epochs, batch, run.budget.rates, torch.optim.Adam, schedule=one_cycle, clip=1.0, widen=3)
+    return Training(
+        loss, run.budget.epochs, batch, run.budget.rates, torch.optim.Adam, schedule=one_cycle, clip=1.0, widen=3
+    )
 
 
 def untrained() -> dict[str, Rival]:
