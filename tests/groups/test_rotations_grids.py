@@ -298,3 +298,12 @@ def test_sizes_that_are_no_level() -> None:
         so3_grid(10, "healpix")
     with pytest.raises(GroupError, match="'super-fibonacci' or 'healpix'"):
         so3_grid(72, "hopf")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_euler_angles_are_those_of_scipy(dtype: torch.dtype) -> None:
+    angles = 4 * torch.rand(20, 3, dtype=dtype, generator=torch.Generator().manual_seed(0)) - 2
+    expected = torch.from_numpy(Rotation.from_euler("xyz", angles.double().numpy()).as_matrix())
+    torch.testing.assert_close(rot.euler_to_matrix(angles).double(), expected, atol=TOL[dtype], rtol=0)
+    with pytest.raises(ShapeError, match="angles has shape"):
+        rot.euler_to_matrix(angles[:, :2])
