@@ -242,7 +242,11 @@ def _cloud(drawing: Cloud) -> Options:
             "lineStyle": {"width": 1.4, "opacity": 1},
         }  # fmt: skip
     names = TEXT | {"show": True, "position": "end", "formatter": "{b}"}
-    bones = [{"coords": [list(a), list(b)]} for a, b in drawing.bones]
+    bones: Options = {
+        "type": "lines", "coordinateSystem": "cartesian2d", "silent": True,
+        "data": [{"coords": [list(a), list(b)]} for a, b in drawing.bones],
+        "lineStyle": {"color": INK, "opacity": 1, "width": 1.5},
+    }  # fmt: skip
     return _whole({}) | {
         "title": _title(drawing.title),
         "grid": {
@@ -256,10 +260,7 @@ def _cloud(drawing: Cloud) -> Options:
                 "type": "lines", "coordinateSystem": "cartesian2d", "data": arms, "silent": True, "label": names,
                 "lineStyle": {"color": INK, "opacity": 0.35, "width": 1},
             },
-            {
-                "type": "lines", "coordinateSystem": "cartesian2d", "data": bones, "silent": True,
-                "lineStyle": {"color": INK, "opacity": 1, "width": 1.5},
-            },
+            *([bones] if drawing.bones else []),
             marks,
         ],
     }  # fmt: skip
