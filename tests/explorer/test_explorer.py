@@ -359,6 +359,13 @@ def test_charts_of_the_page_say_what_the_figures_say() -> None:
     assert [bar["value"] for bar in chart_of(scores)["series"][0]["data"]] == list(scores.numbers)
 
 
+def test_bones_lie_below_the_dots_that_they_join() -> None:
+    x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 0.5]], dtype=torch.float64)
+    lines = chart_of(pictures.cloud_picture(x, None, 1.0, "skeleton", bones=((0, 1), (0, 2))))["series"]
+    assert [line["type"] for line in lines] == ["lines", "lines", "scatter"]
+    assert [line["coords"] for line in lines[1]["data"]] == [[[0, 0], [1, 0]], [[0, 0], [0, 0.5]]]
+
+
 def test_arrows_point_from_their_tails_to_their_tips() -> None:
     """In the plane, with y up: a field of one vector to the right and one up, half as long as its pixel at most."""
     field = torch.tensor([[[1.0, 0.0]], [[0.0, 0.5]]], dtype=torch.float64)

@@ -236,3 +236,74 @@ def test_sphere_grid_refuses_what_is_not_there() -> None:
         sphere_grid(7, "platonic")
     with pytest.raises(GroupError, match="choose 'fibonacci'"):
         sphere_grid(7, "random")
+
+
+# --- HEALPix ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 8])
+def test_healpix_rings_and_symmetry(side: int) -> None:
+    """Rings of 4, 8, ... places, heights from Gorski et al. (2005); quarter turns, and the mirror of z, permute the points."""
+    x = sphere_grid(12 * side**2, "healpix", dtype=torch.float64)
+    assert x.norm(dim=-1).sub(1).abs().max() < 1e-14
+    heights, counts = x[:, 2].mul(1e12).round().unique(return_counts=True)
+    assert len(heights) == 4 * side - 1
+    expected = [4 * min(i, side, 4 * side - i) for i in range(1, 4 * side)]
+    assert counts.flip(0).tolist() == expected
+    assert float(x[0, 2]) == pytest.approx(1 - 1 / (3 * side**2))
+    assert float(x[:, 2].max()) == float(x[0, 2])
+    for moved in (
+        x @ torch.tensor([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]], dtype=torch.float64),
+        x * torch.tensor([1, 1, -1]),
+    ):
+        assert torch.cdist(moved, x).amin(1).max() < 1e-7
+    apart = torch.cdist(x, x).fill_diagonal_(9).amin(1)
+    assert float(apart.min()) > 0.5 * math.sqrt(4 * math.pi / len(x))
+
+
+def test_healpix_numbers_of_the_paper() -> None:
+    """Middles for k = 2, from equations 4 to 9: z = 11/12 at 45 degrees, then 2/3 and 1/3 with 0 or 22.5 degrees first."""
+    x = sphere_grid(48, "healpix", dtype=torch.float64)
+    phi = torch.atan2(x[:, 1], x[:, 0]).rad2deg()
+    assert (float(x[0, 2]), float(phi[0])) == (pytest.approx(11 / 12), pytest.approx(45))
+    assert (float(x[4, 2]), float(phi[4])) == (pytest.approx(2 / 3), pytest.approx(22.5))
+    assert (float(x[12, 2]), float(phi[12])) == (pytest.approx(1 / 3), pytest.approx(0))
+    assert (float(x[20, 2]), float(phi[20])) == (pytest.approx(0, abs=1e-12), pytest.approx(22.5))
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_healpix_rotations_are_even_and_keep_quarter_turns(level: int) -> None:
+    """Means of Wigner matrices vanish as they do for Haar measure, better at finer levels; a turn about y permutes the grid."""
+    n = 72 * 8**level
+    R = rot.quaternion_to_matrix(so3_grid(n, "healpix", dtype=torch.float64))
+    assert R.shape == (n, 3, 3)
+    assert (R @ R.mT - torch.eye(3, dtype=torch.float64)).abs().max() < 1e-14
+    assert float(R.mean(0).abs().max()) < 1e-12
+    assert float((R[..., :, :, None, None] * R[..., None, None, :, :]).mean(0)[0, 0, 0, 0]) == pytest.approx(
+        1 / 3, abs=0.02 / 4**level
+    )
+    turn = torch.tensor([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]], dtype=torch.float64)
+    apart = torch.cdist((turn @ R).flatten(1), R.flatten(1)).amin(1)
+    assert float(apart.max()) < 1e-6
+    near = torch.cdist(R.flatten(1), R.flatten(1)).fill_diagonal_(9).amin(1)
+    degrees = (2 * torch.asin(near / (2 * math.sqrt(2)))).rad2deg()
+    assert float(degrees.max()) < 61 / 2**level
+    assert float(degrees.min()) > 15 / 2**level
+
+
+def test_sizes_that_are_no_level() -> None:
+    with pytest.raises(GroupError, match="12 k\\^2 cells, such as 12 or 48"):
+        sphere_grid(20, "healpix")
+    with pytest.raises(GroupError, match="such as 576 or 4608"):
+        so3_grid(1000, "healpix")
+    with pytest.raises(GroupError, match="such as 72 or 576"):
+        so3_grid(10, "healpix")
+    with pytest.raises(GroupError, match="'super-fibonacci' or 'healpix'"):
+        so3_grid(72, "hopf")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_euler_angles_are_those_of_scipy(dtype: torch.dtype) -> None:
+    angles = 4 * torch.rand(20, 3, dtype=dtype, generator=torch.Generator().manual_seed(0)) - 2
+    expected = torch.from_numpy(Rotation.from_euler("xyz", angles.double().numpy()).as_matrix())
+    torch.testing.assert_close(rot.euler_to_matrix(angles).double(), expected, atol=TOL[dtype], rtol=0)
+    with pytest.raises(ShapeError, match="angles has shape"):
+        rot.euler_to_matrix(angles[:, :2])

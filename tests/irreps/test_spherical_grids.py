@@ -10,6 +10,7 @@ from erlangen.errors import GridError, ShapeError
 from erlangen.irreps import (
     S2Grid,
     SO3Grid,
+    at_rotations,
     from_s2_grid,
     from_so3_grid,
     gaunt_tensor,
@@ -109,6 +110,24 @@ def test_so3_round_trip_and_parseval(lmax: int, dtype: torch.dtype, tol: float) 
     torch.testing.assert_close(from_so3_grid(f, grid, lmax), c, rtol=0, atol=tol)
     power = (grid.weights.to(dtype) * f.square()).sum(-1)
     torch.testing.assert_close(power, c.square().sum(-1), rtol=10 * tol, atol=0)
+
+
+def test_values_at_any_rotations_are_those_of_the_series() -> None:
+    """On the grid they are the transform; elsewhere scipy's rotations give matrix entries of degree 1 and of degree 0."""
+    grid = SO3Grid(3, 5)
+    c = torch.randn(2, 35, dtype=F64)
+    torch.testing.assert_close(at_rotations(c, grid.rotations, chunk=7), to_so3_grid(c, grid), rtol=0, atol=1e-12)
+    R = torch.from_numpy(Rotation.random(6, random_state=0).as_matrix())
+    expected = c[:, :1] + 3**0.5 * torch.einsum("bij,nij->bn", c[:, 1:10].unflatten(-1, (3, 3)), R)
+    torch.testing.assert_close(at_rotations(c[:, :10], R), expected, rtol=0, atol=1e-12)
+    assert at_rotations(c, R[:0]).shape == (2, 0)
+    for wrong, error, match in (
+        (lambda: at_rotations(c[:, :11], R), ShapeError, "the next is 35"),
+        (lambda: at_rotations(c, R[0]), ShapeError, r"give rotation matrices \[n, 3, 3\]"),
+        (lambda: at_rotations(c, R, chunk=0), GridError, "chunk = 0"),
+    ):
+        with pytest.raises(error, match=match):
+            wrong()
 
 
 def test_so3_signal_of_a_matrix_entry() -> None:

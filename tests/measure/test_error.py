@@ -128,6 +128,31 @@ def test_worst_case_finds_the_planted_minimum():
     assert grid_only.evaluations == 20
 
 
+def test_a_distribution_of_bad_turns_keeps_both_of_its_parts():
+    """The answer is off where a turn about z has cosine -0.5: at 120 degrees to both sides, which one element cannot tell."""
+
+    def f(x):
+        return torch.exp(-((x[:, 0, 0] + 0.5) ** 2) / 0.02)[:, None]
+
+    sym = er.Symmetry("SO(2)", input="points", output="invariant")
+    x = torch.tensor([[[1.0, 0.0]]])
+    y = torch.zeros(1, 1)
+    found = er.worst_case(
+        f, sym, x, y, metric="mse", elements=3, rounds=40, tries=60, search="distribution", components=6, seed=1
+    )
+    assert found.score == pytest.approx(1.0, abs=1e-3)
+    assert found.evaluations == 3 + 40 * 60
+    angles = found.mixture.sample(400, generator=torch.Generator().manual_seed(0))[:, 0].rad2deg()
+    assert float(((angles.abs() - 120).abs() < 25).double().mean()) > 0.8
+    assert float((angles > 0).double().mean()) == pytest.approx(0.5, abs=0.35)
+    assert found.element.dtype == x.dtype
+    near = er.worst_case(
+        f, er.Symmetry("SO(2) within 60 degrees", input="points", output="invariant"), x, y, metric="mse", elements=3,
+        rounds=10, search="distribution",
+    )  # fmt: skip
+    assert float(torch.atan2(near.element[1, 0], near.element[0, 0]).rad2deg().abs()) < 60.01
+
+
 def test_worst_case_without_labels_maximises_the_error():
     sym = er.Symmetry("Dihedral(4)", input="image", output="invariant")
     x = torch.rand(3, 1, 6, 6)
@@ -154,6 +179,13 @@ def test_tracker_follows_training():
         (lambda: er.lie_derivative(lambda x: x, er.Symmetry("Cyclic(4)", input="image", output="image"), torch.rand(1, 1, 4, 4)),
          OrbitError, "is discrete"),
         (lambda: er.worst_case(lambda x: x[..., 0], SYM, clouds(), rounds=-1), OrbitError, "rounds = -1"),
+        (lambda: er.worst_case(lambda x: x[..., 0], SYM, clouds(), search="grid"), OrbitError, "search = 'grid'"),
+        (lambda: er.worst_case(lambda x: x[..., 0], SYM, clouds(), search="distribution", components=0), OrbitError,
+         "components = 0"),
+        (lambda: er.worst_case(lambda x: x[..., 0], SYM, clouds(), search="distribution", reach=(1.0, 2.0)), OrbitError,
+         "give a positive number, or 3"),
+        (lambda: er.worst_case(lambda x: x.mean((-2, -1)), er.Symmetry("Cyclic(4)", input="image", output="invariant"),
+                               torch.rand(1, 1, 4, 4), search="distribution"), OrbitError, "is finite"),
         (lambda: er.equivariance_error(lambda x: x, "SO(3)", clouds()), SymmetryError, "symmetry is a str"),
     ],
 )  # fmt: skip

@@ -2,13 +2,17 @@
 
 import math
 import re
+from collections.abc import Callable
 
 import pytest
 import torch
 
 from erlangen import plots
-from erlangen.actions import Invariant
-from erlangen.measure.pictures import Picture, Reach, _projected, _series, image_picture, pictures
+from erlangen.actions import Invariant, Points, Relabelled
+from erlangen.errors import ErlangenError
+from erlangen.geometry import KinematicTree
+from erlangen.groups import O
+from erlangen.measure.pictures import Cloud, Picture, Reach, _projected, _series, image_picture, pictures
 
 
 def test_a_picture_is_a_square_below_its_title() -> None:
@@ -67,3 +71,50 @@ def test_what_nobody_named_is_an_image_if_it_has_the_form_of_one(shape: tuple[in
         found.paint(ax)
         images = len(ax.get_images())
     assert (images == 1) == drawn
+
+
+def test_a_skeleton_is_dots_with_lines_between_them() -> None:
+    """The lines end where the dots are, in the order of the bones; a mirrored skeleton keeps them."""
+    tree = KinematicTree((-1, 0, 0), torch.tensor([[0.0, 0, 0], [-1, -1, 0], [1, -2, 0]]))
+    flat = tree.rest[:, :2]
+    assert tree.pairs == ((0, 1), (0, 2))
+    skeleton = Points(bones=tree.pairs)
+    (drawing,) = pictures(skeleton, flat, flat, "skeleton")
+    assert isinstance(drawing, Cloud)
+    size = math.sqrt(5)
+    ends = [[(round(size * x, 6), round(size * y, 6)) for x, y in bone] for bone in drawing.bones]
+    assert ends == [[(0, 0), (-1, -1)], [(0, 0), (1, -2)]]
+    ax = plots.Figure().add_subplot()
+    drawing.draw(ax)
+    assert sorted(line.get_xdata()[-1] * size for line in ax.get_lines())[:1] == pytest.approx([-1.0])
+    both = Relabelled(skeleton, (0, 2, 1))
+    mirrored = both.on(O(2)).act(torch.diag(torch.tensor([-1.0, 1.0])), flat)
+    (shown,) = pictures(both, mirrored, flat, "mirrored")
+    assert isinstance(shown, Cloud)
+    assert shown.bones[0][1] == pytest.approx((-1 / size, -2 / size))
+    assert Points() == skeleton  # pictures alone differ
+
+
+def test_many_dots_are_small() -> None:
+    """All dots together cover no more than a hundred large ones do."""
+    areas = [
+        cloud.dot
+        for n in (3, 100, 1000)
+        for cloud in pictures(Points(), torch.randn(n, 3), torch.ones(n, 3), "cloud")
+        if isinstance(cloud, Cloud)
+    ]
+    assert areas == pytest.approx([26, 26, 2.6])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        (lambda: Points(bones=((0, 1, 2),)), r"bones\[0\] = \(0, 1, 2\): give two rows"),
+        (lambda: Points(bones=((0, -1),)), r"bones\[0\] = \(0, -1\)"),
+        (lambda: Points(axis=-2, bones=((0, 1),)), "with axis = -2 there are none"),
+        (lambda: Points(bones=((0, 3),)).on(O(2)).act(torch.eye(2), torch.zeros(3, 2)), "join row 3, but x has 3 rows"),
+    ],
+)
+def test_bones_that_join_nothing(wrong: Callable[[], object], match: str) -> None:
+    with pytest.raises(ErlangenError, match=match):
+        wrong()

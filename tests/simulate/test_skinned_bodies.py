@@ -1,11 +1,13 @@
 """Skinned bodies: the rest pose, shapes by hand, rigid parts, mirror images, and bad input."""
 
+import importlib.util
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 
-from erlangen.errors import DtypeError, ErlangenError, ShapeError
+from erlangen.errors import DtypeError, ErlangenError, MissingExtraError, ShapeError
 from erlangen.groups import SO
 from erlangen.simulate import SkinnedBody
 
@@ -130,3 +132,53 @@ def test_gradients_reach_pose_and_shape() -> None:
 def test_bad_input_is_named(call, error, match) -> None:
     with pytest.raises(error, match=match):
         call()
+
+
+def test_without_anny_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "anny", None)
+    with pytest.raises(MissingExtraError, match=r"'anny'.*erlangen\[bodies\]"):
+        SkinnedBody.anny(10)
+    with pytest.raises(ErlangenError, match="points = 0"):
+        SkinnedBody.anny(0)
+
+
+@pytest.mark.extra
+@pytest.mark.skipif(importlib.util.find_spec("anny") is None, reason="needs the extra bodies (anny)")
+def test_the_person_of_anny_moves_as_the_package_moves_it() -> None:
+    """The package skins all its bones; those that are merged here are given the motion of the bone they move with."""
+    from erlangen.simulate._anny import MERGED, PHENOTYPES, anny_model
+
+    body = SkinnedBody.anny(300)
+    local = body.poses(2, 40.0, generator=torch.Generator().manual_seed(1))
+    shape = torch.zeros(2, 6, dtype=F64)
+    posed = body.posed(local, shape)
+    assert body.tree.names.count("Hips") == 1
+    assert len(body.tree) == 20
+    assert set(body.parts.tolist()) == set(range(20))
+
+    model = anny_model()
+    rest = model.get_rest_model(model.get_phenotype_blendshape_coefficients(**PHENOTYPES))
+    half_turn = torch.diag(torch.tensor([-1.0, -1.0, 1.0], dtype=F64))  # to its axes, where a person faces -y
+    hips = rest["rest_bone_heads"][0, :1]
+    own = [body.tree.names.index(MERGED.get(name, name)) for name in model.bone_labels]
+    turned = half_turn @ posed.placement.rotations[:, own] @ half_turn
+    heads = body.tree.rest[own] @ half_turn + hips
+    goals = posed.placement.positions[:, own] @ half_turn + hips
+    transforms = torch.eye(4, dtype=F64).repeat(2, len(own), 1, 1)
+    transforms[..., :3, :3] = turned
+    transforms[..., :3, 3] = goals - (turned @ heads[..., None])[..., 0]
+    theirs = model.get_skinned_vertices(rest["rest_vertices"].expand(2, -1, -1), transforms)
+    theirs = (theirs - hips) @ half_turn
+    gaps = torch.cdist(body.points, (rest["rest_vertices"][0] - hips) @ half_turn)
+    torch.testing.assert_close(gaps.amin(-1), torch.zeros(300, dtype=F64), atol=1e-6, rtol=0)
+    torch.testing.assert_close(posed.points, theirs[:, gaps.argmin(-1)], atol=1e-6, rtol=0)
+
+    taller = model.get_phenotype_blendshape_coefficients(**{**PHENOTYPES, "height": PHENOTYPES["height"] + 0.1})
+    grown = model.get_rest_model(taller)
+    expected = (grown["rest_vertices"][0] - grown["rest_bone_heads"][0, :1]) @ half_turn
+    found = body.shaped(torch.tensor([0.0, 0, 0, 0, 1, 0], dtype=F64))[0]
+    torch.testing.assert_close(found, expected[gaps.argmin(-1)], atol=2e-3, rtol=0)  # linear about the average person
+    outward = body.normals[body.parts == body.tree.names.index("Head")]
+    assert float((outward[:, 2]).max()) > 0.9  # the crown looks up
+    with pytest.raises(ErlangenError, match="ask for as many or fewer"):
+        SkinnedBody.anny(100_000)

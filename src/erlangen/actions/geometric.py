@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -93,7 +93,35 @@ class _Coordinates(Action):
 
 @dataclass(frozen=True)
 class Points(_Coordinates):
-    """Positions: ``x @ linear(g).mT + translation(g)``, x ``[..., n]``."""
+    """Positions: ``x @ linear(g).mT + translation(g)``, x ``[..., n]``.
+
+    Args:
+        axis: the coordinate axis, negative; -1 for rows ``[..., N, n]``, -2 for channels first ``[..., n, T]``.
+        bones: pairs of rows that pictures join by a line, for a skeleton; of a `KinematicTree`, its ``pairs``.
+
+    Raises:
+        ActionError: `axis` is not negative, or a bone is no pair of rows.
+    """
+
+    bones: tuple[tuple[int, int], ...] = field(default=(), compare=False)  # nothing but pictures depends on them
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "bones", tuple(tuple(bone) for bone in self.bones))
+        for i, bone in enumerate(self.bones):
+            if len(bone) != 2 or not all(is_whole(row, 0) for row in bone):
+                raise ActionError(f"bones[{i}] = {bone}: give two rows, counted from 0")
+        if self.bones and self.axis != -1:
+            raise ActionError(f"bones join rows [..., N, n]; with axis = {self.axis} there are none")
+
+    @override
+    def on_rows(self, group: Group, x: Tensor) -> Tensor:
+        """As for all coordinates; `ShapeError` where bones join rows that x does not have."""
+        rows = super().on_rows(group, x)
+        if self.bones and (last := max(map(max, self.bones))) >= (count := rows.shape[-2] if rows.ndim > 1 else 1):
+            raise ShapeError(f"x has shape {tuple(x.shape)}: bones join row {last}, but x has {count} rows")
+        return rows
 
     def located(self) -> bool:
         """Positions move with translations."""

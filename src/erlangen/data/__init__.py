@@ -48,18 +48,22 @@ from erlangen.data.motion import (
 )
 from erlangen.data.noise_textures import textures
 from erlangen.data.photo_textures import MATERIALS, texture_photos
+from erlangen.data.protein_files import AMINO_ACIDS, Protein, pdb_protein
+from erlangen.data.proteins import Backbone, backbones
 from erlangen.data.segmentation import Superpixels, superpixels
 from erlangen.data.sensors import SensorData, basic_motions, electrode_trials
 from erlangen.data.texts import CHARACTERS, character_ids, common_words, library_text, word_ids, words
 from erlangen.files import size_limit
 
 __all__ = [
+    "AMINO_ACIDS",
     "CHARACTERS",
     "FONTS",
     "JOINTS",
     "MATERIALS",
     "PARENTS",
     "SKIPS",
+    "Backbone",
     "Batch",
     "Clips",
     "Crowds",
@@ -69,10 +73,12 @@ __all__ = [
     "MoleculeData",
     "MoleculeFrames",
     "MotionClip",
+    "Protein",
     "SensorData",
     "Skeleton",
     "Superpixels",
     "affine_distortion",
+    "backbones",
     "basic_motions",
     "brec_families",
     "captured_motion",
@@ -100,6 +106,7 @@ __all__ = [
     "load_data",
     "mnist",
     "molecular_graphs",
+    "pdb_protein",
     "pedestrians",
     "planar_pairs",
     "penalized_logp",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from erlangen.measure.drawings import Bars, Circle, Curves, Dots, Drawing, ShiftMap, Values
-from erlangen.measure.pictures import Cloud, Scores
+from erlangen.measure.pictures import LARGEST_DOT, Cloud, Scores
 from erlangen.plots import COLOURS
 from erlangen.plots.look import ACCENT, COLOUR_MAP
 
@@ -229,7 +229,7 @@ def _cloud(drawing: Cloud) -> Options:
         marks |= {
             "type": "scatter",
             "data": dots,
-            "symbolSize": 7,
+            "symbolSize": 7 * math.sqrt(drawing.dot / LARGEST_DOT),
             "itemStyle": {"borderColor": INK, "borderWidth": 0.5},
         }
     else:
@@ -242,6 +242,11 @@ def _cloud(drawing: Cloud) -> Options:
             "lineStyle": {"width": 1.4, "opacity": 1},
         }  # fmt: skip
     names = TEXT | {"show": True, "position": "end", "formatter": "{b}"}
+    bones: Options = {
+        "type": "lines", "coordinateSystem": "cartesian2d", "silent": True,
+        "data": [{"coords": [list(a), list(b)]} for a, b in drawing.bones],
+        "lineStyle": {"color": INK, "opacity": 1, "width": 1.5},
+    }  # fmt: skip
     return _whole({}) | {
         "title": _title(drawing.title),
         "grid": {
@@ -255,6 +260,7 @@ def _cloud(drawing: Cloud) -> Options:
                 "type": "lines", "coordinateSystem": "cartesian2d", "data": arms, "silent": True, "label": names,
                 "lineStyle": {"color": INK, "opacity": 0.35, "width": 1},
             },
+            *([bones] if drawing.bones else []),
             marks,
         ],
     }  # fmt: skip

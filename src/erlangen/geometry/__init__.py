@@ -1,7 +1,7 @@
 """Where things lie, before any model.
 
 Neighbours, groups and voxels of points, invariants of pairs, partitions of clouds, multigraphs, colours of nodes, shortest tours,
-configurations of vectors, alignment of points, cameras, kinematic trees, boxes, manifolds.
+contacts of balls, configurations of vectors, alignment of points, cameras, kinematic trees, boxes, manifolds.
 """
 
 from erlangen.geometry import manifolds
@@ -19,6 +19,7 @@ from erlangen.geometry.configurations import (
     subspace_similarity,
     welch_bound,
 )
+from erlangen.geometry.contacts import BallCells, ball_cells, burial
 from erlangen.geometry.ego import EgoNetworks, ego_networks
 from erlangen.geometry.invariants import PairInvariants, spatial_invariants
 from erlangen.geometry.kinematics import KinematicTree, Placement, skinned
@@ -63,6 +64,7 @@ from erlangen.geometry.tours import optimal_tours, rewrite_tours, tour_lengths
 
 __all__ = [
     "Alignment",
+    "BallCells",
     "Camera",
     "ChordalMean",
     "Clustering",
@@ -78,8 +80,10 @@ __all__ = [
     "Rays",
     "Voxels",
     "align",
+    "ball_cells",
     "ball_groups",
     "box_corners",
+    "burial",
     "chordal_mean",
     "cluster_parts",
     "coherence",

@@ -120,6 +120,11 @@ class KinematicTree:
         above = rotations[..., list(self.parents[1:]), :, :].mT
         return torch.cat([rotations[..., :1, :, :], above @ rotations[..., 1:, :, :]], -3)
 
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Parent and child of each bone, as `erlangen.actions.Points` takes them for pictures of skeletons."""
+        return tuple((parent, joint) for joint, parent in enumerate(self.parents[1:], 1))
+
     def bones(self, positions: Tensor) -> Tensor:
         """Vectors from parents to children ``[..., J - 1, n]``, of positions ``[..., J, n]`` in any dimension n.
 

@@ -25,6 +25,7 @@ from erlangen.groups.products import DirectProduct
 from erlangen.groups.ranges import Domain, ProductRange, Range, SimpleRange
 from erlangen.groups.rotations import (
     axis_angle_to_matrix,
+    euler_to_matrix,
     matrix_to_axis_angle,
     matrix_to_quaternion,
     planar_rotation,
@@ -60,8 +61,8 @@ __all__ = [
     "Lorentz",
     "MAX_ENUMERATION",
     "MatrixGroup",
-    "O",
     "Monomial",
+    "O",
     "Octahedral",
     "Polar",
     "PolarChart",
@@ -92,6 +93,7 @@ __all__ = [
     "burnside",
     "circle_grid",
     "domain",
+    "euler_to_matrix",
     "group",
     "iwasawa",
     "matrix_to_axis_angle",

@@ -104,6 +104,21 @@ def axis_angle_to_matrix(rotvec: Tensor) -> Tensor:
     return eye + _sinc_of_square(square) * K + _sinc_of_square(square / 4).square() / 2 * K2
 
 
+def euler_to_matrix(angles: Tensor) -> Tensor:
+    """Rotations ``[..., 3, 3]`` by angles ``[..., 3]`` in radians about the fixed axes x, then y, then z (scipy's "xyz").
+
+    >>> euler_to_matrix(torch.tensor([0.0, 0.0, math.pi / 2])).round().abs().int().tolist()
+    [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
+
+    Raises:
+        ShapeError: the last axis is not of length 3.
+    """
+    _check_last(angles, "angles", 3)
+    axes = torch.eye(3, dtype=angles.dtype, device=angles.device)
+    x, y, z = (axis_angle_to_matrix(angles[..., i : i + 1] * axes[i]) for i in range(3))
+    return z @ y @ x
+
+
 def _sinc_of_square(s: Tensor) -> Tensor:
     """``sin(t) / t`` as a function of ``s = t^2``: smooth at 0, where torch.sinc has no second derivative."""
     small = s < 0.01

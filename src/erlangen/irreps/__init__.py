@@ -17,7 +17,16 @@ from erlangen.irreps.conventions import (
     to_z_polar,
 )
 from erlangen.irreps.coupling import SparseCoupling, gaunt, gaunt_tensor, sparse, wigner_3j
-from erlangen.irreps.grids import LebedevGrid, S2Grid, SO3Grid, from_s2_grid, from_so3_grid, to_s2_grid, to_so3_grid
+from erlangen.irreps.grids import (
+    LebedevGrid,
+    S2Grid,
+    SO3Grid,
+    at_rotations,
+    from_s2_grid,
+    from_so3_grid,
+    to_s2_grid,
+    to_so3_grid,
+)
 from erlangen.irreps.harmonics import MAX_DEGREE, spherical_harmonics
 from erlangen.irreps.irreps import Irrep, Irreps, MulIrrep, SortedIrreps
 from erlangen.irreps.wigner import wigner_D, wigner_D_all
@@ -36,6 +45,7 @@ __all__ = [
     "SortedIrreps",
     "SparseCoupling",
     "Z_POLAR",
+    "at_rotations",
     "change_of_harmonics",
     "convert_harmonics",
     "convert_input_weight",

@@ -219,15 +219,36 @@ def to_so3_grid(coefficients: Tensor, grid: SO3Grid) -> Tensor:
     Raises:
         ShapeError: the last dimension is not such a sum.
     """
-    size = coefficients.shape[-1] if coefficients.ndim else 0
-    lmax = next((l for l in range(size) if _so3_size(l) >= size), 0)
-    if _so3_size(lmax) != size:
-        raise ShapeError(
-            f"coefficients has shape {tuple(coefficients.shape)}, but its last dimension must be "
-            f"sum (2l + 1)^2 = 1, 10, 35, 84, ...; the next is {_so3_size(lmax)} for degrees 0..{lmax}"
-        )
+    lmax = _so3_degree(coefficients)
     with full_precision(coefficients):
         return coefficients @ _so3_table(grid, lmax).to(coefficients).mT
+
+
+def at_rotations(coefficients: Tensor, R: Tensor, *, chunk: int = 8192) -> Tensor:
+    """Values ``[..., n]`` at any rotations ``[n, 3, 3]`` of the function that `to_so3_grid` has on its grid.
+
+    >>> from erlangen.groups import quaternion_to_matrix, so3_grid
+    >>> R = quaternion_to_matrix(so3_grid(576, "healpix"))
+    >>> at_rotations(torch.randn(2, 35), R).shape
+    torch.Size([2, 576])
+
+    Args:
+        coefficients: as for `to_so3_grid`.
+        R: rotations.
+        chunk: so many rotations at once, whose table has ``sum (2l + 1)^2`` columns: 455 up to degree 6.
+
+    Raises:
+        ShapeError: the last dimension of the coefficients is no such sum, or R is no list of matrices.
+        GridError: `chunk` is no positive integer.
+    """
+    lmax = _so3_degree(coefficients)
+    if R.ndim != 3 or R.shape[1:] != (3, 3):
+        raise ShapeError(f"R has shape {tuple(R.shape)}; give rotation matrices [n, 3, 3]")
+    if not is_whole(chunk, 1):
+        raise GridError(f"chunk = {chunk!r}; give a positive integer")
+    with full_precision(coefficients):
+        parts = [coefficients @ _so3_functions(part.to(coefficients), lmax).mT for part in R.split(chunk)]
+        return torch.cat(parts, -1) if parts else coefficients.new_zeros(*coefficients.shape[:-1], 0)
 
 
 def from_so3_grid(values: Tensor, grid: SO3Grid, lmax: int) -> Tensor:
@@ -258,7 +279,12 @@ def _s2_dual(grid: S2Grid | LebedevGrid, lmax: int, normalization: str) -> Tenso
 
 @constant
 def _so3_table(grid: SO3Grid, lmax: int) -> Tensor:
-    D = wigner_D_all(lmax, grid.rotations, check=False)
+    return _so3_functions(grid.rotations, lmax)
+
+
+def _so3_functions(R: Tensor, lmax: int) -> Tensor:
+    """The orthonormal functions ``sqrt(2l + 1) D^l_mn`` at rotations ``[n, 3, 3]``: ``[n, sum (2l + 1)^2]``."""
+    D = wigner_D_all(lmax, R, check=False)
     return torch.cat([math.sqrt(2 * l + 1) * D[l].flatten(1) for l in range(lmax + 1)], -1)
 
 
@@ -278,6 +304,17 @@ def _gauss_legendre(n: int) -> tuple[Tensor, Tensor]:
 
 def _so3_size(lmax: int) -> int:
     return (lmax + 1) * (2 * lmax + 1) * (2 * lmax + 3) // 3
+
+
+def _so3_degree(coefficients: Tensor) -> int:
+    size = coefficients.shape[-1] if coefficients.ndim else 0
+    lmax = next((l for l in range(size) if _so3_size(l) >= size), 0)
+    if _so3_size(lmax) != size:
+        raise ShapeError(
+            f"coefficients has shape {tuple(coefficients.shape)}, but its last dimension must be "
+            f"sum (2l + 1)^2 = 1, 10, 35, 84, ...; the next is {_so3_size(lmax)} for degrees 0..{lmax}"
+        )
+    return lmax
 
 
 def _inferred_degree(coefficients: Tensor) -> int:

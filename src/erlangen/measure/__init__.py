@@ -10,6 +10,7 @@ invariant network confuses, `separation_table` does so for networks and families
 from erlangen.measure.alignment import PoseErrors, RegistrationErrors, lddt, pose_errors, registration_errors
 from erlangen.measure.audit import audit
 from erlangen.measure.calls import per_sample
+from erlangen.measure.contact_scores import cad_score, voronota_cad_score
 from erlangen.measure.cost import Allocations, median_times, peak_memory
 from erlangen.measure.detection import average_precision
 from erlangen.measure.error import (
@@ -53,6 +54,7 @@ __all__ = [
     "average_displacement",
     "average_precision",
     "best_of",
+    "cad_score",
     "distance_correlation",
     "equal_pairs",
     "equivariance_error",
@@ -76,6 +78,7 @@ __all__ = [
     "separation_table",
     "spearman",
     "stack_weights",
+    "voronota_cad_score",
     "worst_case",
     "write_report",
 ]

@@ -22,6 +22,7 @@ from erlangen.actions import (
     Image,
     Points,
     Pseudovectors,
+    Relabelled,
     Rolled,
     Tree,
     TreeAction,
@@ -45,6 +46,10 @@ TITLE = 0.25
 """Height of its title."""
 ARROWS = 16
 """Arrows of a field along one axis."""
+LARGEST_DOT = 26.0
+"""Area of a dot of a cloud in square points; where there are many they are smaller."""
+MOST_DOTS = 100
+"""So many dots have the largest size."""
 MOST_BARS = 12
 MOST_FRAMES = 6
 MOST_PIXELS = 480
@@ -121,7 +126,10 @@ class Reach:
 
 @dataclass(frozen=True)
 class Cloud:
-    """Dots in the plane, or arrows where there are tails, the last ones in front; `axes` are lines from the middle, by name."""
+    """Dots in the plane, or arrows where there are tails, the last ones in front.
+
+    `axes` are lines from the middle, by name; `bones` lines between dots; `dot` is the area of a dot in square points.
+    """
 
     title: str
     tips: Sequence[tuple[float, float]]
@@ -130,6 +138,8 @@ class Cloud:
     xlim: tuple[float, float]
     ylim: tuple[float, float]
     axes: Mapping[str, tuple[float, float]]
+    bones: Sequence[Sequence[tuple[float, float]]] = ()
+    dot: float = LARGEST_DOT
     polar: bool = False
 
     def draw(self, ax: Axes) -> None:
@@ -140,9 +150,12 @@ class Cloud:
         for name, (x, y) in self.axes.items():
             ax.plot([0, x], [0, y], color=INK, alpha=0.35, linewidth=0.8)
             ax.text(1.09 * x, 1.09 * y, name, ha="center", va="center")
+        for bone in self.bones:
+            ax.plot(*zip(*bone, strict=True), color=INK, linewidth=1.2, zorder=2)
         xs, ys = [x for x, _ in self.tips], [y for _, y in self.tips]
         if self.tails is None:
-            ax.scatter(xs, ys, 26, c=list(self.colours), edgecolors=INK, linewidths=0.4, zorder=3)
+            edge = 0.4 * min(1.0, self.dot / LARGEST_DOT)
+            ax.scatter(xs, ys, self.dot, c=list(self.colours), edgecolors=INK, linewidths=edge, zorder=3)
         else:
             ways = [(x - a, y - b) for (x, y), (a, b) in zip(self.tips, self.tails, strict=True)]
             ax.quiver(
@@ -192,6 +205,8 @@ def _tensor(action: Action, x: Tensor, upright: Tensor, title: str, group: Group
     if isinstance(action, Factors):
         plain = next((a for a in action.actions if not isinstance(a, Rolled)), action.actions[0])
         return _tensor(plain, x, upright, title, None)
+    if isinstance(action, Relabelled):
+        return _tensor(action.action, x, upright, title, group)
     if isinstance(action, Boxes):
         return [box_picture(x.double().reshape(-1, 4), upright.double().reshape(-1, 4), action.window, title)]
     if isinstance(action, Field) and x.ndim == 3:
@@ -201,7 +216,9 @@ def _tensor(action: Action, x: Tensor, upright: Tensor, title: str, group: Group
     if isinstance(action, (Points, Vectors, Pseudovectors)) and x.ndim <= 2 and x.shape[-1] in (2, 3):
         rows = x.double().reshape(-1, x.shape[-1])
         size = float(upright.double().reshape(-1, x.shape[-1]).norm(dim=-1).max()) or 1.0
-        return [cloud_picture(rows, None if isinstance(action, Points) else torch.zeros_like(rows), size, title)]
+        if isinstance(action, Points):
+            return [cloud_picture(rows, None, size, title, bones=action.bones)]
+        return [cloud_picture(rows, torch.zeros_like(rows), size, title)]
     if isinstance(action, DirectSum) and x.ndim == 2:
         return [_series(x, reach, title, channel_names(action, x.shape[-1], group))]
     if isinstance(action, SPD) or (x.ndim == 2 and x.numel() > MOST_BARS):
@@ -249,8 +266,12 @@ def image_picture(x: Tensor, reach: Reach, title: str, *, colours: bool = False)
     return Picture(title, paint)
 
 
-def cloud_picture(x: Tensor, origin: Tensor | None, size: float, title: str) -> Cloud:
+def cloud_picture(
+    x: Tensor, origin: Tensor | None, size: float, title: str, *, bones: Sequence[tuple[int, int]] = ()
+) -> Cloud:
     """Points ``[N, 2 or 3]`` as dots, or vectors as arrows from `origin` ``[N, 2 or 3]``; `size` fits into the frame.
+
+    Rows that `bones` names are joined by lines.
 
     Space is seen a little from above and from the side, with z up and nearer points in front; a colour for each row
     shows where it went.
@@ -259,17 +280,20 @@ def cloud_picture(x: Tensor, origin: Tensor | None, size: float, title: str) -> 
     from matplotlib.colors import to_hex
 
     flat, depth = _projected(x)
-    order = depth.argsort()
+    flat = (flat / size).clamp(-1.6, 1.6)
+    places, order = _places(flat), depth.argsort()
     shades = mpl.colormaps[COLOUR_MAP]
     axes = _projected(torch.eye(x.shape[-1], dtype=torch.float64))[0]
     return Cloud(
         title,
-        _places((flat / size).clamp(-1.6, 1.6)[order]),
+        _places(flat[order]),
         None if origin is None else _places((_projected(origin)[0] / size)[order]),
         [to_hex(shades(i / max(len(x) - 1, 1))) for i in order.tolist()],
         (-1.18, 1.18),
         (-1.18, 1.18),
         dict(zip("xyz", _places(axes), strict=False)),
+        bones=[(places[i], places[j]) for i, j in bones],
+        dot=LARGEST_DOT * min(1.0, MOST_DOTS / max(len(x), 1)),
     )
 
 

@@ -29,6 +29,7 @@ from erlangen.reps.leaves import (
     V,
 )
 from erlangen.reps.maps import HomBasis, equivariant_basis, equivariant_projector, hom_basis, invariant_basis
+from erlangen.reps.transfer import about_y
 
 __all__ = [
     "Decomposition",
@@ -50,6 +51,7 @@ __all__ = [
     "T",
     "TableRep",
     "V",
+    "about_y",
     "cache_dir",
     "embedding",
     "equivariant_basis",

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from erlangen.errors import RepresentationError
-from erlangen.groups import DirectProduct, Group
+from erlangen.groups import SO, Cyclic, DirectProduct, Group
 from erlangen.reps.base import Product, Rep, Sum, digest, generators
 from erlangen.reps.embedding import Embedding, embedding
 from erlangen.reps.finite import Table
@@ -77,6 +77,43 @@ def restrict(rep: Rep, subgroup: Group) -> Rep:
     if subgroup == rep.group:
         return rep
     return _pull(rep, subgroup, embedding(subgroup, rep.group), f"restricted to {subgroup.name}")
+
+
+def about_y(rep: Rep, group: Group) -> Rep:
+    """A representation of SO(3) or O(3) restricted to rotations about y, as one of planar rotations: ``SO(2)`` or ``Cyclic(n)``.
+
+    >>> from erlangen.groups import SO
+    >>> from erlangen.irreps import Irreps
+    >>> about_y(Irreps("1x2e")(SO(3)), SO(2)).size
+    5
+
+    The y axis is the polar axis of harmonics: the rotation by t turns the entries (+m, -m) of every degree by ``m t``, so that
+    degree l holds the frequencies 0 to l once each. In space it takes z to x, for positive t.
+
+    Raises:
+        RepresentationError: a group of another kind.
+    """
+    if rep.group.space_dim != 3 or group.space_dim != 2 or not (isinstance(group, (SO, Cyclic))):
+        raise RepresentationError(
+            f"about_y takes a representation of SO(3) or O(3) to SO(2) or Cyclic(n), not from {rep.group.name} to {group.name}"
+        )
+    return _pull(rep, group, _AboutY(group), "about y")
+
+
+class _AboutY:
+    """Rotations about y of planar ones; a class, so that layers can be pickled."""
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+
+    def __call__(self, g: Tensor) -> Tensor:
+        plane = self.group.linear(g, dtype=g.dtype if g.is_floating_point() else torch.float64)
+        turn = plane.new_zeros(*plane.shape[:-2], 3, 3)
+        turn[..., 1, 1] = 1
+        for i, row in enumerate((2, 0)):  # the plane is spanned by z and x
+            for j, column in enumerate((2, 0)):
+                turn[..., row, column] = plane[..., i, j]
+        return turn
 
 
 def inflate(rep: Rep, product: Group, factor: int | None) -> Rep:

@@ -119,7 +119,7 @@ def _prism(generator: Generator | None) -> tuple[Tensor, Tensor]:
     angle = 2 * math.pi * (torch.arange(corners) + _between(-0.3, 0.3, corners, generator)) / corners
     radius = _between(0.4, 1.0, corners, generator)
     half = float(_between(0.25, 0.9, 1, generator))
-    return _stacked(radius.expand(2, -1), angle, torch.tensor([-half, half], dtype=torch.float64))
+    return stacked_rings(radius.expand(2, -1), angle, torch.tensor([-half, half], dtype=torch.float64))
 
 
 def _turned(generator: Generator | None) -> tuple[Tensor, Tensor]:
@@ -127,10 +127,10 @@ def _turned(generator: Generator | None) -> tuple[Tensor, Tensor]:
     rings = int(torch.randint(3, 7, (), generator=generator))
     angle = 2 * math.pi * torch.arange(_AROUND, dtype=torch.float64) / _AROUND
     height = _between(0.1, 0.6, rings, generator).cumsum(0)
-    return _stacked(_between(0.3, 1.0, rings, generator)[:, None].expand(-1, _AROUND), angle, height)
+    return stacked_rings(_between(0.3, 1.0, rings, generator)[:, None].expand(-1, _AROUND), angle, height)
 
 
-def _stacked(radius: Tensor, angle: Tensor, height: Tensor) -> tuple[Tensor, Tensor]:
+def stacked_rings(radius: Tensor, angle: Tensor, height: Tensor) -> tuple[Tensor, Tensor]:
     """A closed mesh of rings of radii ``[R, C]`` at angles ``[C]`` and heights ``[R]``, with a lid at either end."""
     rings, corners = radius.shape
     ring = torch.stack([radius * angle.cos(), radius * angle.sin(), height[:, None].expand_as(radius)], -1)

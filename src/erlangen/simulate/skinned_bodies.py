@@ -14,6 +14,7 @@ from erlangen.errors import ErlangenError, ShapeError, check_floating, check_siz
 from erlangen.geometry.kinematics import KinematicTree, Placement, skinned
 from erlangen.geometry.points import farthest_points
 from erlangen.groups import SO, random_rotations
+from erlangen.simulate._anny import anny_parts
 from erlangen.simulate._surfaces import CAPSULE, surface_areas, surface_points
 
 __all__ = ["PosedBody", "SkinnedBody"]
@@ -193,6 +194,30 @@ class SkinnedBody:
             torch.cat([moved(rest, belongs), torch.zeros(1, *rest.shape, dtype=torch.float64)]),
         )
 
+    @classmethod
+    def anny(cls, points: int = 1500, *, generator: Generator | None = None) -> SkinnedBody:
+        """The average grown person of the package anny (extra ``bodies``), with 20 joints, facing along y with z upwards.
+
+        The skeleton is the one of the CMU motion captures; bones of fingers, toes and the upper neck move with the hand,
+        foot and neck. The six numbers of the shape are the package's gender, age, muscle, weight, height and proportions:
+        one unit moves each by a tenth of its range. Here they act linearly, as the package does near the average person.
+
+        Args:
+            points: vertices of the package's mesh that make the skin, evenly spread.
+            generator: source of the first of them; a fixed one by default.
+
+        Raises:
+            MissingExtraError: anny is not installed.
+            ErlangenError: `points` is not positive, or more than the mesh has.
+        """
+        check_sizes(points=points)
+        parts = anny_parts(points, torch.Generator().manual_seed(0) if generator is None else generator)
+        rest, parents = parts.joints, parts.parents
+        offsets = rest - torch.cat([rest[:1], rest[list(parents[1:])]])
+        mirror = tuple(parts.names.index(_other_side(name)) for name in parts.names)
+        tree = KinematicTree(parents, offsets, parts.names, mirror)
+        return cls(tree, parts.points, parts.normals, parts.weights, parts.point_shapes, parts.joint_shapes)
+
 
 # --- the figure ------------------------------------------------------------------------------------------------------
 REACH = 0.05
@@ -200,8 +225,9 @@ REACH = 0.05
 
 
 def _other_side(name: str) -> str:
-    side, _, rest = name.partition(" ")
-    return {"left": f"right {rest}", "right": f"left {rest}"}.get(side, name)
+    sides = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+    side = next((side for side in sides if name.startswith(side)), "")
+    return sides.get(side, "") + name.removeprefix(side)
 
 
 def _figure() -> tuple[tuple[str, ...], tuple[int, ...], list[Point], list[tuple[int, Point, Point, float]]]:
