@@ -237,7 +237,7 @@ def symmetric_solid(name: str) -> ObjectMesh:
     """A solid with the rotations that leave it alone: "tetrahedron", "cube", "icosahedron", "cone" or "cylinder".
 
     >>> symmetric_solid("cube").symmetry
-    Octahedral()
+    Octahedral
 
     The round ones have 64 sides; their symmetry is named as that of the true solid, all turns about z (and half turns across,
     for the cylinder, as 128 matrices of the mesh).
