@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from erlangen.errors import ErlangenError, MissingExtraError
 from erlangen.geometry.points import farthest_points
+from erlangen.render import vertex_normals
 
 PHENOTYPES = {"gender": 0.5, "age": 2 / 3, "muscle": 0.5, "weight": 0.5, "height": 0.5, "proportions": 0.5}
 """The middle of the package's numbers from 0 to 1; its ages are anchored at 0, 1/3, 2/3 (a young adult) and 1."""
@@ -75,7 +76,7 @@ def anny_parts(points: int, draw: Generator) -> AnnyParts:
 
     start = torch.randint(len(vertices), (1,), generator=draw)
     rows = farthest_points(vertices[None], points, start=start)[0]
-    normals = _vertex_normals(vertices, model.get_triangular_faces())
+    normals = vertex_normals(vertices, model.get_triangular_faces())
     return AnnyParts(
         names, parents, joints, vertices[rows], normals[rows], weights[rows], point_shapes[:, rows], joint_shapes
     )
@@ -101,11 +102,3 @@ def _rest(model: Any, phenotype: dict[str, float], kept: Tensor) -> tuple[Tensor
     joints = rest["rest_bone_heads"][0, kept]
     turn = joints.new_tensor([-1.0, -1.0, 1.0])
     return (rest["rest_vertices"][0] - joints[:1]) * turn, (joints - joints[:1]) * turn
-
-
-def _vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Unit sums of the normals of the faces at each vertex, weighted by area."""
-    a, b, c = vertices[faces].unbind(1)
-    areas = torch.linalg.cross(b - a, c - a)
-    sums = torch.zeros_like(vertices).index_add_(0, faces.flatten(), areas.repeat_interleave(3, 0))
-    return torch.nn.functional.normalize(sums, dim=-1)
