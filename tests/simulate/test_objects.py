@@ -37,7 +37,7 @@ def same_surface(thing, R: torch.Tensor) -> float:
     """How far vertices land from vertices, and middles of faces from middles."""
     x = thing.vertices.double()
     middles = x[thing.faces].mean(1)
-    gaps = [float(torch.cdist(y @ R.mT, y).amin(1).max()) for y in (x,)]
+    gaps = [float(torch.cdist(x @ R.mT, x).amin(1).max())]
     if thing.family not in (
         "box",
         "cross",

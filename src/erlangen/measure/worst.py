@@ -65,8 +65,7 @@ def worst_case(
 
     With ``search="distribution"`` the second part is an evolution of a mixture over logarithms of elements
     (`erlangen.solve.evolve_mixture`): it keeps several bad regions at once and says how wide they are, which one worst
-    element does not. It sees elements ``exp(v)`` alone, so no reflections. 30 rounds of 64 tries are a fair size for rotations
-    of space.
+    element does not. It sees elements ``exp(v)`` alone, so no reflections.
 
     Args:
         model, symmetry, x, y, metric, elements, seed: as for `erlangen.audit`. Without labels the relative equivariance

@@ -128,7 +128,7 @@ def _made(family: str, generator: Generator | None) -> ObjectMesh:
             faces.append(triangles + first)
             part.append(torch.full((len(triangles),), index))
             first += len(corners)
-    colors = torch.stack([_rgb(draw(0, 1), draw(0.2, 0.7), draw(0.5, 0.95)) for _ in parts])
+    colors = torch.stack([_rgb(torch.tensor(draw(0, 1)), draw(0.2, 0.7), draw(0.5, 0.95)) for _ in parts])
     label = torch.cat([torch.full((len(c),), i) for i, m in enumerate(parts.values()) for c, _ in m])
     return ObjectMesh(
         _fitted(torch.cat(vertices)).float(),
@@ -239,8 +239,8 @@ def symmetric_solid(name: str) -> ObjectMesh:
     >>> symmetric_solid("cube").symmetry
     Octahedral
 
-    The round ones have 64 sides; their symmetry is named as that of the true solid, all turns about z (and half turns across,
-    for the cylinder, as 128 matrices of the mesh).
+    The round ones have 64 sides. For the cone the symmetry is that of the true solid, all turns about z; for the cylinder it is
+    that of the mesh, 64 turns about z and as many half turns across.
 
     Raises:
         UnknownNameError: another name.
@@ -347,8 +347,7 @@ def draw_object(thing: ObjectMesh, latents: Tensor, size: int, *, shift: Tensor 
     vertices = torch.cat([body, floor.expand(n, 4, 3)], 1)
     faces = torch.cat([thing.faces, torch.tensor([[0, 1, 2], [0, 2, 3]]) + len(thing.vertices)])
     hue, tilt, around, glow = latents[:, 3:].unbind(-1)
-    ground = torch.stack([_rgb(float(h), 0.6, 0.6) for h in hue]).double()
-    lamp = torch.stack([_rgb(float(h), 1.0, 0.8) for h in glow]).double()
+    ground, lamp = _rgb(hue, 0.6, 0.6), _rgb(glow, 1.0, 0.8)
     albedo = torch.cat([thing.color.double().expand(n, -1, 3), ground[:, None].expand(n, 4, 3)], 1)
     light = torch.stack([tilt.sin() * around.cos(), tilt.sin() * around.sin(), tilt.cos()], -1) * LIGHT_DISTANCE
     # A coloured lamp beside white light from everywhere.
@@ -365,9 +364,9 @@ def _camera(size: int) -> Camera:
     return pinhole(size, size, math.radians(55), look_at(position, torch.zeros(3)))
 
 
-def _rgb(hue: float, saturation: float, value: float) -> Tensor:
-    """The colour of a hue from 0 to 1."""
-    sixth = torch.tensor([(n + 6 * hue) % 6 for n in (5, 3, 1)])
+def _rgb(hue: Tensor, saturation: float, value: float) -> Tensor:
+    """Colours ``[..., 3]`` of hues ``[...]`` from 0 to 1."""
+    sixth = (6 * hue[..., None] + hue.new_tensor([5.0, 3.0, 1.0])) % 6
     return value - value * saturation * torch.minimum(sixth, 4 - sixth).clamp(0, 1)
 
 

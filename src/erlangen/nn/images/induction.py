@@ -1,4 +1,4 @@
-"""From pictures to the sphere: all linear maps that turn in-plane rotations into rotations about the camera's axis.
+"""From pictures to the sphere: linear maps that turn in-plane rotations into rotations about the camera's axis.
 
 A picture moves under SO(2) alone; what it shows moves under SO(3). A map from feature fields to a representation of SO(3),
 restricted to the rotations about the axis of view, is an induction layer (Howell et al., "Equivariant Single View Pose
@@ -51,6 +51,8 @@ class InducedSignal(nn.Module):
         RepresentationError: `fields_in` is malformed, or the maps are too small for `lmax`.
     """
 
+    order: Tensor
+
     def __init__(
         self,
         fields_in: Fields,
@@ -68,8 +70,6 @@ class InducedSignal(nn.Module):
         self.conv = SteerableConv2d(fields_in, fields, size, bias=bias, generator=generator)
         self.register_buffer("order", _order(channels, lmax), persistent=False)
         self.symmetry = self.symmetry_under(Cyclic(4))
-
-    order: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         """Signals of maps.
